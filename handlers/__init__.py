@@ -1,0 +1,1 @@
+"""Apache handlers in mod_python's style, for prefork sites on mod_wsgi or mod_python."""

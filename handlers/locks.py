@@ -1,0 +1,83 @@
+"""Locks between processes that die with their holder.
+
+A lock is one byte of a lock file, taken with an open-file-description lock (fcntl(2), "Open file
+description locks"). The kernel gives it back when the holder closes the file or is killed, so there
+is nothing to clean up, and lock files are never unlinked: unlinking one would split the waiters
+between two inodes. Every acquisition opens the file anew, so threads exclude each other as
+processes do, and nothing is inherited through fork.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+import time
+
+# struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (must be 0 for OFD locks)
+_FLOCK = struct.Struct("hhqqi4x")
+_FIRST_WAIT = 0.0005
+_LONGEST_WAIT = 0.02
+
+
+class LockTimeout(TimeoutError):
+    """Raised when a lock was not free within the time given."""
+
+
+def key_offset(key: str) -> int:
+    """Return the byte that stands for *key* in a lock file: 61 bits of its hash.
+
+    Should two keys ever share a byte, they wait for each other, and nothing worse.
+    """
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 3
+
+
+def acquire(path: str, offset: int = 0, timeout: float | None = None, shared: bool = False) -> int:
+    """Take the byte *offset* of the lock file *path*; return the descriptor that holds it.
+
+    Closing the descriptor, or the death of the process, gives the lock back.
+
+    :param timeout: seconds to wait; 0 tries once, None waits for ever.
+    :raises LockTimeout: if it was not free in time.
+    :raises OSError: if the lock file cannot be opened or created.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    wanted = _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    try:
+        if timeout is None:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, wanted)
+            return fd
+        deadline = time.monotonic() + timeout
+        wait = _FIRST_WAIT
+        while not _try(fd, wanted):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LockTimeout(f"{path}: not free within {timeout:g} s")
+            time.sleep(min(wait, left))
+            wait = min(wait * 2, _LONGEST_WAIT)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextlib.contextmanager
+def held(path: str, offset: int = 0, timeout: float | None = None, shared: bool = False):
+    """Hold the lock that :func:`acquire` takes for the length of a with block."""
+    fd = acquire(path, offset, timeout, shared)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _try(fd: int, wanted: bytes) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
