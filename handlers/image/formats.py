@@ -1,0 +1,131 @@
+"""The formats that are decoded: told by their first bytes, read by one Pillow plugin each.
+
+Pillow's own ``Image.open`` is not used. It tries plugin after plugin, and it guards by
+``Image.MAX_IMAGE_PIXELS``, one number for all formats and for everybody in the interpreter: too
+strict for JPEG, too lax for WebP, and a warning that threads cannot catch apart. Here the guard
+is :func:`handlers.image.limits.check`, on the header, before the plugin is asked for pixels.
+"""
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+from handlers.image import avif, gif, jpeg, png, webp
+from handlers.image.errors import BrokenSource, RefusedSource
+from handlers.image.limits import Header, Limits, check_file, check_size
+
+# what Pillow's plugins raise for damaged files, apart from their own two kinds of bomb
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_STRIP_BYTES = 4
+_TIFF_PIXEL_BYTES = 4
+
+
+def inspect(file: BinaryIO, limits: Limits) -> Header:
+    """Return the header of the picture *file*, which is read from its start.
+
+    :raises RefusedSource: for a format that is not among ``limits.formats``, a file over
+        ``limits.file_bytes``, or a header that is over a limit by itself.
+    :raises BrokenSource: for a file that is empty, damaged, or of no known format.
+    """
+    file_bytes = file.seek(0, os.SEEK_END)
+    check_file(file_bytes, limits)
+    file.seek(0)
+    format = _sniff(file.read(16))
+    if format not in limits.formats:
+        raise RefusedSource(f"format {format} is not among {', '.join(limits.formats)}")
+    with damage():
+        return _FORMATS[format].read(file, file_bytes, limits)
+
+
+def decoded(file: BinaryIO, header: Header, scale: int = 1) -> Image.Image:
+    """Return the picture that *header* tells of, with its pixels; of an animation, the first frame.
+
+    This is the one place where the codec of a still picture runs: in C, to its end, without a
+    chance for signal handlers or other Python code of this thread.
+
+    :param scale: 2, 4 or 8 if ``header.scalable``, to decode every 2nd, 4th or 8th row and column.
+    :raises BrokenSource: if it is damaged, ends too early, or is not what its header said.
+    """
+    file.seek(0)
+    with damage():
+        picture = _FORMATS[header.format].open(file, header)
+        if scale > 1:
+            picture.draft(None, (max(1, header.width // scale), max(1, header.height // scale)))
+        picture.load()
+        return picture
+
+
+@contextlib.contextmanager
+def damage() -> Iterator[None]:
+    """Turn what Pillow raises for a damaged file inside the block into BrokenSource."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise BrokenSource(str(error) or type(error).__name__) from error
+
+
+def _sniff(start: bytes) -> str:
+    for name, format in _FORMATS.items():
+        if format.is_signature(start):
+            return name
+    raise BrokenSource("not a picture of a known format")
+
+
+def _is_tiff(start: bytes) -> bool:
+    return start.startswith(_TIFF_SIGNATURES)
+
+
+def _read_tiff(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
+    file.seek(0)
+    width, height = TiffImagePlugin.TiffImageFile(file).size
+    # the plugin turns the picture upright by itself; a strip may be as large as the picture
+    decoder_bytes = width * height * _TIFF_STRIP_BYTES + file_bytes
+    return Header("TIFF", width, height, decoder_bytes, _TIFF_PIXEL_BYTES)
+
+
+def _through(plugin: type[ImageFile.ImageFile]) -> Callable[[BinaryIO, Header], Image.Image]:
+    """Return an opener by *plugin*, whose picture is decoded when it is loaded."""
+
+    def open(file: BinaryIO, header: Header) -> Image.Image:
+        picture = plugin(file)
+        check_size(header, picture.size)
+        return picture
+
+    return open
+
+
+class _Format(NamedTuple):
+    """How one format is told, read and opened."""
+
+    is_signature: Callable[[bytes], bool]
+    read: Callable[[BinaryIO, int, Limits], Header]
+    open: Callable[[BinaryIO, Header], Image.Image]
+
+
+_FORMATS = {
+    "JPEG": _Format(jpeg.is_signature, jpeg.read, _through(JpegImagePlugin.JpegImageFile)),
+    "PNG": _Format(png.is_signature, png.read, _through(PngImagePlugin.PngImageFile)),
+    "GIF": _Format(gif.is_signature, gif.read, _through(GifImagePlugin.GifImageFile)),
+    "WEBP": _Format(webp.is_signature, webp.read, webp.open_still),
+    "AVIF": _Format(avif.is_signature, avif.read, avif.open_still),
+    "TIFF": _Format(_is_tiff, _read_tiff, _through(TiffImagePlugin.TiffImageFile)),
+}

@@ -1,0 +1,157 @@
+"""Making one thumbnail of one source file."""
+
+from typing import BinaryIO, NamedTuple
+
+from PIL import Image
+
+from handlers.image import (
+    animation,
+    colour,
+    encode,
+    formats,
+    memory,
+    orientation,
+    resampling,
+    scaling,
+)
+from handlers.image.geometry import Fitting, Geometry, fit
+from handlers.image.limits import Header, Limits, check, held_bytes
+
+_SCALES = (1, 2, 4, 8)
+#: How much larger than the thumbnail a picture is decoded, at least. 1.8 keeps it within 46 dB of
+#: full decoding; 2 would cost half as much again just above each power of two.
+_DECODING_GAP = 1.8
+#: What is tried in place of scaling.GAP when memory is short; 1 gives 44 dB.
+_COARSER_GAPS = (1.8, 1.0)
+
+
+class Thumbnail(NamedTuple):
+    """A finished thumbnail, ready to be stored or sent, and what it was made of."""
+
+    data: bytes
+    #: Pixels of the thumbnail.
+    width: int
+    height: int
+    #: Pixels of the source, the way up that it is looked at.
+    source_width: int
+    source_height: int
+    #: Pillow's name of the source's format.
+    source_format: str
+    #: Frames in ``data``: 1, unless an animation was kept.
+    frames: int
+
+
+class _Plan(NamedTuple):
+    """How a still thumbnail is made: decoded at *scale*, then its *box* brought to *size*."""
+
+    size: tuple[int, int]
+    box: resampling.Box
+    scale: int
+    gap: float
+    cost_bytes: int
+
+
+def make(
+    file: BinaryIO,
+    geometry: Geometry,
+    format: str,
+    *,
+    focus: tuple[float, float] | None = None,
+    limits: Limits | None = None,
+    quality: int | None = None,
+    animated: bool = False,
+) -> Thumbnail:
+    """Make the thumbnail of the picture in *file* that *geometry* asks for.
+
+    The thumbnail is upright, in sRGB, and carries nothing of the source but pixels: no EXIF, no
+    comment, no profile, no preview. It is made whole or not at all, of a source that can be
+    decoded whole. Threads may call this at once, each with a file of its own.
+
+    :param file: open for reading in binary, at any position; it stays open.
+    :param format: ``jpg``, ``png``, ``webp``, or ``avif`` (see ``encode.FORMATS``).
+    :param focus: the point a crop keeps in view, as fractions of the upright picture's width and
+        height; None for its middle.
+    :param limits: what the source may cost; None for the defaults.
+    :param quality: 1 to 100, instead of the format's own.
+    :param animated: keep a GIF or WebP animation moving, if *format* is ``webp`` and it is within
+        the limits on frames; else, and by default, its first frame is shown.
+    :raises RefusedSource: if the source is over a limit; nothing of it has been decoded then.
+    :raises BrokenSource: if it is not a picture of a known format, or damaged.
+    :raises ValueError: if *format* cannot be encoded here.
+    """
+    encode.check(format)
+    limits = limits or Limits()
+    header = formats.inspect(file, limits)
+    stored = header.width, header.height
+    upright = orientation.swap(stored, header.orientation)
+    fitting = _stored(fit(upright, geometry, focus), stored, header.orientation)
+    plan = _plan(header, fitting, format, limits)
+    check(header, plan.cost_bytes, limits)
+    film_bytes = None
+    if animated and format == "webp":
+        film_bytes = animation.price(file, header, fitting.size, limits)
+    try:
+        if film_bytes is not None:
+            data, frames = _film(file, header, fitting, quality)
+        else:
+            data, frames = _still(file, header, plan, format, quality), 1
+    finally:
+        memory.give_back(film_bytes or plan.cost_bytes)
+    size = orientation.swap(fitting.size, header.orientation)
+    return Thumbnail(data, *size, *upright, header.format, frames)
+
+
+def _still(file: BinaryIO, header: Header, plan: _Plan, format: str, quality: int | None) -> bytes:
+    picture = formats.decoded(file, header, plan.scale)
+    profile = picture.info.get("icc_profile")
+    picture, box = scaling.prepared(picture, plan.size, plan.box, plan.gap)
+    thumbnail = scaling.scaled(picture, plan.size, box)
+    del picture
+    thumbnail = colour.to_srgb(_turned(thumbnail, header.orientation), profile)
+    return encode.encoded(thumbnail, format, quality)
+
+
+def _film(
+    file: BinaryIO, header: Header, fitting: Fitting, quality: int | None
+) -> tuple[bytes, int]:
+    frames, moving = animation.frames(file, header, *fitting)
+    frames = [_turned(frame, header.orientation) for frame in frames]
+    return encode.encoded_film(frames, moving, quality), len(frames)
+
+
+def _stored(fitting: Fitting, stored: tuple[int, int], turned: int) -> Fitting:
+    """Return the *fitting* of the upright picture for the picture as it is stored."""
+    size = orientation.swap(fitting.size, turned)
+    return Fitting(size, orientation.stored_box(fitting.box, stored, turned))
+
+
+def _turned(thumbnail: Image.Image, turned: int) -> Image.Image:
+    if turned in orientation.UPRIGHT:
+        return thumbnail.transpose(orientation.UPRIGHT[turned])
+    return thumbnail
+
+
+def _plan(header: Header, fitting: Fitting, format: str, limits: Limits) -> _Plan:
+    """Return the best way of making the thumbnail that is within the limits.
+
+    If there is none, the best of all, whose cost tells why.
+    """
+    left, upper, right, lower = fitting.box
+    ratio = min((right - left) / fitting.size[0], (lower - upper) / fitting.size[1])
+    scales = [s for s in _SCALES if s == 1 or (header.scalable and ratio / s >= 1)]
+    best = max((s for s in scales if ratio / s >= _DECODING_GAP), default=1)
+    ways = [(scale, scaling.GAP) for scale in scales[scales.index(best) :]]
+    ways += [(scales[-1], gap) for gap in _COARSER_GAPS]
+    plans = [_priced(header, fitting, format, *way) for way in ways]
+    return next((plan for plan in plans if plan.cost_bytes <= limits.memory), plans[0])
+
+
+def _priced(header: Header, fitting: Fitting, format: str, scale: int, gap: float) -> _Plan:
+    box = tuple(side / scale for side in fitting.box)
+    held = held_bytes(header, scale)
+    cost = max(
+        held + header.decoder_bytes,
+        scaling.peak_bytes(held, box, fitting.size, header.direct, gap),
+        encode.work_bytes(fitting.size, format),
+    )
+    return _Plan(fitting.size, box, scale, gap, cost)
