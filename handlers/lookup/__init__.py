@@ -1,0 +1,18 @@
+"""id -> path from memory: a per-child dict in front of the site's database.
+
+::
+
+    from handlers import lookup
+
+    pictures = lookup.open(options)     # {"lookup.database": "sqlite:////srv/site/images.db", ...}
+    pictures.warm()                     # once per child, before its first request
+    row = pictures.get("12345")         # Row(path='2019/05/boat.jpg', ...) or None
+
+:mod:`~handlers.lookup.options` lists the options, :class:`Lookup` gives the guarantees.
+"""
+
+from .errors import BadOption, BadURL, Unavailable
+from .mapping import Lookup, open
+from .row import Row
+
+__all__ = ["BadOption", "BadURL", "Lookup", "Row", "Unavailable", "open"]

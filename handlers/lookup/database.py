@@ -1,0 +1,261 @@
+"""A database that is asked for rows: connections, hosts, time limits, outages."""
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+from .errors import BadURL, DatabaseAway, DatabaseMisconfigured
+from .options import Options
+from .outage import Outage
+from .row import Row, reader
+from .url import URL, parse
+
+__all__ = ["URL", "BadURL", "Database", "DatabaseAway", "DatabaseMisconfigured", "parse"]
+
+
+class Database:
+    """Rows from one database, of which one host or several may be away.
+
+    It connects when it is first asked, and closes the connection when it was idle for
+    ``lookup.idle`` seconds. The connection is not shared through fork: a child that asks gets its
+    own. Threads take turns, and none waits longer than a single-host question may last
+    (``connect_timeout`` + ``timeout``) for its turn.
+
+    A connection that was lost is made anew once, on the same host and then on the others in their
+    order. If that fails, too, or a time limit is over, nothing is asked during a pause that grows
+    up to ``lookup.longest_pause``: see :class:`~handlers.lookup.outage.Outage`, which also logs.
+    A host that stalls costs its time limit once for each attempt: ``timeout`` seconds, as it takes
+    connections and does not answer, or ``connect_timeout`` if it does not even take them.
+    """
+
+    def __init__(self, options: Options):
+        self.name = str(options.database)
+        self._options = options
+        url = options.database
+        self._hosts = url.hosts or (None,)
+        self._host = 0
+        self._outage = Outage(self.name, options.longest_pause)
+        self._session = None
+
+    @property
+    def is_away(self) -> bool:
+        """True from a failure until the database has answered again."""
+        return self._outage.lasts
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the database will be asked again; 0 if it is not away."""
+        return self._outage.retry_after
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator["Turn"]:
+        """Wait for this thread's turn to ask, for the length of a with block.
+
+        While the database is away, only one thread waits for it; the others get the error at once.
+
+        :raises DatabaseAway: during a pause, or if the turn does not come in time.
+        :raises DatabaseMisconfigured: during a pause.
+        """
+        self._outage.check()
+        session = self._own_session()
+        patience = (
+            0 if self._outage.lasts else self._options.connect_timeout + self._options.timeout
+        )
+        if not session.lock.acquire(timeout=patience):
+            raise DatabaseAway("other threads are waiting for it", retry_after=1.0)
+        try:
+            # the thread that was before this one may have met the end of the database
+            self._outage.check()
+            yield Turn(self, session)
+        finally:
+            session.lock.release()
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Read all rows, as (id, Row), streaming in bounded memory.
+
+        It has a connection of its own, which is closed at the end. Rows that no caller can ask for
+        are left out, see :func:`handlers.lookup.row.reader`.
+
+        :raises DatabaseAway: also in the middle of the rows.
+        :raises DatabaseMisconfigured: before the first row.
+        """
+        self._outage.check()
+        try:
+            connection, (names, values) = self._first_host(
+                lambda connection: connection.stream(self._options.queries.all), len(self._hosts)
+            )
+            with contextlib.closing(connection):
+                read = reader(names)
+                for value in values:
+                    row = read(value)
+                    if row is not None:
+                        yield row
+        except (DatabaseAway, DatabaseMisconfigured) as error:
+            self._outage.begin(error)
+            raise
+        self._outage.end()
+
+    def close(self) -> None:
+        """Close this process's connection; the next question makes a new one."""
+        session = self._session
+        if session is not None:
+            session.end()
+
+    def _one(self, session: "_Session", id: str) -> Row | None:
+        try:
+            names, values = self._ask(session, id)
+            read = reader(names)
+        except (DatabaseAway, DatabaseMisconfigured) as error:
+            self._outage.begin(error)
+            raise
+        self._outage.end()
+        # The database may compare otherwise than exactly: 012 as a number, letter case, blanks.
+        return next((row for found, row in filter(None, map(read, values)) if found == id), None)
+
+    def _ask(self, session: "_Session", id: str):
+        query, idle = self._options.queries.one, self._options.idle
+        attempts = len(self._hosts)
+        lost = None
+        if session.connection is not None:
+            try:
+                if session.is_usable(idle):
+                    answer = session.connection.select(query, id)
+                    session.used = time.monotonic()
+                    return answer
+            except DatabaseAway as error:
+                lost = error
+            except DatabaseMisconfigured:
+                session.drop()
+                raise
+            session.drop()
+        if lost is not None and lost.timed_out:
+            # To connect to the same host would cost its time limit once more.
+            self._host += 1
+            attempts -= 1
+            if not attempts:
+                raise lost
+        connection, answer = self._first_host(
+            lambda connection: connection.select(query, id), attempts
+        )
+        session.keep(connection, idle)
+        return answer
+
+    def _first_host(self, ask, attempts: int):
+        """Connect to the first host that answers *ask*; return (connection, answer)."""
+        errors = []
+        for _ in range(attempts):
+            host = self._hosts[self._host % len(self._hosts)]
+            try:
+                connection = self._connect(host)
+                try:
+                    return connection, ask(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            except (DatabaseAway, DatabaseMisconfigured) as error:
+                errors.append(error)
+            self._host += 1
+        raise next((e for e in errors if isinstance(e, DatabaseMisconfigured)), errors[-1])
+
+    def _connect(self, host):
+        options = self._options
+        if options.database.scheme == "sqlite":
+            from . import sqlite
+
+            return sqlite.Connection(options.database, options.timeout)
+        # Sites on SQLite need not have PyMySQL in every child's memory.
+        from . import mysql
+
+        return mysql.Connection(options.database, host, options.connect_timeout, options.timeout)
+
+    def _own_session(self) -> "_Session":
+        session = self._session
+        if session is None or session.pid != os.getpid():
+            # Two threads may both come here; the session of one of them is then used once.
+            inherited, session = session, _Session()
+            session.inherited = inherited
+            weakref.finalize(self, session.end)
+            self._session = session
+        return session
+
+
+class Turn:
+    """The right to ask, which :meth:`Database.turn` gives to one thread at a time."""
+
+    def __init__(self, database: Database, session: "_Session"):
+        self._database = database
+        self._session = session
+
+    def one(self, id: str) -> Row | None:
+        """Return the row whose id is exactly *id*, or None.
+
+        :raises DatabaseAway: if no host answers in time.
+        :raises DatabaseMisconfigured: if the query or the account is refused.
+        """
+        return self._database._one(self._session, id)
+
+
+class _Session:
+    """What one process has of a Database: a lock, and perhaps a connection."""
+
+    def __init__(self):
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.connection = None
+        self.used = 0.0
+        # SQLite forbids even to close what came through fork, so it is only kept.
+        self.inherited = None
+        self._ended = threading.Event()
+
+    def keep(self, connection, idle: float) -> None:
+        """Keep *connection* until it has been idle for *idle* seconds."""
+        self.connection = connection
+        self.used = time.monotonic()
+        self._ended = threading.Event()
+        closer = threading.Thread(
+            target=self._close_when_idle,
+            args=(connection, self._ended, idle),
+            name="lookup-idle",
+            daemon=True,
+        )
+        # A child that may have no more threads leaves it to the server's own limit.
+        with contextlib.suppress(RuntimeError):
+            closer.start()
+
+    def is_usable(self, idle: float) -> bool:
+        """Tell whether the connection still stands; asks it only if it was not just used."""
+        unused = time.monotonic() - self.used
+        # A firewall may have forgotten an older one, and a question would wait for nothing.
+        return unused < idle and (unused < self.connection.trusted or self.connection.alive())
+
+    def drop(self) -> None:
+        """Close the connection, if there is one."""
+        self._ended.set()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+    def end(self) -> None:
+        """Close the connection, unless a thread is asking or it is another process's."""
+        if self.pid != os.getpid():
+            return
+        self._ended.set()
+        if self.lock.acquire(blocking=False):
+            try:
+                self.drop()
+            finally:
+                self.lock.release()
+
+    def _close_when_idle(self, connection, ended: threading.Event, idle: float) -> None:
+        left = idle
+        while not ended.wait(left):
+            with self.lock:
+                if self.connection is not connection:
+                    return
+                left = self.used + idle - time.monotonic()
+                if left <= 0:
+                    self.drop()
+                    return

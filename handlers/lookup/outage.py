@@ -1,0 +1,96 @@
+"""The time during which a database is not asked, because it was away a moment ago."""
+
+import logging
+import random
+import threading
+import time
+
+from .errors import DatabaseAway, DatabaseMisconfigured
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.5
+# The global generator of forked children gives all of them the same numbers.
+_jitter = random.SystemRandom().uniform
+
+
+class Outage:
+    """Counts failures, grows the pause after each, and logs the first and the end of them.
+
+    Every child has its own, and its own jitter: children that lost the database at the same moment
+    do not come back to it at the same moment. May be used by any thread.
+
+    :param name: what the log calls the database.
+    :param longest: seconds that a pause grows to, before jitter of a half more or less.
+    """
+
+    def __init__(self, name: str, longest: float):
+        self._name = name
+        self._longest = longest
+        self._lock = threading.Lock()
+        self._error: DatabaseAway | DatabaseMisconfigured | None = None
+        self._since = 0.0
+        self._until = 0.0
+        self._pause = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """True from the first failure until the database has answered again."""
+        return self._error is not None
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the database may be asked again; 0 if it may."""
+        return max(0.0, self._until - time.monotonic()) if self._error else 0.0
+
+    def check(self) -> None:
+        """Return if the database may be asked.
+
+        :raises DatabaseAway: during a pause after such a failure.
+        :raises DatabaseMisconfigured: during a pause after such a failure.
+        """
+        error, wait = self._error, self.retry_after
+        if error is not None and wait > 0:
+            raise type(error)(str(error), retry_after=wait)
+
+    def begin(self, error: DatabaseAway | DatabaseMisconfigured) -> None:
+        """Start a pause, longer than the one before; log once for each kind of failure."""
+        with self._lock:
+            told = type(self._error)
+            now = time.monotonic()
+            if self._error is None:
+                self._since = now
+                self._pause = min(_FIRST_PAUSE, self._longest)
+            else:
+                self._pause = min(self._pause * 2, self._longest)
+            wait = self._pause * _jitter(0.5, 1.5)
+            self._until = now + wait
+            self._error = error
+        error.retry_after = wait
+        if told is type(error):
+            return
+        if isinstance(error, DatabaseAway):
+            logger.warning(
+                "lookup: database %s is away (%s): start it, or correct lookup.database; until "
+                "then known ids are answered from memory",
+                self._name,
+                error,
+            )
+        else:
+            logger.error(
+                "lookup: database %s does not answer to what is configured (%s): correct the "
+                "lookup.* options or the database; until then known ids are answered from memory",
+                self._name,
+                error,
+            )
+
+    def end(self) -> None:
+        """Note that the database has answered; log it if it had been away."""
+        if self._error is None:
+            return
+        with self._lock:
+            if self._error is None:
+                return
+            self._error = None
+            lasted = time.monotonic() - self._since
+        logger.warning("lookup: database %s is back after %.1f s", self._name, lasted)

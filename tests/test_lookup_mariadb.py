@@ -1,0 +1,475 @@
+"""The lookup on a real MariaDB that is killed, stalled, doubled and badly configured."""
+
+import contextlib
+import itertools
+import logging
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from handlers.lookup import Lookup, Row, Unavailable
+from tests.servers.mariadb import MariaDB
+
+ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(200)}
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def name(mariadb):
+    """A database with a filled table ``images``, of this test's own."""
+    name = f"lookup{next(_numbers)}"
+    make(mariadb, name)
+    mariadb.forget_statements()
+    yield name
+    mariadb.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module")
+def certificates(base):
+    """A directory with a server's key and self-signed certificate, and another certificate."""
+    directory = base / "certificates"
+    directory.mkdir()
+    for who in ("server", "other"):
+        request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+        names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+        files = f"-keyout {who}.key -out {who}.pem"
+        subprocess.run(
+            f"{request} {names} {files}".split(),
+            cwd=directory,
+            check=True,
+            capture_output=True,
+        )
+    return directory
+
+
+@pytest.fixture(scope="module")
+def second(base, certificates):
+    """Another running MariaDB, with TLS and few connections."""
+    options = (
+        f"--ssl-cert={certificates / 'server.pem'}",
+        f"--ssl-key={certificates / 'server.key'}",
+        "--max-connections=10",
+    )
+    with MariaDB(base / "second", general_log=True, options=options) as server:
+        make(server, "site")
+        yield server
+
+
+@pytest.fixture
+def open_lookup():
+    """A function that opens a Lookup of a URL, with short time limits; it is closed afterwards."""
+    with contextlib.ExitStack() as opened:
+
+        def open_one(url, **options):
+            options = {"timeout": 0.4, "connect_timeout": 0.4, "longest_pause": 0.3, **options}
+            given = {f"lookup.{name}": str(value) for name, value in options.items()}
+            lookup = Lookup.from_options({"lookup.database": url, **given})
+            return opened.enter_context(contextlib.closing(lookup))
+
+        yield open_one
+
+
+def make(server, name):
+    server.execute(
+        f"CREATE DATABASE {name}",
+        f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(1000))",
+    )
+    server.fill(f"{name}.images", "id, path", list(ROWS.items()))
+
+
+def until(claim, within=10):
+    """Wait until *claim* holds; the database may be away meanwhile."""
+    deadline = time.monotonic() + within
+    while True:
+        with contextlib.suppress(Unavailable):
+            if claim():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def in_a_child(question):
+    """Return what *question* returns in a forked child, as text."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # no exception may leave the child
+        try:
+            os.write(write, str(question()).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        found = answer.read().decode()
+    os.waitpid(child, 0)
+    return found
+
+
+def levels(caplog):
+    return [record.levelname for record in caplog.records]
+
+
+def test_warm_costs_one_query_and_known_ids_none(mariadb, name, open_lookup, caplog):
+    caplog.set_level(logging.INFO, "handlers.lookup")
+    pictures = open_lookup(mariadb.url(name))
+    assert pictures.warm() == 200
+    assert all(pictures[id] == Row(path) for id, path in ROWS.items())
+    assert len(mariadb.statements("SELECT")) == 1
+    assert levels(caplog) == ["INFO"]
+    url = f"mysql://site@127.0.0.1:{mariadb.port}/{name}"
+    assert caplog.messages[0].startswith(f"lookup: 200 rows from {url} in ")
+
+
+def test_unknown_and_missing_ids_cost_one_query_each(mariadb, name, open_lookup):
+    pictures = open_lookup(mariadb.url(name))
+    for _ in range(50):
+        assert pictures["p1"] == Row("a/1.jpg")
+        assert pictures.get("none") is None
+    assert len(mariadb.statements("= 'p1'")) == 1
+    assert len(mariadb.statements("= 'none'")) == 1
+    assert len(mariadb.statements(f"site@127.0.0.1 on {name}")) == 1
+
+
+def test_missing_id_is_asked_again_when_its_time_is_over(mariadb, name, open_lookup):
+    pictures = open_lookup(mariadb.url(name), missing_ttl=0.1)
+    assert pictures.get("new") is None
+    mariadb.fill(f"{name}.images", "id, path", [("new", "new.jpg")])
+    until(lambda: pictures.get("new") == Row("new.jpg"))
+
+
+def test_row_changed_by_others_is_seen_by_the_same_connection(mariadb, name, open_lookup):
+    pictures = open_lookup(mariadb.url(name), missing_ttl=0)
+    for number in range(3):
+        assert pictures.get(f"n{number}") is None
+        mariadb.fill(f"{name}.images", "id, path", [(f"n{number}", "n.jpg")])
+        assert pictures.get(f"n{number}") == Row("n.jpg")
+    assert len(mariadb.statements(f"site@127.0.0.1 on {name}")) == 1
+
+
+def test_integer_ids_are_matched_as_text(mariadb, name, open_lookup):
+    mariadb.execute(
+        f"CREATE TABLE {name}.numbers (id INT PRIMARY KEY, path VARCHAR(100))",
+        f"INSERT INTO {name}.numbers VALUES (12, '12.jpg'), (0, '0.jpg')",
+    )
+    pictures = open_lookup(mariadb.url(name), table="numbers")
+    for wrong in ("012", "12abc", "abc", "12-", "1_2", "00", "-0"):
+        assert wrong not in pictures
+    assert pictures["12"] == Row("12.jpg")
+    assert pictures.warm() == 2
+    assert sorted(pictures) == ["0", "12"]
+
+
+def test_letter_case_matters_whatever_the_collation(mariadb, name, open_lookup):
+    mariadb.execute(
+        f"CREATE TABLE {name}.loose (id CHAR(9), path TEXT, KEY (id)) CHARSET latin1",
+        f"INSERT INTO {name}.loose VALUES ('ABC', 'upper.jpg'), ('abc', 'lower.jpg')",
+    )
+    pictures = open_lookup(mariadb.url(name), table="loose")
+    assert pictures["abc"] == Row("lower.jpg")
+    assert pictures["ABC"] == Row("upper.jpg")
+    assert "Abc" not in pictures
+
+
+def test_columns_of_every_kind_are_read(mariadb, name, open_lookup):
+    mariadb.execute(
+        f"CREATE TABLE {name}.other"
+        " (k VARBINARY(20), f VARBINARY(99), s BIT, x DECIMAL(3,2), y FLOAT)",
+        f"INSERT INTO {name}.other VALUES ('a', 'ä.jpg', 1, 0.25, 0.5), ('b', x'ff', 0, NULL, 1)",
+    )
+    columns = {"id": "k", "path": "f", "private": "s", "focus_x": "x", "focus_y": "y"}
+    pictures = open_lookup(mariadb.url(name), table=f"{name}.other", **columns)
+    truth = {"a": Row("ä.jpg", True, 0.25, 0.5), "b": Row("\udcff", False, None, 1.0)}
+    assert {id: pictures[id] for id in "ab"} == truth
+    pictures.warm()
+    assert dict(pictures) == truth
+
+
+def test_queries_of_the_site_replace_table_and_columns(mariadb, name, open_lookup):
+    every = "SELECT id, CONCAT('x%', path) AS path, id = 'p1' AS private FROM images"
+    options = {"query": every, "query_one": f"{every} WHERE path LIKE 'a/%' AND id = :id"}
+    pictures = open_lookup(mariadb.url(name), **options)
+    assert pictures["p1"] == Row("x%a/1.jpg", True)
+    assert pictures.warm() == 200
+    assert pictures["p2"] == Row("x%a/2.jpg", False)
+
+
+def test_unix_socket_and_option_file_are_ways_in(mariadb, name, open_lookup, tmp_path):
+    assert open_lookup(mariadb.socket_url(name)).warm() == 200
+    (tmp_path / "my.cnf").write_text(
+        f"[client]\nhost=127.0.0.1\nport={mariadb.port}\n"
+        f"user={mariadb.user}\npassword='{mariadb.password}'\n"
+    )
+    assert open_lookup(f"mysql:///{name}?read_default_file={tmp_path / 'my.cnf'}").warm() == 200
+
+
+def test_kill_and_return_of_the_database_under_load(mariadb, name, open_lookup, caplog):
+    pictures = open_lookup(mariadb.url(name))
+    pictures.warm()
+    pictures.get("none")
+    stop, wrong, slowest, refused = threading.Event(), [], [0.0], [0]
+
+    def ask_known():
+        for id in itertools.cycle(ROWS):
+            if stop.is_set():
+                return
+            try:
+                wrong.extend([id] if pictures[id] != Row(ROWS[id]) else [])
+            except (KeyError, Unavailable) as error:
+                wrong.append(error)
+            time.sleep(0)
+
+    def ask_unknown():
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            start = time.monotonic()
+            try:
+                pictures.get(f"unknown{number}")
+            except Unavailable:
+                refused[0] += 1
+            slowest[0] = max(slowest[0], time.monotonic() - start)
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=ask) for ask in (ask_known, ask_known, ask_unknown)]
+    for thread in threads:
+        thread.start()
+    try:
+        mariadb.kill()
+        until(lambda: refused[0] > 50)
+    finally:
+        mariadb.start()
+        until(lambda: "new" not in pictures)
+        asked = pictures.stats()["not_found"]
+        until(lambda: pictures.stats()["not_found"] > asked)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert slowest[0] < 1.5
+    assert levels(caplog) == ["WARNING", "WARNING"]
+    assert "is away" in caplog.messages[0]
+    assert "start it, or correct lookup.database" in caplog.messages[0]
+    assert "is back after" in caplog.messages[1]
+
+
+def test_lost_connection_is_made_anew_without_anybody_noticing(mariadb, name, open_lookup, caplog):
+    pictures = open_lookup(mariadb.url(name))
+    assert "p1" in pictures
+    for (number,) in mariadb.execute(
+        f"SELECT id FROM information_schema.processlist WHERE db = '{name}'"
+    ):
+        mariadb.execute(f"KILL {number}")
+    assert "p2" in pictures
+    assert caplog.records == []
+
+
+def test_database_away_at_child_start_is_one_warning(mariadb, name, open_lookup, caplog):
+    mariadb.kill()
+    try:
+        pictures = open_lookup(mariadb.url(name))
+        assert pictures.warm() == 0
+        for _ in range(20):
+            with pytest.raises(Unavailable) as caught:
+                pictures.get("p1")
+            assert 0 < caught.value.retry_after < 1
+        with pytest.raises(Unavailable):
+            pictures.page(0, 60)
+        assert levels(caplog) == ["WARNING"]
+    finally:
+        mariadb.start()
+    until(lambda: pictures["p1"] == Row("a/1.jpg"))
+    assert pictures.page(0, 60)[1] == 200
+    assert levels(caplog) == ["WARNING", "WARNING"]
+
+
+def test_stall_costs_the_timeout_once_and_then_nothing(mariadb, name, open_lookup, caplog):
+    pictures = open_lookup(mariadb.url(name), longest_pause=5)
+    cold = open_lookup(mariadb.url(name), longest_pause=5)
+    assert "p1" in pictures
+    mariadb.pause()
+    try:
+        for stalled in (pictures, cold):
+            start = time.monotonic()
+            with pytest.raises(Unavailable):
+                stalled.get("p2")
+            assert 0.3 < time.monotonic() - start < 0.9
+            start = time.monotonic()
+            for number in range(1000):
+                with contextlib.suppress(Unavailable):
+                    stalled.get(f"n{number}")
+            assert time.monotonic() - start < 0.2
+            assert stalled.warm() == 0
+        assert pictures["p1"] == Row("a/1.jpg")
+    finally:
+        mariadb.resume()
+    until(lambda: "p2" in pictures)
+    assert levels(caplog) == ["WARNING"] * 3
+
+
+def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
+    pictures = open_lookup(mariadb.url(name), longest_pause=5)
+    mariadb.pause()
+    try:
+        start = time.monotonic()
+        refused = []
+
+        def ask(number):
+            try:
+                pictures.get(f"n{number}")
+            except Unavailable:
+                refused.append(number)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) == 10
+        assert time.monotonic() - start < 1.5
+    finally:
+        mariadb.resume()
+
+
+def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, open_lookup, caplog):
+    mariadb.execute(f"UPDATE {name}.images SET path = 'first'")
+    second.execute(f"CREATE DATABASE {name}", f"CREATE TABLE {name}.images LIKE site.images")
+    second.fill(f"{name}.images", "id, path", list(ROWS.items()))
+    account = mariadb.url(name).partition("@")[0]
+    url = f"{account}@127.0.0.1:{mariadb.port},127.0.0.1:{second.port}/{name}"
+    pictures, late = open_lookup(url), open_lookup(url)
+    assert pictures["p1"] == Row("first")
+    mariadb.pause()
+    try:
+        assert pictures["p2"] == Row("a/2.jpg")
+        assert late.warm() == 200
+        start = time.monotonic()
+        assert pictures["p3"] == Row("a/3.jpg")
+        assert time.monotonic() - start < 0.3
+        mariadb.resume()
+        mariadb.kill()
+        cold = open_lookup(url)
+        assert cold["p4"] == Row("a/4.jpg")
+    finally:
+        mariadb.start()
+    second.kill()
+    try:
+        assert cold["p5"] == Row("first")
+    finally:
+        second.start()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        ({"password": "wrong"}, {}, "Access denied for user 'site'@'127.0.0.1'"),
+        ({"user": "nobody"}, {}, "Access denied for user 'nobody'@'127.0.0.1'"),
+        ({"name": "nowhere"}, {}, "Unknown database 'nowhere'"),
+        ({}, {"table": "pictures"}, ".pictures' doesn't exist"),
+        ({}, {"path": "file"}, "Unknown column 'file'"),
+        ({}, {"query": "SELEC", "query_one": "SELEC :id"}, "error in your SQL syntax"),
+    ],
+)
+def test_misconfiguration_is_one_error_line(
+    mariadb, name, open_lookup, caplog, change, options, says
+):
+    pictures = open_lookup(mariadb.url(**{"name": name, **change}), **options)
+    assert pictures.warm() == 0
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            pictures.get("p1")
+    assert levels(caplog) == ["ERROR"]
+    assert says in caplog.messages[0]
+    assert "wrong" not in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "says"),
+    [
+        ("charset=klingon", "character set klingon is unknown"),
+        ("read_default_file=/nowhere/my.cnf", "cannot read /nowhere/my.cnf"),
+        ("ssl_ca=/nowhere/ca.pem", "cannot read /nowhere/ca.pem"),
+    ],
+)
+def test_wrong_parameter_is_one_error_line(mariadb, name, open_lookup, caplog, parameter, says):
+    assert open_lookup(f"{mariadb.url(name)}?{parameter}").warm() == 0
+    assert levels(caplog) == ["ERROR"]
+    assert says in caplog.messages[0]
+
+
+def test_option_file_that_is_none_is_an_error_without_its_text(
+    mariadb, name, open_lookup, caplog, tmp_path
+):
+    (tmp_path / "my.cnf").write_text("password=secret\n")
+    url = f"mysql://@127.0.0.1:{mariadb.port}/{name}?read_default_file={tmp_path / 'my.cnf'}"
+    assert open_lookup(url).warm() == 0
+    assert levels(caplog) == ["ERROR"]
+    assert "is no option file" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_table_that_comes_later_is_found_without_a_restart(mariadb, name, open_lookup, caplog):
+    mariadb.execute(f"RENAME TABLE {name}.images TO {name}.soon")
+    pictures = open_lookup(mariadb.url(name))
+    assert pictures.warm() == 0
+    mariadb.execute(f"RENAME TABLE {name}.soon TO {name}.images")
+    until(lambda: "p1" in pictures)
+    assert levels(caplog) == ["ERROR", "WARNING"]
+
+
+def test_too_many_connections_are_an_outage_not_an_error(second, open_lookup, caplog):
+    pictures = open_lookup(second.url("site"))
+    others = [open_lookup(second.url("site")) for _ in range(12)]
+    with contextlib.suppress(Unavailable):
+        for other in others:
+            other.get("p1")
+    assert pictures.warm() == 0
+    assert set(levels(caplog)) == {"WARNING"}
+    assert "Too many connections" in caplog.messages[0]
+    for other in others:
+        other.close()
+    until(lambda: "p1" in pictures)
+
+
+def test_certificate_is_checked_against_ssl_ca(second, certificates, open_lookup, caplog):
+    url = second.url("site")
+    good = open_lookup(f"{url}?ssl_ca={certificates / 'server.pem'}&ssl_verify_identity=true")
+    assert good.warm() == 200
+    second.forget_statements()
+    assert "p1" in open_lookup(f"{url}?ssl_ca={certificates / 'server.pem'}", missing_ttl=0)
+    assert len(second.statements("using SSL/TLS")) == 1
+    assert open_lookup(f"{url}?ssl_ca={certificates / 'other.pem'}").warm() == 0
+    assert levels(caplog) == ["ERROR"]
+    assert "certificate verify failed" in caplog.text
+
+
+def test_forked_children_have_connections_of_their_own(mariadb, name, open_lookup):
+    pictures = open_lookup(mariadb.url(name))
+    assert "p1" in pictures
+
+    def ask():
+        return pictures["p2"].path, mariadb.connections(), list(pictures)
+
+    assert in_a_child(ask) == "('a/2.jpg', 2, ['p1', 'p2'])"
+    assert in_a_child(ask) == "('a/2.jpg', 2, ['p1', 'p2'])"
+    assert "p3" in pictures
+    assert len(mariadb.statements(f"site@127.0.0.1 on {name}")) == 3
+
+
+def test_warm_leaves_no_connection_and_an_idle_one_is_closed(mariadb, name, open_lookup):
+    def connections():
+        return mariadb.execute(
+            f"SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'"
+        )[0][0]
+
+    log = len(mariadb.error_log.read_text())
+    pictures = open_lookup(mariadb.url(name), idle=0.2)
+    pictures.warm()
+    until(lambda: connections() == 0)
+    pictures.get("none")
+    assert connections() == 1
+    until(lambda: connections() == 0)
+    assert "Aborted connection" not in mariadb.error_log.read_text()[log:]

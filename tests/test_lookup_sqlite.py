@@ -1,0 +1,332 @@
+"""The lookup on SQLite: what it remembers, reads exactly, and survives."""
+
+import contextlib
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from handlers.lookup import Lookup, Row, Unavailable
+
+ROWS = [(f"p{number}", f"a/{number}.jpg") for number in range(100)]
+
+
+def run(path, *statements, rows=()):
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            connection.executemany(f"INSERT INTO images VALUES ({marks})", rows)
+
+
+def open_lookup(file, **options):
+    given = {f"lookup.{name}": str(value) for name, value in options.items()}
+    return Lookup.from_options({"lookup.database": f"sqlite:///{file}", **given})
+
+
+@pytest.fixture
+def path(tmp_path):
+    run(tmp_path / "images.db", "CREATE TABLE images (id TEXT PRIMARY KEY, path TEXT)", rows=ROWS)
+    return tmp_path / "images.db"
+
+
+@pytest.fixture
+def pictures(path):
+    found = open_lookup(path)
+    yield found
+    found.close()
+
+
+def test_warm_reads_all_rows_and_says_so_once(pictures, path, caplog):
+    caplog.set_level(logging.INFO, "handlers.lookup")
+    assert pictures.warm() == 100
+    assert len(pictures) == 100
+    assert pictures["p7"] == Row("a/7.jpg", False, None, None)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage().startswith(f"lookup: 100 rows from sqlite:///{path} in ")
+
+
+def test_it_is_a_read_only_mapping(pictures):
+    pictures.warm()
+    assert isinstance(pictures, Mapping)
+    assert not hasattr(pictures, "__setitem__")
+    assert dict(pictures) == {id: Row(path) for id, path in ROWS}
+    assert "p7" in pictures
+    assert "p100" not in pictures
+    assert pictures.get("p100") is None
+    assert pictures.get("p100", "none") == "none"
+    with pytest.raises(KeyError):
+        pictures["p100"]
+
+
+def test_row_that_memory_does_not_know_is_asked_for_and_kept(pictures, path):
+    assert len(pictures) == 0
+    assert pictures["p3"] == Row("a/3.jpg")
+    run(path, "DELETE FROM images")
+    assert pictures["p3"] == Row("a/3.jpg")
+    assert list(pictures) == ["p3"]
+    assert pictures.stats()["found"] == 1
+
+
+def test_missing_id_is_remembered_until_its_time_is_over(path):
+    with contextlib.closing(open_lookup(path, missing_ttl=0.2)) as pictures:
+        assert pictures.get("new") is None
+        asked = time.monotonic()
+        run(path, rows=[("new", "new.jpg")])
+        while pictures.get("new") is None:
+            assert time.monotonic() < asked + 5
+            assert pictures.stats()["not_found"] == 1
+            time.sleep(0.01)
+        assert time.monotonic() > asked + 0.1
+
+
+def test_memory_of_missing_ids_is_bounded_and_the_oldest_goes(path):
+    with contextlib.closing(open_lookup(path, missing_limit=10)) as pictures:
+        for number in range(50):
+            pictures.get(f"none{number}")
+        assert pictures.stats()["missing"] == 10
+        pictures.get("none49")
+        assert pictures.stats()["not_found"] == 50
+        pictures.get("none0")
+        assert pictures.stats()["not_found"] == 51
+
+
+def test_warm_again_forgets_what_went_and_finds_what_came(pictures, path):
+    pictures.warm()
+    pictures.get("new")
+    run(path, "DELETE FROM images WHERE id = 'p1'", rows=[("new", "new.jpg")])
+    assert pictures.warm() == 100
+    assert pictures.get("p1") is None
+    assert pictures["new"] == Row("new.jpg")
+
+
+@pytest.mark.parametrize("id", ["", "a b", "a/b", "ä", "a\n", "x" * 129, "a\0", 7, None, ("p1",)])
+def test_what_is_no_id_is_not_there_and_costs_no_query(tmp_path, id):
+    pictures = open_lookup(tmp_path / "there is none")
+    assert pictures.get(id) is None
+    assert id not in pictures
+    assert pictures.stats()["unavailable"] == 0
+
+
+def test_integer_ids_are_matched_as_text(tmp_path):
+    path = tmp_path / "i.db"
+    run(path, "CREATE TABLE images (id INTEGER PRIMARY KEY, path TEXT)", rows=[(12, "12.jpg")])
+    with contextlib.closing(open_lookup(path)) as pictures:
+        for wrong in ("012", "12abc", "0xC", "-12", "1_2", "12_"):
+            assert wrong not in pictures
+        assert pictures["12"] == Row("12.jpg")
+        pictures.warm()
+        assert list(pictures) == ["12"]
+
+
+def test_letter_case_matters_whatever_the_collation(tmp_path):
+    path = tmp_path / "c.db"
+    run(
+        path,
+        "CREATE TABLE images (id TEXT COLLATE NOCASE, path TEXT)",
+        rows=[("ABC", "upper.jpg"), ("abc", "lower.jpg")],
+    )
+    with contextlib.closing(open_lookup(path)) as pictures:
+        assert pictures["abc"] == Row("lower.jpg")
+        assert pictures["ABC"] == Row("upper.jpg")
+        assert "Abc" not in pictures
+
+
+def test_optional_columns_are_read(tmp_path):
+    path = tmp_path / "o.db"
+    run(
+        path,
+        "CREATE TABLE images (id, path, hidden, x, y)",
+        rows=[("a", "a.jpg", 1, 0.25, 1), ("b", "b.jpg", None, None, "left"), ("c", None, 0, 0, 0)],
+    )
+    columns = {"private": "hidden", "focus_x": "x", "focus_y": "y"}
+    with contextlib.closing(open_lookup(path, **columns)) as pictures:
+        assert pictures["a"] == Row("a.jpg", True, 0.25, 1.0)
+        assert pictures["b"] == Row("b.jpg", False, None, None)
+        assert "c" not in pictures
+        assert pictures.warm() == 2
+
+
+def test_path_that_is_no_utf8_reaches_its_file(tmp_path):
+    path = tmp_path / "u.db"
+    run(
+        path,
+        "CREATE TABLE images (id, path)",
+        "INSERT INTO images VALUES ('a', CAST(x'ff2e' AS TEXT))",
+    )
+    with contextlib.closing(open_lookup(path)) as pictures:
+        assert os.fsencode(pictures["a"].path) == b"\xff."
+
+
+def test_queries_of_the_site_replace_table_and_columns(path):
+    run(
+        path,
+        "CREATE TABLE meta (picture TEXT, hidden INTEGER)",
+        "INSERT INTO meta VALUES ('p1', 1)",
+    )
+    every = (
+        "SELECT id, 'root/' || path AS path, hidden AS private"
+        " FROM images LEFT JOIN meta ON picture = id WHERE path LIKE 'a/%'"
+    )
+    options = {"query": every, "query_one": f"{every} AND id = :id"}
+    with contextlib.closing(open_lookup(path, **options)) as pictures:
+        assert pictures["p1"] == Row("root/a/1.jpg", True)
+        assert pictures.warm() == 100
+        assert pictures["p2"] == Row("root/a/2.jpg", False)
+
+
+def test_page_gives_public_ids_in_order_and_warms_if_need_be(path):
+    run(path, "ALTER TABLE images ADD hidden", "UPDATE images SET hidden = 1 WHERE id = 'p1'")
+    with contextlib.closing(open_lookup(path, private="hidden")) as pictures:
+        assert pictures.page(0, 3) == (["p0", "p2", "p3"], 99)
+        assert pictures.page(98, 3) == (["p99"], 99)
+        assert pictures.page(99, 3) == ([], 99)
+
+
+@pytest.mark.parametrize(
+    ("statement", "options", "says"),
+    [
+        ("SELECT 1", {"table": "pictures"}, "no such table: pictures"),
+        ("SELECT 1", {"path": "file"}, "no such column: file"),
+        (
+            "SELECT 1",
+            {"query": "SELECT 1 AS id", "query_one": "SELECT :id AS id"},
+            "column named path",
+        ),
+        ("DROP TABLE images", {}, "no such table: images"),
+    ],
+)
+def test_misconfiguration_is_one_error_line_and_no_crash(path, statement, options, says, caplog):
+    run(path, statement)
+    pictures = open_lookup(path, **options)
+    assert pictures.warm() == 0
+    for _ in range(20):
+        with pytest.raises(Unavailable) as caught:
+            pictures.get("p1")
+        assert caught.value.retry_after > 0
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert says in record.getMessage()
+    with pytest.raises(Unavailable):
+        pictures.page(0, 60)
+
+
+def test_file_that_is_not_there_is_not_made(tmp_path, caplog):
+    pictures = open_lookup(tmp_path / "none.db")
+    assert pictures.warm() == 0
+    assert os.listdir(tmp_path) == []
+    (record,) = caplog.records
+    assert "unable to open database file" in record.getMessage()
+
+
+def test_file_that_is_no_database_is_one_error_line(tmp_path, caplog):
+    (tmp_path / "x.db").write_bytes(b"no database " * 500)
+    assert open_lookup(tmp_path / "x.db").warm() == 0
+    (record,) = caplog.records
+    assert "not a database" in record.getMessage()
+
+
+def test_writer_that_holds_the_file_costs_the_timeout_and_then_nothing(path, caplog):
+    pictures = open_lookup(path, timeout=0.2, longest_pause=0.5)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        start = time.monotonic()
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                pictures.get("p1")
+        assert 0.1 < time.monotonic() - start < 1
+        writer.execute("ROLLBACK")
+    deadline = time.monotonic() + 5
+    while True:
+        with contextlib.suppress(Unavailable):
+            assert pictures["p1"] == Row("a/1.jpg")
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    away, back = caplog.records
+    assert "is away (database is locked)" in away.getMessage()
+    assert "is back after" in back.getMessage()
+    pictures.close()
+
+
+def test_file_that_was_replaced_is_opened_anew(pictures, path, tmp_path):
+    assert "p1" in pictures
+    run(tmp_path / "next.db", "CREATE TABLE images (id, path)", rows=[("other", "other.jpg")])
+    os.replace(tmp_path / "next.db", path)
+    assert pictures["other"] == Row("other.jpg")
+
+
+def test_forked_child_keeps_the_rows_and_opens_its_own_connection(path):
+    pictures = open_lookup(path)
+    pictures.get("p1")
+    here = pictures._database._session.connection
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # no exception may leave the child
+        try:
+            known = list(pictures) == ["p1"]
+            found = pictures["p2"] == Row("a/2.jpg")
+            own = pictures._database._session.connection is not here
+            os.write(write, b"good" if known and found and own else b"bad")
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        assert answer.read() == b"good"
+    os.waitpid(child, 0)
+    assert pictures["p3"] == Row("a/3.jpg")
+    assert pictures._database._session.connection is here
+    pictures.close()
+
+
+def test_threads_get_right_answers_and_ask_once_for_each_id(pictures):
+    truth = {**{id: Row(path) for id, path in ROWS}, **{f"none{n}": None for n in range(50)}}
+    wrong = []
+
+    def ask(seed):
+        order = list(truth) * 3
+        random.Random(seed).shuffle(order)
+        try:
+            wrong.extend(id for id in order if pictures.get(id) != truth[id])
+        except Unavailable as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert (pictures.stats()["found"], pictures.stats()["not_found"]) == (100, 50)
+
+
+def test_idle_connection_is_closed_and_made_anew(path):
+    with contextlib.closing(open_lookup(path, idle=0.1)) as pictures:
+        pictures.get("p1")
+        deadline = time.monotonic() + 5
+        while pictures._database._session.connection is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert pictures["p2"] == Row("a/2.jpg")
+
+
+def test_connection_goes_with_its_lookup(path):
+    def open_files():
+        return sum(
+            os.path.realpath(f"/proc/self/fd/{fd}") == str(path)
+            for fd in os.listdir("/proc/self/fd")
+        )
+
+    pictures = open_lookup(path)
+    pictures.get("p1")
+    assert open_files() == 1
+    del pictures
+    assert open_files() == 0
