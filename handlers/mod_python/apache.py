@@ -1,0 +1,59 @@
+"""The module that handlers import: ``from mod_python import apache``."""
+
+import importlib
+import sys
+import threading
+
+from .constants import *  # noqa: F403
+from .dispatch import SERVER_RETURN
+from .finfo import stat
+from .log import log_error
+from .process import register_cleanup
+from .table import Table as table
+
+__all__ = [
+    "SERVER_RETURN",
+    "import_module",
+    "log_error",
+    "make_table",
+    "register_cleanup",
+    "stat",
+    "table",
+]
+
+make_table = table
+_path_lock = threading.Lock()
+
+
+def import_module(name: str, autoreload: int = 1, log: int = 0, path: list | None = None):
+    """Import the module *name* and return it; a dotted name gives the innermost module.
+
+    :param autoreload: taken for mod_python's sake; no module is read again, as on real mod_python
+        under Python 3.
+    :param log: log the import at notice level.
+    :param path: directories to look in before ``sys.path``, if the module is not imported yet.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    if log:
+        log_error(f"importing module {name!r}", APLOG_NOTICE)  # noqa: F405
+    if not path:
+        return importlib.import_module(name)
+    with _path_lock:
+        sys.path[:0] = path
+        try:
+            return importlib.import_module(name)
+        finally:
+            for directory in path:
+                sys.path.remove(directory)
+
+
+def __getattr__(name: str):
+    if name == "interpreter":
+        # known inside mod_wsgi only
+        try:
+            from mod_wsgi import application_group
+        except ImportError:
+            raise AttributeError("only mod_wsgi tells the interpreter's name") from None
+        return application_group
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,163 @@
+"""PythonHandler: from its text to the handlers, and from their results to one result.
+
+The text is a list of handlers, with a list of extensions after a bar if they are for those only::
+
+    module   module::object   module::object.attribute   module::object | .ext .ext2
+
+Without an object it is ``handler``. A class on the way to an attribute is made an instance with the
+request as its argument, for each request. Handlers run in order while they return OK; the first
+other result is the result of the whole list. The objects found are kept by the text, so a module
+that changes is not read again before the process ends, as with real mod_python on Python 3.
+"""
+
+import importlib
+import os
+import sys
+import threading
+from typing import NamedTuple
+
+from .constants import DECLINED, OK
+
+_resolved: dict[tuple[str, str], tuple] = {}
+_python_paths: set[str] = set()
+_python_path_lock = threading.Lock()
+
+
+class SERVER_RETURN(Exception):
+    """Raised by a handler to end with ``SERVER_RETURN(result)``.
+
+    ``SERVER_RETURN(result, status)`` also sets the status of the response, unless it is None or 0;
+    the result is then usually ``DONE``.
+    """
+
+
+class Step(NamedTuple):
+    """One handler of the list: its text, its extensions and the callable."""
+
+    spec: str
+    extensions: tuple[str, ...]
+    call: object
+
+
+class HandlerError(Exception):
+    """Raised when a handler cannot be found, or fails; its cause is the fault itself."""
+
+    def __init__(self, spec: str):
+        super().__init__(f"PythonHandler {spec}")
+        self.spec = spec
+
+
+def run(request, environ: dict) -> int:
+    """Run the handlers of PythonHandler; return what the list comes to.
+
+    ``DECLINED`` if there are none, or none for this file's extension.
+
+    :raises HandlerError: for whatever a handler raises, or if it returns something other than int.
+    """
+    result = DECLINED
+    for step in _steps(environ):
+        if step.extensions:
+            extension = os.path.splitext(request.filename)[1]
+            if extension not in step.extensions:
+                continue
+            request.extension = extension
+        try:
+            result = step.call(request)
+            if result.__class__ is not int:
+                raise _not_int(result)
+        except SERVER_RETURN as error:
+            result = _returned(error, step.spec, request)
+        except BaseException as error:
+            raise HandlerError(step.spec) from error
+        if result != OK:
+            break
+    return result
+
+
+def parse_handlers(value: str) -> tuple[list[str], tuple[str, ...]]:
+    """Return the handlers and the extensions that the text of PythonHandler names."""
+    names, _, extensions = value.partition("|")
+    return names.split(), tuple(extensions.split())
+
+
+def find_handler(spec: str):
+    """Return the callable that one handler's text names, importing its module.
+
+    :raises ImportError: or whatever the module raises.
+    :raises AttributeError: if the module has no such object.
+    """
+    module_name, _, path = spec.partition("::")
+    module = importlib.import_module(module_name)
+    found = module
+    names = (path or "handler").split(".")
+    for place, name in enumerate(names):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise AttributeError(f"module {module.__file__!r} contains no {path!r}") from None
+        if isinstance(found, type) and place < len(names) - 1:
+            return _method_of_new_object(found, names[place + 1 :])
+    return found
+
+
+def use_python_path(value: str) -> None:
+    """Make the list expression *value* of PythonPath ``sys.path``; once for each distinct text.
+
+    As in mod_python, ``sys`` and ``os`` are known in it.
+
+    :raises TypeError: if it is not a list.
+    """
+    with _python_path_lock:
+        if value in _python_paths:
+            return
+        path = eval(value, {"sys": sys, "os": os})
+        if not isinstance(path, list):
+            raise TypeError(f"PythonPath is not a list: {value}")
+        sys.path[:] = path
+        _python_paths.add(value)
+
+
+def _steps(environ):
+    key = environ.get("PythonHandler", ""), environ.get("PythonPath", "")
+    steps = _resolved.get(key)
+    if steps is None:
+        steps = _resolved[key] = _resolve(*key)
+    return steps
+
+
+def _resolve(handlers, python_path):
+    names, extensions = parse_handlers(handlers)
+    steps = []
+    for name in names:
+        try:
+            if python_path:
+                use_python_path(python_path)
+            steps.append(Step(name, extensions, find_handler(name)))
+        except BaseException as error:
+            raise HandlerError(name) from error
+    return tuple(steps)
+
+
+def _returned(error, spec, request):
+    if not 1 <= len(error.args) <= 2:
+        raise HandlerError(spec) from error
+    result = error.args[0]
+    if result.__class__ is not int:
+        raise HandlerError(spec) from _not_int(result)
+    if len(error.args) == 2 and error.args[1]:
+        request.status = error.args[1]
+    return result
+
+
+def _not_int(result):
+    return TypeError(f"a handler must return, or SERVER_RETURN, an int, not {type(result)}")
+
+
+def _method_of_new_object(cls, names):
+    def call(request):
+        found = cls(request)
+        for name in names:
+            found = getattr(found, name)
+        return found(request)
+
+    return call

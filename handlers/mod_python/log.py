@@ -1,0 +1,68 @@
+"""Logging to Apache's error log at Apache's levels.
+
+Under mod_wsgi, :class:`mod_wsgi.LogHandler` writes a record with the level that belongs to it and,
+during a request, with the client's address. It has five levels to Apache's eight: notice goes out
+as info, alert and emerg as crit. Elsewhere records go where the logging module sends them: those
+from warning up to stderr, unless the site has configured it.
+"""
+
+import contextlib
+import logging
+
+from .constants import (
+    APLOG_ALERT,
+    APLOG_CRIT,
+    APLOG_DEBUG,
+    APLOG_EMERG,
+    APLOG_ERR,
+    APLOG_INFO,
+    APLOG_NOTICE,
+    APLOG_WARNING,
+)
+
+_LEVELS = {
+    APLOG_EMERG: logging.CRITICAL,
+    APLOG_ALERT: logging.CRITICAL,
+    APLOG_CRIT: logging.CRITICAL,
+    APLOG_ERR: logging.ERROR,
+    APLOG_WARNING: logging.WARNING,
+    APLOG_NOTICE: logging.INFO,
+    APLOG_INFO: logging.INFO,
+    APLOG_DEBUG: logging.DEBUG,
+}
+_LEVEL_MASK = 7
+_PACKAGE = __name__.partition(".")[0]
+
+# what handlers log through apache.log_error and req.log_error
+_handlers_log = logging.getLogger(f"{_PACKAGE}.mod_python.log_error")
+
+
+def log_error(message: str, level: int | None = None, server=None) -> None:
+    """Write *message* to the error log.
+
+    :param level: one of ``APLOG_*``; ``APLOG_ERR`` if not given. ``APLOG_NOERRNO`` may be or-ed in.
+    :param server: taken for mod_python's sake; mod_wsgi logs to the request's server.
+    :raises TypeError: if *message* is no str or *level* no int.
+    """
+    if not isinstance(message, str):
+        raise TypeError(f"argument 1 must be str, not {type(message).__name__}")
+    if level is None:
+        level = APLOG_ERR
+    _handlers_log.log(_LEVELS[level & _LEVEL_MASK], "%s", message)
+
+
+def route_to_apache() -> None:
+    """Let this package's loggers reach Apache's error log; calling it again changes nothing.
+
+    A site that has given the loggers ``handlers`` or root handlers of its own keeps them. Records
+    are passed on from info up; Apache's ``LogLevel`` decides which of them are written.
+    """
+    package = logging.getLogger(_PACKAGE)
+    if package.level == logging.NOTSET:
+        package.setLevel(logging.INFO)
+    if package.hasHandlers():
+        return
+    with contextlib.suppress(ImportError):
+        from mod_wsgi import LogHandler
+
+        package.addHandler(LogHandler())

@@ -1,0 +1,77 @@
+"""The request's body: what req.read and its kin give."""
+
+from .constants import OK
+
+
+class BodyUnreadable(OSError):
+    """Raised by read and its kin when the client stops before its body is complete."""
+
+
+class BodyReader:
+    """The part of the request object that reads its body.
+
+    Never more than ``Content-Length`` bytes are asked of the server. A chunked body, which mod_wsgi
+    lets through only under ``WSGIChunkedRequest On``, is read to its end. A client that goes away
+    or stalls makes any of these raise :class:`BodyUnreadable`, an OSError.
+
+    :ivar read_length: bytes read so far.
+    :ivar remaining: bytes not read yet, of a body whose length is known; 0 before the first read,
+        as in mod_python.
+    """
+
+    read_length = 0
+    remaining = 0
+    _unread: int | None = None
+    _chunked = False
+
+    def read(self, length: int = -1) -> bytes:
+        """Return up to *length* bytes of the body, all that is left if it is negative."""
+        return self._read_by("read", length)
+
+    def readline(self, length: int = -1) -> bytes:
+        """Return the next line with its line feed, or up to *length* bytes of it."""
+        return self._read_by("readline", length)
+
+    def readlines(self, sizehint: int = 0) -> list[bytes]:
+        """Return the lines that are left, stopping after about *sizehint* bytes if it is given."""
+        lines = []
+        size = 0
+        while line := self.readline():
+            lines.append(line)
+            size += len(line)
+            if 0 < sizehint <= size:
+                break
+        return lines
+
+    def discard_request_body(self) -> int:
+        """Read the rest of the body and drop it, a block at a time; return OK."""
+        while self.read(65536):
+            pass
+        return OK
+
+    def _read_by(self, name, length):
+        if self._unread is None:
+            self._measure()
+        if not self._chunked and not 0 <= length <= self._unread:
+            length = self._unread
+        if length == 0:
+            return b""
+        read = getattr(self._environ["wsgi.input"], name)
+        try:
+            # without a length only a server that ends the input itself may be asked
+            got = read() if length < 0 else read(length)
+        except OSError as error:
+            raise BodyUnreadable(str(error)) from error
+        self.read_length += len(got)
+        if not self._chunked:
+            self._unread = self.remaining = self._unread - len(got) if got else 0
+        return got
+
+    def _measure(self):
+        environ = self._environ
+        given = environ.get("CONTENT_LENGTH") or "0"
+        self._unread = int(given) if given.isascii() and given.isdigit() else 0
+        self._chunked = bool(
+            environ.get("wsgi.input_terminated")
+            and environ.get("HTTP_TRANSFER_ENCODING", "").lower().endswith("chunked")
+        )

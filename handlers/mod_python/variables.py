@@ -1,0 +1,70 @@
+"""The WSGI environment taken apart again: header fields, CGI variables, and what SetEnv set."""
+
+from .options import is_directive
+
+# of the server and the client
+_COMMON = (
+    *("SERVER_SOFTWARE", "SERVER_NAME", "SERVER_ADDR", "SERVER_PORT", "REMOTE_HOST", "REMOTE_ADDR"),
+    *("DOCUMENT_ROOT", "REQUEST_SCHEME", "CONTEXT_PREFIX", "CONTEXT_DOCUMENT_ROOT", "SERVER_ADMIN"),
+    *("SCRIPT_FILENAME", "REMOTE_PORT", "REMOTE_USER", "AUTH_TYPE", "CONTENT_TYPE"),
+    *("CONTENT_LENGTH", "SERVER_SIGNATURE", "PATH", "REMOTE_IDENT"),
+)
+# of the request line
+_OF_REQUEST = (
+    *("GATEWAY_INTERFACE", "SERVER_PROTOCOL", "REQUEST_METHOD", "QUERY_STRING", "REQUEST_URI"),
+    *("SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED"),
+)
+_CGI = frozenset(_COMMON + _OF_REQUEST)
+_SERVERS_OWN = ("wsgi.", "mod_wsgi.", "apache.", "HTTP_")
+
+
+def text(value: str) -> str:
+    """Return text of a WSGI environment decoded as UTF-8, or as it is if it is not UTF-8."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+def request_headers(environ: dict):
+    """Yield (name, value) of the request's header fields.
+
+    WSGI has lost the case of the names; they are given the usual one.
+    """
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            yield name[5:].replace("_", "-").title(), text(value)
+    if environ.get("CONTENT_TYPE"):
+        yield "Content-Type", text(environ["CONTENT_TYPE"])
+    if environ.get("CONTENT_LENGTH"):
+        yield "Content-Length", environ["CONTENT_LENGTH"]
+
+
+def own_variables(environ: dict):
+    """Yield the variables that are neither CGI's nor WSGI's nor this package's configuration."""
+    for name, value in environ.items():
+        if (
+            isinstance(value, str)
+            and name not in _CGI
+            and not name.startswith(_SERVERS_OWN)
+            and not is_directive(name)
+        ):
+            yield name, text(value)
+
+
+def common_variables(environ: dict):
+    """Yield the CGI variables of the server, the client and the header fields."""
+    for name, value in environ.items():
+        if isinstance(value, str) and (name in _COMMON or name.startswith("HTTP_")):
+            yield name, text(value)
+
+
+def cgi_variables(environ: dict):
+    """Yield all CGI variables (RFC 3875 section 4.1)."""
+    yield "GATEWAY_INTERFACE", "CGI/1.1"
+    for name in _OF_REQUEST:
+        if name in environ:
+            yield name, text(environ[name])
+    yield from common_variables(environ)

@@ -1,0 +1,158 @@
+"""The runtime as a WSGI application; ``serve`` is what the other tests of the runtime use, too."""
+
+import importlib
+import io
+import itertools
+import logging
+import pickle
+import sys
+import types
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from handlers.mod_python import apache, install_as_mod_python
+from handlers.mod_python.runtime import handle_request
+
+_numbers = itertools.count()
+
+
+class Answer:
+    """What a server would have sent: status line, header fields, body, and blocks as they came."""
+
+    def __init__(self):
+        self.status = None
+        self.headers = []
+        self.blocks = []
+
+    @property
+    def body(self):
+        return b"".join(self.blocks)
+
+    def __getitem__(self, name):
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(values) <= 1
+        return values[0] if values else None
+
+
+def named(*handlers) -> str:
+    """Make a new module of *handlers*; return the text of PythonHandler that names them."""
+    module = types.ModuleType(f"handlers_of_test_{next(_numbers)}")
+    module.__file__ = "a test"
+    sys.modules[module.__name__] = module
+    for number, handler in enumerate(handlers):
+        setattr(module, f"handler{number}", handler)
+    return " ".join(f"{module.__name__}::handler{number}" for number in range(len(handlers)))
+
+
+def serve(*handlers, body=b"", **variables) -> Answer:
+    """Run *handlers* for one request on a validating server and return the answer."""
+    environ = {name.replace("__", "."): value for name, value in variables.items()}
+    given = {"SCRIPT_NAME": "/app", "PATH_INFO": "", "QUERY_STRING": ""}
+    environ = {"PythonHandler": named(*handlers)} | given | environ
+    if body:
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    setup_testing_defaults(environ)
+    answer = Answer()
+
+    def start_response(status, headers, exc_info=None):
+        answer.status = status
+        answer.headers = headers
+        return answer.blocks.append
+
+    result = validator(handle_request)(environ, start_response)
+    try:
+        for block in result:
+            answer.blocks.append(block)
+    finally:
+        result.close()
+    return answer
+
+
+def test_handler_is_served():
+    def hello(req):
+        req.content_type = "text/plain; charset=utf-8"
+        req.write("Grüße\n")
+        return apache.OK
+
+    answer = serve(hello)
+    assert answer.status == "200 OK"
+    assert answer["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.body == "Grüße\n".encode()
+
+
+def test_same_modules_are_found_under_mod_pythons_name():
+    install_as_mod_python()
+    install_as_mod_python()
+    name = "mod_python.apache"
+    assert importlib.import_module(name) is apache
+    assert importlib.import_module("mod_python").apache is apache
+    assert apache.__name__ == apache.__spec__.name == "handlers.mod_python.apache"
+    assert len([finder for finder in sys.meta_path if type(finder).__name__ == "_SameModules"]) == 1
+    table = importlib.import_module("mod_python.table")
+    assert table.Table is apache.table
+    assert pickle.loads(pickle.dumps(apache.SERVER_RETURN)) is apache.SERVER_RETURN
+
+
+def test_module_that_is_not_there_is_not_found_under_either_name():
+    install_as_mod_python()
+    for name in ("mod_python.nothing", "handlers.mod_python.nothing"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+    with pytest.raises(AttributeError):
+        apache.config_tree  # noqa: B018
+
+
+def test_import_module_gives_the_innermost_module(tmp_path):
+    assert apache.import_module("xml.dom").__name__ == "xml.dom"
+    (tmp_path / "module_found_by_path.py").write_text("here = 1\n")
+    before = list(sys.path)
+    assert apache.import_module("module_found_by_path", path=[str(tmp_path)]).here == 1
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    "level, expected",
+    [
+        (apache.APLOG_EMERG, logging.CRITICAL),
+        (apache.APLOG_ALERT, logging.CRITICAL),
+        (apache.APLOG_CRIT, logging.CRITICAL),
+        (apache.APLOG_ERR, logging.ERROR),
+        (apache.APLOG_WARNING, logging.WARNING),
+        (apache.APLOG_NOTICE, logging.INFO),
+        (apache.APLOG_INFO, logging.INFO),
+        (apache.APLOG_DEBUG, logging.DEBUG),
+    ],
+)
+def test_levels_of_the_log(caplog, level, expected):
+    caplog.set_level(logging.DEBUG, logger="handlers")
+    apache.log_error("100% sure", level)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (expected, "100% sure")
+    ]
+
+
+def test_log_takes_text_and_a_number(caplog):
+    apache.log_error("x")
+    assert caplog.records[0].levelno == logging.ERROR
+    for wrong in (5, b"x", None):
+        with pytest.raises(TypeError):
+            apache.log_error(wrong)
+    with pytest.raises(TypeError):
+        apache.log_error("x", "high")
+
+
+def test_handlers_may_run_in_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    def echo(req):
+        req.content_type = "text/plain"
+        req.mark = req.args
+        req.write(req.mark, 0)
+        return apache.OK
+
+    spec = named(echo)
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda n: serve(PythonHandler=spec, QUERY_STRING=str(n)), range(200))
+        assert [answer.body for answer in answers] == [str(n).encode() for n in range(200)]
