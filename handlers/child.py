@@ -1,0 +1,63 @@
+"""What a child does when it starts, before its first request.
+
+On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_python the drop-in says
+``PythonImport handlers.child::start_mod_python``.
+"""
+
+import logging
+
+from handlers import lookup, settings
+
+log = logging.getLogger(__name__)
+
+
+def start(path: str) -> None:
+    """Read the settings file *path* and warm this child's lookup from the database it names.
+
+    A fault is one line in the error log. It never stops the child: what does not need the database
+    is served all the same.
+    """
+    try:
+        settings.use(path)
+        options = settings.read(path)
+        if "lookup.database" in options:
+            lookup.open(options).warm()
+    except ValueError as error:
+        log.error("%s", error)
+
+
+def start_mod_python() -> None:
+    """Do what :func:`start` does, with the server's ``PythonOption handlers.settings``.
+
+    Log records of the package go to Apache's error log first of all, as mod_wsgi's runtime does it.
+    """
+    from mod_python import apache
+
+    package = logging.getLogger("handlers")
+    package.setLevel(logging.INFO)
+    package.addHandler(_ErrorLog(apache))
+    path = apache.main_server.get_options().get("handlers.settings")
+    if path:
+        start(path)
+
+
+class _ErrorLog(logging.Handler):
+    """Writes records through mod_python's ``apache.log_error``."""
+
+    def __init__(self, apache):
+        super().__init__()
+        self._log_error = apache.log_error
+        # without a server mod_python writes warnings and worse only, whatever LogLevel says
+        self._server = apache.main_server
+        self._levels = (
+            (logging.ERROR, apache.APLOG_ERR),
+            (logging.WARNING, apache.APLOG_WARNING),
+            (logging.INFO, apache.APLOG_INFO),
+            (logging.DEBUG, apache.APLOG_DEBUG),
+        )
+
+    def emit(self, record):
+        for least, level in self._levels:
+            if record.levelno >= least:
+                self._log_error(self.format(record), level, self._server)
+                return

@@ -1,0 +1,69 @@
+"""What the answers of all handlers have in common: methods, validators, faults."""
+
+import functools
+import logging
+import math
+import os
+
+from mod_python import apache
+
+from handlers import lookup, settings
+
+log = logging.getLogger(__name__)
+
+
+def send_file(req, path: str, content_type: str) -> int:
+    """Send the file *path* with ETag and Last-Modified, or 304 if the client has it already.
+
+    The ETag has the form of Apache's ``FileETag MTime Size``, so a client sees one and the same
+    whether this function or Apache's static file path answers.
+
+    :raises FileNotFoundError: if there is no such file (any more).
+    """
+    found = os.stat(path)
+    microseconds = found.st_mtime_ns // 1000
+    req.headers_out["ETag"] = f'"{found.st_size:x}-{microseconds:x}"'
+    req.update_mtime(found.st_mtime_ns // 10**9)
+    req.set_last_modified()
+    status = req.meets_conditions()
+    if status != apache.OK:
+        return status
+    req.content_type = content_type
+    req.set_content_length(found.st_size)
+    if not req.header_only:
+        req.sendfile(path)
+    return apache.OK
+
+
+def get_only(handle):
+    """Make a handler of *handle*, which answers GET and HEAD and may let faults through.
+
+    405 with Allow for any other method; 503 with Retry-After while the database is away and memory
+    does not know the answer; 500 and one line in the log of each child for a wrong configuration.
+    """
+
+    @functools.wraps(handle)
+    def handler(req) -> int:
+        if req.method not in ("GET", "HEAD"):
+            req.allow_methods(["GET", "HEAD"], 1)
+            return apache.HTTP_METHOD_NOT_ALLOWED
+        try:
+            return handle(req)
+        except lookup.Unavailable as error:
+            return unavailable(req, math.ceil(error.retry_after))
+        except (settings.BadSettings, lookup.BadOption, lookup.BadURL) as error:
+            _log_once(str(error))
+            return apache.HTTP_INTERNAL_SERVER_ERROR
+
+    return handler
+
+
+def unavailable(req, seconds: int) -> int:
+    """Return 503 and ask the client to come back after *seconds*."""
+    req.err_headers_out["Retry-After"] = str(max(1, seconds))
+    return apache.HTTP_SERVICE_UNAVAILABLE
+
+
+@functools.lru_cache(maxsize=32)
+def _log_once(message: str) -> None:
+    log.error("%s", message)

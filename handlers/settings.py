@@ -1,0 +1,98 @@
+"""Options of the handlers: one name space ``section.key``, from two places.
+
+A settings file (``[section]``, ``key = value``) holds what a child must know when it starts, above
+all the database. ``PythonOption section.key value`` in Apache's configuration holds for the
+requests of its Location, Directory or virtual host, and wins over the file.
+"""
+
+import configparser
+import functools
+import logging
+import os
+import stat
+
+log = logging.getLogger(__name__)
+
+_default_path: str | None = None
+
+
+class BadSettings(ValueError):
+    """Raised when a settings file cannot be read, or an option's value makes no sense."""
+
+
+@functools.lru_cache(maxsize=64)
+def read(path: str) -> dict[str, str]:
+    """Return the options of the settings file *path* as ``{"section.key": "value"}``.
+
+    A file is read once per process: restart Apache after a change. One that holds a password and
+    can be read by everybody is read, with a warning in the log.
+
+    :raises BadSettings: if the file is missing, unreadable or not of the form above.
+    """
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            parser.read_file(file)
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise BadSettings(f"settings file {path}: {error}") from error
+    options = {
+        f"{section}.{key}": value
+        for section in parser.sections()
+        for key, value in parser.items(section)
+    }
+    if mode & stat.S_IROTH and _holds_password(options):
+        log.warning("%s holds a password and everybody can read it: chmod 640 %s", path, path)
+    return options
+
+
+def use(path: str) -> None:
+    """Make *path* the settings file of every request that names no other one."""
+    global _default_path
+    _default_path = path
+
+
+def of(req) -> dict[str, str]:
+    """Return the options that hold for a request: its PythonOptions over those of the file.
+
+    ``PythonOption handlers.settings`` names another settings file than the child's own, so that
+    virtual hosts can have different databases.
+
+    :raises BadSettings: as :func:`read` does.
+    """
+    given = dict(req.get_options().items())
+    path = given.get("handlers.settings", _default_path)
+    return {**read(path), **given} if path else given
+
+
+def number(options: dict[str, str], name: str, default: float) -> float:
+    """Return the option *name* as a number that is not negative.
+
+    :raises BadSettings: if it is not one.
+    """
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise BadSettings(f"{name} must be a number >= 0, not {text!r}")
+    return value
+
+
+def required(options: dict[str, str], name: str) -> str:
+    """Return the option *name*.
+
+    :raises BadSettings: if it is not set.
+    """
+    value = options.get(name)
+    if not value:
+        raise BadSettings(f"{name} is not set: give it in settings.ini or by PythonOption {name}")
+    return value
+
+
+def _holds_password(options: dict[str, str]) -> bool:
+    credentials, at, _ = options.get("lookup.database", "").partition("@")
+    return bool(at) and ":" in credentials.partition("://")[2]
