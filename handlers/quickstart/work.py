@@ -1,0 +1,75 @@
+"""The work directory: where the quickstart keeps everything it makes."""
+
+import os
+import pwd
+import shutil
+import sys
+
+_APACHE_USERS = ("www-data", "apache", "daemon", "nobody")
+
+
+class Failed(Exception):
+    """Raised with one sentence that tells the user what is wrong."""
+
+
+class Work:
+    """Names of what lies in the work directory *directory*, and who its server runs as."""
+
+    def __init__(self, directory: str):
+        self.directory = directory
+        self.database = self._in("images.db")
+        self.samples = self._in("samples")
+        self.configuration = self._in("httpd.conf")
+        self.cache = self._in("cache")
+        self.etc = self._in("etc")
+        self.documents = self._in("htdocs")
+        self.logs = self._in("logs")
+        self.error_log = self._in("logs", "error.log")
+        self.access_log = self._in("logs", "access.log")
+        self.run = self._in("run")
+        self.pid_file = self._in("run", "httpd.pid")
+        self.user = _apache_user() if os.geteuid() == 0 else None
+
+    def _in(self, *parts: str) -> str:
+        return os.path.join(self.directory, *parts)
+
+    def make(self) -> None:
+        """Make the directories; those that Apache's children write to belong to their user.
+
+        :raises Failed: if that cannot be done.
+        """
+        try:
+            for directory in (self.directory, self.etc, self.documents, self.logs, self.run):
+                os.makedirs(directory, exist_ok=True)
+            os.makedirs(os.path.join(self.cache, "thumbs"), exist_ok=True)
+            if self.user:
+                for directory in (self.cache, os.path.join(self.cache, "thumbs")):
+                    os.chown(directory, self.user.pw_uid, self.user.pw_gid)
+        except OSError as error:
+            raise Failed(f"cannot make {error.filename}: {error.strerror}") from None
+
+    def write_settings(self, url: str, root: str) -> None:
+        """Write settings.ini, readable by Apache's user alone, and the entry script beside it."""
+        path = os.path.join(self.etc, "settings.ini")
+        text = f"[lookup]\ndatabase = {url}\n\n[images]\nroot = {root}\n"
+        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if self.user:
+                os.fchown(file.fileno(), self.user.pw_uid, self.user.pw_gid)
+        os.replace(path + ".new", path)
+        shutil.copy(shipped("handlers.wsgi"), self.etc)
+
+
+def shipped(name: str) -> str:
+    """Return the path of a drop-in or script that the package installed beside itself."""
+    return os.path.join(sys.prefix, "share", "modpython-handlers", name)
+
+
+def _apache_user() -> pwd.struct_passwd:
+    for name in _APACHE_USERS:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise Failed("no user for Apache's children: tried " + ", ".join(_APACHE_USERS))
