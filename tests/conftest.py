@@ -1,0 +1,113 @@
+"""Servers and pictures that the tests share. Whatever a test starts, it stops by process id."""
+
+import importlib
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+from PIL import Image
+
+from handlers.mod_python import install_as_mod_python
+from tests.servers.httpd import Httpd, make_images_table
+from tests.servers.mariadb import MariaDB
+
+# Handlers import mod_python by its own name, as they do in a server.
+install_as_mod_python()
+# The runtime routes the package's log when it is imported; tests look at it by caplog instead.
+importlib.import_module("handlers.mod_python.runtime")
+logging.getLogger("handlers").handlers.clear()
+logging.getLogger("handlers").setLevel(logging.NOTSET)
+
+SERVERS = ("mod_wsgi", "mod_python")
+
+
+@pytest.fixture(scope="session")
+def base():
+    """A directory that Apache's user can reach, gone after the run."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="handlers-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def public_dir(base, request):
+    """A directory of this test that Apache's user can reach."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="t-", dir=base))
+    directory.chmod(0o755)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def pictures(base):
+    """A folder of pictures, and what the table ``images`` says of them: ``(root, {id: path})``."""
+    root = base / "pictures"
+    (root / "sub").mkdir(parents=True)
+    rows = {}
+    for number in range(130):
+        path = f"sub/p{number:03d}.jpg"
+        picture = Image.new("RGB", (640, 480), (number * 2 % 256, 90, 255 - number))
+        picture.paste((255, 255, 255), (40, 40, 300, 200))
+        picture.save(root / path, quality=80)
+        # a source younger than two seconds gives its thumbnail a time of its own
+        os.utime(root / path, (1.7e9, 1.7e9))
+        rows[f"p{number:03d}"] = path
+    grain = Image.effect_noise((4000, 3000), 60)
+    Image.merge("RGB", (grain, grain.rotate(180), grain)).save(root / "large.jpg", quality=85)
+    rows["large"] = "large.jpg"
+    Image.new("RGBA", (500, 700), (10, 200, 30, 128)).save(root / "alpha.png")
+    rows["alpha"] = "alpha.png"
+    (root / "text.jpg").write_text("this is no picture")
+    rows["broken"] = "text.jpg"
+    (root / "page.html").write_text("<script>alert(1)</script>")
+    rows["page"] = "page.html"
+    rows["gone"] = "sub/gone.jpg"
+    rows["outside"] = "../secret.jpg"
+    (base / "secret.jpg").write_bytes((root / "sub/p000.jpg").read_bytes())
+    return root, rows
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def shared_site(request, base, pictures):
+    """A running site on SQLite, once on each server."""
+    root, rows = pictures
+    directory = base / f"site-{request.param}"
+    directory.mkdir()
+    url = make_images_table(directory / "images.db", rows)
+    with Httpd(directory, request.param, url, root) as server:
+        yield server
+
+
+@pytest.fixture
+def site(shared_site):
+    """The running site; a test fails if it left an error in the log that it did not announce."""
+    yield from watched(shared_site)
+
+
+@pytest.fixture(params=SERVERS)
+def own_site(request, public_dir, pictures):
+    """A site of the test's own, not started yet, once on each server."""
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    server = Httpd(public_dir / "site", request.param, url, root)
+    yield from watched(server)
+    if server.running:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb(base):
+    """A running MariaDB."""
+    with MariaDB(base / "mariadb", general_log=True) as server:
+        yield server
+
+
+def watched(server: Httpd):
+    """Yield *server*, then look at its error log."""
+    server.begin_test()
+    yield server
+    complaints = server.complaints()
+    assert not complaints, "unannounced in the error log:\n" + "\n".join(complaints)

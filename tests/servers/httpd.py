@@ -1,0 +1,150 @@
+"""A real Apache prefork with the shipped drop-in, on a free port, in a directory of its own."""
+
+import http.client
+import os
+import pathlib
+import re
+import socket
+import sqlite3
+import time
+from typing import NamedTuple
+
+from handlers.quickstart import httpd
+from handlers.quickstart.work import Work
+
+# A test server has as few children as the test needs, and more clients now and then.
+_ALWAYS_EXPECTED = ("AH00161: server reached MaxRequestWorkers",)
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Answer(NamedTuple):
+    """What a server said."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Httpd:
+    """One httpd and its log.
+
+    :param directory: its work directory; Apache's user must be able to reach it.
+    :param server: ``mod_wsgi`` or ``mod_python``.
+    :param url: the database's URL.
+    :param root: the pictures' directory.
+    :param extra: directives added to the configuration.
+    """
+
+    def __init__(self, directory, server, url, root, *, children=3, extra="", sizes=httpd.SIZES):
+        self.work = Work(str(directory))
+        self.server = server
+        self.port = free_port()
+        self.children = children
+        self.extra = extra
+        self.sizes = sizes
+        self.work.make()
+        self.work.write_settings(url, str(root))
+        self._expected: list[str] = []
+        self._mark = 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        if self.running:
+            self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the server runs."""
+        return httpd.running(self.work) is not None
+
+    def start(self, warm=True) -> None:
+        """Start it and wait for its first answer, and for all children to be *warm*."""
+        httpd.write_configuration(
+            self.work, self.port, self.children, self.server, self.sizes, self.extra
+        )
+        started = self._log_size()
+        httpd.start(self.work)
+        httpd.wait_until_answers(self.work, self.port)
+        if warm:
+            self._wait_for_children(started)
+
+    def stop(self) -> None:
+        """Stop it and wait until it is gone."""
+        httpd.stop(self.work)
+
+    def settings(self, text: str) -> None:
+        """Add lines to settings.ini; they hold from the next start."""
+        with open(os.path.join(self.work.etc, "settings.ini"), "a", encoding="utf-8") as file:
+            file.write(text)
+
+    def request(self, path, method="GET", headers=None, body=None, timeout=60) -> Answer:
+        """Send one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def child_pids(self) -> list[int]:
+        """Return the process ids of the children."""
+        parent = httpd.running(self.work)
+        with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    def log(self, start: int | None = None) -> str:
+        """Return what the error log holds since the test began, or from the byte *start* on."""
+        with open(self.work.error_log, encoding="utf-8", errors="replace") as file:
+            file.seek(self._mark if start is None else start)
+            return file.read()
+
+    def expect(self, pattern: str) -> None:
+        """Announce that this test causes warnings or errors that match *pattern*."""
+        self._expected.append(pattern)
+
+    def begin_test(self) -> None:
+        """Forget what the log holds so far, and what was announced."""
+        self._mark = self._log_size()
+        self._expected = list(_ALWAYS_EXPECTED)
+
+    def complaints(self) -> list[str]:
+        """Return the warnings and errors of this test that nobody announced."""
+        return [
+            line
+            for line in self.log().splitlines()
+            if re.search(r":(warn|error|crit|alert|emerg)\]|Traceback", line)
+            and not any(re.search(pattern, line) for pattern in self._expected)
+        ]
+
+    def _log_size(self) -> int:
+        path = pathlib.Path(self.work.error_log)
+        return path.stat().st_size if path.exists() else 0
+
+    def _wait_for_children(self, start: int) -> None:
+        """Wait until every child has said what it warmed, or why it could not."""
+        deadline = time.monotonic() + 30
+        while len(set(re.findall(r"\[pid (\d+).*(?:lookup|settings)", self.log(start)))) < (
+            self.children
+        ):
+            assert time.monotonic() < deadline, self.log(start)
+            time.sleep(0.01)
+
+
+def make_images_table(path, rows: dict[str, str]) -> str:
+    """Make an SQLite database with a table ``images`` of *rows*; return its URL."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE images (id TEXT PRIMARY KEY, path TEXT NOT NULL)")
+        connection.executemany("INSERT INTO images VALUES (?, ?)", rows.items())
+    connection.close()
+    os.chmod(path, 0o644)
+    return f"sqlite:///{path}"

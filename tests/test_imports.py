@@ -1,0 +1,69 @@
+"""Imports run one way, so that every part can be read and used without what stands above it."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "handlers"
+
+# Each part, and the parts of the package it may import besides itself.
+ALLOWED = {
+    "locks": set(),
+    "settings": set(),
+    "source": set(),
+    "image": set(),
+    "lookup": {"locks"},
+    "sessions": {"locks"},
+    "mod_python": {"sessions"},
+    "thumbnail_cache": {"locks"},
+    "sending": {"lookup", "settings"},
+    "child": {"lookup", "settings"},
+    "gallery": {"image", "lookup", "sending", "settings"},
+    "original": {"lookup", "sending", "settings", "source"},
+    "thumbnail": {
+        "image",
+        "locks",
+        "lookup",
+        "sending",
+        "settings",
+        "source",
+        "thumbnail_cache",
+    },
+    "quickstart": {"lookup"},
+}
+
+
+def parts():
+    return sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir())
+
+
+def imported_parts(part):
+    path = PACKAGE / part
+    files = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+    found = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            found |= {name.split(".")[1] for name in names if name.startswith("handlers.")}
+    return found - {part}
+
+
+@pytest.mark.parametrize("part", [p for p in parts() if p not in ("__init__", "__pycache__")])
+def test_part_imports_only_what_lies_below_it(part):
+    assert imported_parts(part) <= ALLOWED[part]
+
+
+def test_only_the_runtime_is_imported_as_mod_python_by_handlers():
+    """Below the handlers nobody knows of a request, so nobody names mod_python."""
+    for part in ("locks", "settings", "source", "image", "lookup", "thumbnail_cache"):
+        path = PACKAGE / part
+        files = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+        for file in files:
+            assert "import mod_python" not in file.read_text()
+            assert "from mod_python" not in file.read_text()

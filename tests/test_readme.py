@@ -1,0 +1,83 @@
+"""README is true: its commands and options are those of the code, and no other."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from handlers.lookup.options import _NAMES as LOOKUP_NAMES
+from tests import bench
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "handlers").rglob("*.py")))
+
+# What handlers ask of their options, by the literal in the code.
+ASKED = set(re.findall(r'"(thumbnail\.[a-z_]+|images\.root|handlers\.settings)"', SOURCES))
+
+
+def options_of_readme():
+    return re.findall(r"(?m)^\| `((?:thumbnail|images|handlers|lookup)\.[a-z_]+)` \|", README)
+
+
+def test_every_option_is_described_once():
+    described = options_of_readme()
+    assert sorted(described) == sorted(set(described))
+    assert set(described) == {f"lookup.{name}" for name in LOOKUP_NAMES} | ASKED
+
+
+def test_quickstart_options_are_those_of_its_help():
+    said = subprocess.run(
+        [ROOT / "apache_conf" / "quickstart", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    section = README[README.index("## Try it") : README.index("## Drop it in")]
+    in_readme = set(re.findall(r"(?m)^\| `(--[a-z]+)", section))
+    assert in_readme == set(re.findall(r"(?m)^  (--[a-z]+)", said))
+
+
+def test_quickstart_accepts_every_option_of_its_help():
+    said = subprocess.run(
+        [sys.executable, "-m", "handlers.quickstart", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout
+    section = README[README.index("## Try it") : README.index("## Drop it in")]
+    for option in re.findall(r"(?m)^\| `(--[a-z]+)", section):
+        assert option in said
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:apache_conf|tests)/[\w.-]+", README))))
+def test_named_files_exist(path):
+    assert (ROOT / path).exists()
+
+
+def test_benchmarks_named_are_there():
+    assert set(re.findall(r"tests/bench\.py ([a-z][a-z-]*)", README)) == set(bench.NAMES)
+
+
+def test_drop_in_paths_are_those_of_the_install_commands():
+    drop_in = (ROOT / "apache_conf" / "handlers.conf").read_text()
+    for name in ("HANDLERS_HOME", "HANDLERS_ETC", "HANDLERS_CACHE"):
+        default = re.search(rf"(?m)^ *Define {name} (\S+)$", drop_in)[1]
+        assert default in README
+
+
+def test_log_lines_shown_are_lines_of_the_code():
+    for text in ("rows from", "made from"):
+        assert text in README and text in SOURCES
+
+
+def test_project_speaks_of_itself_alone():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    # ours to keep out: paths of one machine
+    words = re.compile("/" + r"(?:work|root)" + "/")
+    for name in tracked:
+        path = ROOT / name
+        if path.is_file():
+            assert not words.search(path.read_text(errors="replace")), name

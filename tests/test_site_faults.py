@@ -1,0 +1,124 @@
+"""The site while things go wrong: children are killed, the database goes away, the disk is full."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import signal
+import time
+
+import pytest
+from PIL import Image
+
+from tests.conftest import SERVERS, watched
+from tests.servers.httpd import Httpd
+
+
+@pytest.fixture(params=SERVERS)
+def mariadb_site(request, public_dir, pictures, mariadb):
+    """A running site on MariaDB."""
+    root, rows = pictures
+    name = f"site_{request.param}"
+    mariadb.execute(
+        f"DROP DATABASE IF EXISTS {name}",
+        f"CREATE DATABASE {name}",
+        f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(255) NOT NULL)",
+    )
+    mariadb.fill(f"{name}.images", "id, path", list(rows.items()))
+    with Httpd(public_dir / "site", request.param, mariadb.url(name), root) as server:
+        yield from watched(server)
+
+
+def test_database_away_while_it_runs(mariadb_site, mariadb):
+    assert mariadb_site.request("/thumbs/200x200/p001.jpg").status == 200
+    mariadb_site.expect("lookup")
+    mariadb.kill()
+    try:
+        hot = mariadb_site.request("/thumbs/200x200/p001.jpg")
+        warm = mariadb_site.request("/thumbs/200x200/p002.jpg")
+        assert (hot.status, warm.status, mariadb_site.request("/").status) == (200, 200, 200)
+        unknown = [mariadb_site.request("/thumbs/200x200/unknown.jpg") for _ in range(20)]
+        assert {answer.status for answer in unknown} == {503}
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer in unknown)
+        complaints = [line for line in mariadb_site.log().splitlines() if "is away" in line]
+        assert 1 <= len(complaints) <= mariadb_site.children
+    finally:
+        mariadb.start()
+    deadline = time.monotonic() + 60
+    while mariadb_site.request("/thumbs/200x200/unknown.jpg").status != 404:
+        assert time.monotonic() < deadline, "the children did not find the database again"
+        time.sleep(0.2)
+
+
+def test_database_away_at_child_start(mariadb_site, mariadb):
+    mariadb_site.stop()
+    mariadb_site.expect("lookup")
+    mariadb.kill()
+    try:
+        mariadb_site.start()
+        assert mariadb_site.request("/thumbs/200x200/p003.jpg").status == 503
+    finally:
+        mariadb.start()
+    deadline = time.monotonic() + 60
+    while mariadb_site.request("/thumbs/200x200/p003.jpg").status != 200:
+        assert time.monotonic() < deadline, "the children did not find the database again"
+        time.sleep(0.2)
+
+
+def test_known_ids_cost_no_query(mariadb_site, mariadb):
+    mariadb.forget_statements()
+    for number in range(60):
+        assert mariadb_site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+    assert mariadb.statements("images") == []
+
+
+def test_killed_children_leave_no_torn_thumbnail(own_site, pictures):
+    own_site.expect(r"exit signal Killed|AH00052")
+    own_site.start()
+    names = [f"{size}/p{n:03d}.jpg" for size in ("200x200", "400x400-crop") for n in range(60)]
+    stop = time.monotonic() + 6
+    statuses = []
+
+    def ask(name):
+        try:
+            statuses.append(own_site.request(f"/thumbs/{name}").status)
+        except OSError:
+            statuses.append(None)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        while time.monotonic() < stop:
+            asked = [pool.submit(ask, name) for name in [*names, "400x400/large.png"]]
+            while not all(future.done() for future in asked):
+                for pid in own_site.child_pids()[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.1)
+            for path in pathlib.Path(own_site.work.cache, "thumbs").rglob("*.*"):
+                with Image.open(path) as picture:
+                    picture.load()
+                path.unlink()
+    assert None in statuses and 200 in statuses
+    for name in names[:20]:
+        assert own_site.request(f"/thumbs/{name}").status == 200
+
+
+def test_cache_that_cannot_be_written_is_503_and_recovers(own_site):
+    own_site.expect("thumbnail cache .* cannot be written")
+    own_site.start()
+    assert own_site.request("/thumbs/200x200/p001.jpg").status == 200
+    temporary = os.path.join(own_site.work.cache, "tmp")
+    os.rename(temporary, temporary + ".away")
+    pathlib.Path(temporary).touch()
+    cold = own_site.request("/thumbs/200x200/p002.jpg")
+    assert (cold.status, cold.headers["Retry-After"]) == (503, "3")
+    assert own_site.request("/thumbs/200x200/p001.jpg").status == 200
+    os.unlink(temporary)
+    assert own_site.request("/thumbs/200x200/p002.jpg").status == 200
+
+
+def test_missing_settings_are_an_error_that_says_what_to_do(own_site):
+    own_site.expect("lookup.database|images.root|settings")
+    os.unlink(os.path.join(own_site.work.etc, "settings.ini"))
+    own_site.start(warm=False)
+    assert own_site.request("/thumbs/200x200/p001.jpg").status == 500
+    assert re.search(r"lookup\.database is not set|settings\.ini: .*No such file", own_site.log())
+    assert "Traceback" not in own_site.log()
