@@ -36,9 +36,9 @@ class Table:
     """A mapping as mod_python's ``table``: order is kept, case of keys is kept but does not count.
 
     ``table[key]`` is a str, or a list of str where the key occurs more than once; ``get`` gives the
-    first; ``add`` appends, assignment replaces all occurrences at the place of the first, and ``del``
-    of a key that is not there does nothing. Iteration gives a key once for each occurrence. Not safe for changes by several threads at once; a table
-    belongs to one request.
+    first; ``add`` appends, assignment replaces all occurrences at the place of the first. ``del``
+    of a key that is not there does nothing. Iteration gives a key once for each occurrence. Not
+    safe for changes by several threads at once; a table belongs to one request.
 
     :param source: a mapping or a sequence of pairs to start from; unlike real mod_python's, a table
         given here keeps its repeated keys.
