@@ -13,6 +13,7 @@ from PIL import Image
 from handlers.mod_python import install_as_mod_python
 from tests.servers.httpd import Httpd, make_images_table
 from tests.servers.mariadb import MariaDB
+from tests.servers.pair import start_pair
 
 # Handlers import mod_python by its own name, as they do in a server.
 install_as_mod_python()
@@ -103,6 +104,21 @@ def mariadb(base):
     """A running MariaDB."""
     with MariaDB(base / "mariadb", general_log=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def oracle(base, pictures):
+    """The runtime's server and real mod_python's, both with the handlers of tests/oracle."""
+    directory = base / "oracle"
+    directory.mkdir()
+    with start_pair(directory, pictures) as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair(oracle):
+    """Both servers; a test fails if one of them left an error in its log that was not announced."""
+    yield from oracle.watched()
 
 
 def watched(server: Httpd):

@@ -1,0 +1,217 @@
+"""The runtime on mod_wsgi beside real mod_python, with the handlers of tests/oracle on both."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import time
+import urllib.parse
+from typing import NamedTuple
+
+from tests.servers.httpd import Answer, Httpd, make_images_table
+
+HANDLERS = pathlib.Path(__file__).parent.parent / "oracle"
+FILE = b"".join(b"line %04d\n" % number for number in range(5000))
+MTIME = 1_700_000_000
+# what differs from one request, or one server software, to the next
+_OF_THE_SERVER = ("date", "server", "connection", "keep-alive")
+_LISTS = {
+    "default": ("oracle.chain", ""),
+    "both": ("oracle.chain::first oracle.chain::second", ""),
+    "declined": ("oracle.chain::first oracle.chain::declining oracle.chain::second", ""),
+    "declined-first": ("oracle.chain::declining oracle.chain::second", ""),
+    "done": ("oracle.chain::done oracle.chain::second", ""),
+    "error": ("oracle.chain::first oracle.chain::missing oracle.chain::second", ""),
+    "error-first": ("oracle.chain::missing oracle.chain::second", ""),
+    "returning": ("oracle.chain::returning oracle.chain::second", ""),
+    "method": ("oracle.chain::Page.show", ""),
+    "object": ("oracle.chain::page.show", ""),
+    "no-object": ("oracle.chain::nobody", ""),
+    "no-module": ("oracle.nothing::handler", ""),
+    "no-attribute": ("oracle.chain::page.nothing", ""),
+    "extension": ("oracle.chain::extension", ".txt .html"),
+}
+
+
+def quoted(value) -> str:
+    """Return text, or other values as JSON, in the form of a query."""
+    return urllib.parse.quote(value if isinstance(value, str) else json.dumps(value))
+
+
+class Pair(NamedTuple):
+    """The two servers, and a directory of files that both serve as ``/o``."""
+
+    ours: Httpd
+    real: Httpd
+    files: pathlib.Path
+
+    def ask(self, path, method="GET", headers=None, body=None) -> tuple[Answer, Answer]:
+        """Send one request to both; return the answers of the runtime and of mod_python."""
+        return tuple(server.request(path, method, headers, body) for server in self.servers)
+
+    def same(self, path, method="GET", headers=None, body=None, but=()) -> Answer:
+        """Send one request to both, assert that they answer the same, and return the answer.
+
+        Of error pages only the title is compared.
+
+        :param but: names, in lower case, of header fields that are not compared.
+        """
+        ours, real = self.ask(path, method, headers, body)
+        assert ours.status == real.status, (ours, real)
+        assert fields(ours, but) == fields(real, but)
+        assert essence(ours) == essence(real)
+        return ours
+
+    @property
+    def servers(self) -> tuple[Httpd, Httpd]:
+        """The runtime's server and the real one."""
+        return self[:2]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        for server in self.servers:
+            server.stop()
+
+    def watched(self):
+        """Yield the pair, then assert that no log has an unannounced error."""
+        for server in self.servers:
+            server.begin_test()
+        yield self
+        for server in self.servers:
+            complaints = server.complaints()
+            assert not complaints, f"unannounced on {server.server}:\n" + "\n".join(complaints)
+
+    def expect(self, pattern: str) -> None:
+        """Announce lines in the error logs."""
+        for server in self.servers:
+            server.expect(pattern)
+
+    def logged(self, pattern: str, count: int = 1) -> list[list[str]]:
+        """Wait until *pattern* is in both logs *count* times; return what each server has of it."""
+        return [_wait_for(server, pattern, count) for server in self.servers]
+
+
+def fields(answer: Answer, but=()) -> list[tuple[str, str]]:
+    """Return the header fields that two servers must agree on, sorted."""
+    left_out = (*_OF_THE_SERVER, *but)
+    if _is_page(answer):
+        left_out += ("content-length",)
+    found = ((name.lower(), value) for name, value in answer.headers.items())
+    return sorted(field for field in found if field[0] not in left_out)
+
+
+def essence(answer: Answer):
+    """Return the body, or the titles of the pages in it."""
+    if b"<title>" in answer.body:
+        body, _, _ = answer.body.partition(b"<!DOCTYPE")
+        return body, re.findall(b"<title>(.*)</title>", answer.body)
+    return answer.body
+
+
+def start_pair(directory: pathlib.Path, pictures) -> Pair:
+    """Start both servers in *directory*."""
+    files = directory / "files"
+    shutil.copytree(
+        HANDLERS, directory / "python" / "oracle", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    root, rows = pictures
+    url = make_images_table(directory / "images.db", rows)
+    servers = []
+    for server in ("mod_wsgi", "mod_python"):
+        extra = _configuration(server, files, directory / "python")
+        servers.append(Httpd(directory / server, server, url, root, children=3, extra=extra))
+        servers[-1].start()
+    return Pair(*servers, files)
+
+
+def _is_page(answer):
+    return answer.status >= 300 and answer.headers.get("Content-Type", "").startswith("text/html")
+
+
+def _wait_for(server, pattern, count):
+    deadline = time.monotonic() + 10
+    while len(found := re.findall(pattern, server.log())) < count:
+        assert time.monotonic() < deadline, (server.server, pattern, server.log())
+        time.sleep(0.01)
+    return found
+
+
+def _configuration(server, files, python):
+    lists = {
+        f"lists/{name}": (f"{handlers} | {extensions}" if extensions else handlers)
+        for name, (handlers, extensions) in _LISTS.items()
+    }
+    lists["debug"] = "oracle.returns::fault"
+    lists["options/inner"] = "oracle.questions::ask"
+    lists["error-document"] = "oracle.returns::result"
+    lists |= _probes()
+    for name in (*lists, "grüße"):
+        _make_files(files / name)
+    path = f"['{python}'] + sys.path"
+    sections = [
+        "LogLevel debug",
+        "LoadModule authn_core_module ${HANDLERS_MODULES}/mod_authn_core.so",
+        f'DocumentRoot "{files / "grüße"}"',
+        f'Alias /o "{files}"',
+        f'<Directory "{files}">\nRequire all granted\nSetHandler mod_python',
+        "SetEnv ORACLE_VARIABLE set",
+        _directive(server, "PythonPath", path),
+        *(_option(server, *option) for option in (("oracle.kept", "outer"), ("other", "a b"))),
+        *(_option(server, f"oracle.{name}", "outer") for name in ("changed", "removed")),
+        "</Directory>",
+    ]
+    for name, handlers in lists.items():
+        sections.append(f'<Directory "{files / name}">')
+        sections.append(_directive(server, "PythonHandler", handlers))
+        if name == "debug":
+            sections.append("SetEnv PythonDebug On" if server == "mod_wsgi" else "PythonDebug On")
+        if name == "error-document":
+            sections.append('ErrorDocument 404 "of the ErrorDocument"')
+        if name == "addresses/password":
+            sections.append("AuthType Basic\nAuthName x")
+        if name == "options/inner":
+            sections.append(_option(server, "oracle.changed", "inner"))
+            sections.append(_option(server, "oracle.removed", ""))
+        sections.append("</Directory>")
+    sections += [
+        "<Location /location>\nSetHandler mod_python",
+        _directive(server, "PythonHandler", "oracle.addresses::file_names"),
+        _directive(server, "PythonPath", path),
+        "</Location>",
+    ]
+    return "\n".join(sections)
+
+
+def _probes():
+    probes = {}
+    for path in sorted(HANDLERS.glob("*.py")):
+        if path.stem in ("__init__", "answers", "chain"):
+            continue
+        source = path.read_text()
+        for name in re.findall(r"^def ([a-z]\w*)\(req\):", source, re.MULTILINE):
+            probes[f"{path.stem}/{name}"] = f"oracle.{path.stem}::{name}"
+    return probes
+
+
+def _make_files(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("file.txt", "page.html", "noext", "two.x.txt", "grüße und.txt"):
+        (directory / name).write_bytes(FILE)
+        os.utime(directory / name, (MTIME, MTIME))
+    (directory / "beside.py").write_text("WHERE = 'beside'\n")
+
+
+def _directive(server, name, value):
+    if server == "mod_wsgi":
+        return f'SetEnv {name} "{value}"'
+    # PythonHandler takes words, PythonPath one text
+    return f"{name} {value}" if name == "PythonHandler" else f'{name} "{value}"'
+
+
+def _option(server, key, value):
+    if server == "mod_wsgi":
+        return f'SetEnv PythonOption.{key} "{value}"'
+    return f'PythonOption {key} "{value}"' if value else f"PythonOption {key}"
