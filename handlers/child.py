@@ -7,12 +7,14 @@ On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_pyth
 import logging
 
 from handlers import lookup, settings
+from handlers.mod_python import Session
 
 log = logging.getLogger(__name__)
 
 
 def start(path: str) -> None:
-    """Read the settings file *path* and warm this child's lookup from the database it names.
+    """Read the settings file *path*, warm this child's lookup from the database that it names, and
+    let the child take part in the election of the one that sweeps sessions, if it names any.
 
     A fault is one line in the error log. It never stops the child: what does not need the database
     is served all the same.
@@ -22,6 +24,7 @@ def start(path: str) -> None:
         options = settings.read(path)
         if "lookup.database" in options:
             lookup.open(options).warm()
+        Session.start_sweep(options)
     except ValueError as error:
         log.error("%s", error)
 
@@ -29,9 +32,12 @@ def start(path: str) -> None:
 def start_mod_python() -> None:
     """Do what :func:`start` does, with the server's ``PythonOption handlers.settings``.
 
-    Log records of the package go to Apache's error log first of all, as mod_wsgi's runtime does it.
+    Log records of the package go to Apache's error log first of all, as mod_wsgi's runtime does it,
+    and ``from mod_python import Session`` gives the package's sessions instead of mod_python's own.
     """
     from mod_python import apache
+
+    Session.install()
 
     package = logging.getLogger("handlers")
     package.setLevel(logging.INFO)

@@ -9,7 +9,7 @@ import re
 
 from mod_python import apache
 
-from handlers import lookup, sending, settings, source
+from handlers import lookup, sending, settings, source, visitor
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ _CONTENT_TYPES = {
 def handler(req) -> int:
     """Answer with the picture's own file, or 304, 404, 405 or 503 as the thumbnail handler does.
 
+    What is private is there for whoever is signed in, and for everybody else 404 as an unknown id.
     A file whose name does not end as a picture's is offered for download, never shown.
     """
     options = settings.of(req)
@@ -38,6 +39,10 @@ def handler(req) -> int:
         return apache.HTTP_NOT_FOUND
     try:
         row = lookup.open(options)[asked[1]]
+        if row.private:
+            if not visitor.signed_in(req):
+                return apache.HTTP_NOT_FOUND
+            req.headers_out["Cache-Control"] = "private, no-cache"
         with source.open_source(settings.required(options, "images.root"), row.path) as file:
             content_type = _CONTENT_TYPES.get(row.path.rpartition(".")[2].lower())
             if content_type is None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from mod_python import apache
 
-from handlers import lookup, sending, settings, source
+from handlers import lookup, sending, settings, source, visitor
 from handlers.image import geometry
 from handlers.image import thumbnail as image
 from handlers.image.errors import ImageError
@@ -66,6 +66,12 @@ def handler(req) -> int:
     wait = settings.number(options, "thumbnail.wait", 10)
     try:
         row = lookup.open(options)[asked.id]
+        if row.private:
+            if not visitor.signed_in(req):
+                return apache.HTTP_NOT_FOUND
+            # where Apache does not look
+            cache = ThumbnailCache(cache.directory, folder="private")
+            req.headers_out["Cache-Control"] = "private, no-cache"
         path, _ = cache.get_or_make(asked.name, lambda: _make(asked, row, options), wait)
         return sending.send_file(req, path, CONTENT_TYPES[asked.ext])
     except KeyError:

@@ -3,6 +3,7 @@
 ::
 
     <cache>/thumbs/200x200/12345.jpg    at the path that Apache computes from the URL
+    <cache>/private/200x200/67.jpg      a private picture's, where Apache does not look
     <cache>/tmp/200x200~12345.jpg       while it is being written
     <cache>/lock                        one byte of it per thumbnail: its maker's lock
 
@@ -24,14 +25,16 @@ class ThumbnailCache:
     """Finished thumbnails below *directory*, shared by all children and threads.
 
     :param directory: made if need be; must lie on one file system.
+    :param folder: ``thumbs``, or ``private`` for those that Apache must not serve by itself.
     """
 
-    def __init__(self, directory: str):
+    def __init__(self, directory: str, folder: str = "thumbs"):
         self.directory = directory
+        self._folder = folder
 
     def path(self, name: str) -> str:
         """Return where the thumbnail *name*, such as ``200x200/12345.jpg``, lies once made."""
-        return os.path.join(self.directory, "thumbs", name)
+        return os.path.join(self.directory, self._folder, name)
 
     def name(self, path: str) -> str | None:
         """Return the name of the thumbnail that lies at *path*, None for a path elsewhere."""

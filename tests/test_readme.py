@@ -8,24 +8,50 @@ import sys
 import pytest
 
 from handlers.lookup.options import _NAMES as LOOKUP_NAMES
+from handlers.mod_python import Session
 from tests import bench
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "handlers").rglob("*.py")))
 
+# Options of mod_python's that are taken and have nothing to do, in another table.
+FROM_FILE_SESSION = {"enable_fast_cleanup", "verify_session_timeout"}
+
 # What handlers ask of their options, by the literal in the code.
-ASKED = set(re.findall(r'"(thumbnail\.[a-z_]+|images\.root|handlers\.settings)"', SOURCES))
+ASKED = set(
+    re.findall(r'"(thumbnail\.[a-z_]+|images\.root|gallery\.users|handlers\.settings)"', SOURCES)
+)
 
 
 def options_of_readme():
-    return re.findall(r"(?m)^\| `((?:thumbnail|images|handlers|lookup)\.[a-z_]+)` \|", README)
+    return re.findall(
+        r"(?m)^\| `((?:thumbnail|images|gallery|handlers|lookup)\.[a-z_]+)` \|", README
+    )
 
 
 def test_every_option_is_described_once():
     described = options_of_readme()
     assert sorted(described) == sorted(set(described))
     assert set(described) == {f"lookup.{name}" for name in LOOKUP_NAMES} | ASKED
+
+
+def test_every_option_of_sessions_is_described():
+    table = Session.__doc__
+    known = set(re.findall(r"(?m)^([a-z_]+) +\S", table[table.index("session_type") - 1 :]))
+    section = README[README.index("## Sessions") : README.index("## Your own handlers")]
+    described = set(re.findall(r"(?m)^\| `([a-z_]+)` \|", section))
+    assert described == known - {"cleanup_grace_period", "cleanup_time_limit"} - FROM_FILE_SESSION
+    for name in described:
+        assert f'"{name}"' in SOURCES
+
+
+def test_every_command_is_known():
+    commands = re.findall(r"(?m)^    python -m handlers (\w+) (\w+)", README)
+    assert commands
+    for part, command in commands:
+        done = subprocess.run([sys.executable, "-m", "handlers", part, command, "--help"], cwd=ROOT)
+        assert done.returncode == 0
 
 
 def test_quickstart_options_are_those_of_its_help():

@@ -11,7 +11,9 @@
 :mod:`~handlers.lookup.options` lists the options, :class:`Lookup` gives the guarantees.
 """
 
-from .errors import BadOption, BadURL, Unavailable
+from handlers.database_url import BadURL
+
+from .errors import BadOption, Unavailable
 from .mapping import Lookup, open
 from .row import Row
 

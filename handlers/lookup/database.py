@@ -7,11 +7,12 @@ import time
 import weakref
 from collections.abc import Iterator
 
-from .errors import BadURL, DatabaseAway, DatabaseMisconfigured
+from handlers.database_url import URL, BadURL, parse
+
+from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .outage import Outage
 from .row import Row, reader
-from .url import URL, parse
 
 __all__ = ["URL", "BadURL", "Database", "DatabaseAway", "DatabaseMisconfigured", "parse"]
 

@@ -1,10 +1,6 @@
 """What can go wrong with a lookup, by name."""
 
 
-class BadURL(ValueError):
-    """A database URL that cannot be understood; its text never shows the password."""
-
-
 class BadOption(ValueError):
     """A ``lookup.*`` option that does not exist, is missing, or has a value it cannot have."""
 

@@ -52,6 +52,7 @@ class Lookup(Mapping):
         self._database = Database(options)
         self._rows: dict[str, Row] = {}
         self._missing = Missing(options.missing_ttl, options.missing_limit)
+        self._all: list[str] = []
         self._public: list[str] = []
         self._warming = threading.Lock()
         self._is_warm = False
@@ -112,11 +113,11 @@ class Lookup(Mapping):
         with self._warming:
             return self._warm()
 
-    def page(self, start: int, count: int) -> tuple[list[str], int]:
+    def page(self, start: int, count: int, private: bool = False) -> tuple[list[str], int]:
         """Return *count* ids from the place *start* on, and how many there are to page through.
 
-        They are the ids of what is not private, in the order in which the database gave them to
-        :meth:`warm`, which is done first if it never succeeded.
+        They are the ids of what is not private, or with *private* of everything, in the order in
+        which the database gave them to :meth:`warm`, which is done first if it never succeeded.
 
         :raises Unavailable: if it does not succeed now.
         """
@@ -127,7 +128,7 @@ class Lookup(Mapping):
             if not self._is_warm:
                 self._unavailable += 1
                 raise Unavailable("the table was never read", self._database.retry_after)
-        ids = self._public
+        ids = self._all if private else self._public
         return ids[start : start + count], len(ids)
 
     def stats(self) -> dict[str, str | int | float | bool]:
@@ -161,6 +162,7 @@ class Lookup(Mapping):
         except (DatabaseAway, DatabaseMisconfigured):
             return 0
         self._rows = rows
+        self._all = list(rows)
         self._public = [id for id, row in rows.items() if not row.private]
         self._missing.clear()
         self._is_warm = True

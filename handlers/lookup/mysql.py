@@ -10,11 +10,11 @@ from pymysql.charset import charset_by_name
 from pymysql.constants import CR, ER
 from pymysql.cursors import SSCursor
 
+from handlers.database_url import URL
+
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .query import percent_style
-from .url import URL
 
-_CHARSET = "utf8mb4"
 # MariaDB's ER_ACCESS_DENIED_NO_PASSWORD_ERROR, which PyMySQL has no name for
 _ACCESS_DENIED_NO_PASSWORD = 1698
 _REFUSALS = {
@@ -57,27 +57,16 @@ class Connection:
     def __init__(
         self, url: URL, host: tuple[str, int] | None, connect_timeout: float, timeout: float
     ):
-        parameters = {"charset": _CHARSET, **url.parameters}
-        if host is not None:
-            parameters["host"], parameters["port"] = host
-        if "unix_socket" in parameters and not any(name.startswith("ssl") for name in parameters):
-            parameters["ssl_disabled"] = True
-        # PyMySQL would take the file and then not look at the server's certificate.
-        if "ssl_ca" in parameters:
-            parameters.setdefault("ssl_verify_cert", True)
+        arguments = url.arguments(host)
         with _unified():
-            _check(parameters)
+            _check(arguments)
             self._connection = pymysql.connect(
-                user=url.user or None,
-                # PyMySQL encodes text as Latin-1, servers expect UTF-8
-                password=url.password.encode(),
-                database=url.name or None,
                 connect_timeout=connect_timeout,
                 read_timeout=timeout,
                 write_timeout=timeout,
                 # A repeatable read would show the first query's state for ever.
                 autocommit=True,
-                **parameters,
+                **arguments,
             )
 
     def select(self, query: str, id: str) -> tuple[Sequence[str], list]:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from handlers.database_url import URL, parse
+
 from . import query
 from .errors import BadOption
-from .url import URL, parse
 
 _SECTION = "lookup."
 _COLUMNS = ("id", "path", "private", "focus_x", "focus_y")
@@ -19,7 +20,7 @@ class Options:
     ======================== ========== ==========================================================
     option                   default    meaning
     ======================== ========== ==========================================================
-    lookup.database          (none)     database URL, see :mod:`handlers.lookup.url`
+    lookup.database          (none)     database URL, see :mod:`handlers.database_url`
     lookup.table             images     table, or database.table
     lookup.id, lookup.path   id, path   its columns
     lookup.private           (none)     column that is true for what not everybody may see

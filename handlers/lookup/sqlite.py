@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
+from handlers.database_url import URL
+
 from .errors import DatabaseAway, DatabaseMisconfigured
-from .url import URL
 
 _TEMPORARY = ("database is locked", "database table is locked", "disk i/o error", "interrupted")
 

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 
-from handlers import lookup
-from handlers.lookup import url as database_url
+from handlers import database_url
 from handlers.quickstart import httpd, pictures, table
 from handlers.quickstart.work import Failed, Work
+
+_USER = "visitor"
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +66,7 @@ def _start(work: Work, options: argparse.Namespace) -> None:
     address = options.database or f"sqlite:///{work.database}"
     try:
         url = database_url.parse(address)
-    except lookup.BadURL as error:
+    except database_url.BadURL as error:
         raise Failed(str(error)) from None
     work.make()
     root = os.path.abspath(options.pictures) if options.pictures else work.samples
@@ -75,15 +76,17 @@ def _start(work: Work, options: argparse.Namespace) -> None:
     found = pictures.find(root)
     if not found:
         raise Failed(f"no pictures (JPEG, PNG, GIF, WebP) below {root}")
-    table.fill(url, found)
-    work.write_settings(address, root)
+    ours = table.fill(url, found)
+    work.write_settings(address, root, "private" if ours else None)
+    password = work.make_user(_USER)
     httpd.write_configuration(work, options.port, options.children, options.server)
     httpd.start(work)
-    first = next(iter(found))
+    first = next((id for id, path in found.items() if not pictures.is_private(path)), "none")
     site = f"http://127.0.0.1:{options.port}"
     httpd.wait_until_answers(work, options.port)
     print(f"Gallery:   {site}/")
-    print(f"Thumbnail: {site}/thumbs/200x200/{first}.jpg", flush=True)
+    print(f"Thumbnail: {site}/thumbs/200x200/{first}.jpg")
+    print(f"Sign in:   {_USER}, password {password}", flush=True)
 
 
 def _tail(work: Work) -> int:

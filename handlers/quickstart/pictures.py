@@ -12,6 +12,7 @@ from handlers.quickstart.work import Failed
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 _SAMPLES = 72
+_PRIVATE_SAMPLES = 4
 _SAMPLE_SIZE = (1600, 1200)
 
 
@@ -35,6 +36,11 @@ def find(root: str) -> dict[str, str]:
             id += "-" + hashlib.sha256(path.encode()).hexdigest()[:12]
         found[id] = path
     return found
+
+
+def is_private(path: str) -> bool:
+    """Tell whether a picture is for those who sign in: it lies in a folder named ``private``."""
+    return "private" in path.split("/")[:-1]
 
 
 def check_readable(root: str, user) -> None:
@@ -65,10 +71,11 @@ def check_readable(root: str, user) -> None:
 
 def make_samples(root: str) -> None:
     """Fill the folder *root* with sample pictures, those it does not have yet."""
-    os.makedirs(root, exist_ok=True)
+    os.makedirs(os.path.join(root, "private"), exist_ok=True)
     grain = Image.effect_noise(_SAMPLE_SIZE, 24)
     for number in range(_SAMPLES):
-        path = os.path.join(root, f"sample-{number + 1:02d}.jpg")
+        folder = "private/" if number >= _SAMPLES - _PRIVATE_SAMPLES else ""
+        path = os.path.join(root, f"{folder}sample-{number + 1:02d}.jpg")
         if not os.path.exists(path):
             _landscape(number, grain).save(path + ".new", "JPEG", quality=88)
             os.replace(path + ".new", path)

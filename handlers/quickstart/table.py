@@ -10,7 +10,8 @@ import sqlite3
 
 import pymysql
 
-from handlers.lookup import url as database_url
+from handlers import database_url
+from handlers.quickstart.pictures import is_private
 from handlers.quickstart.work import Failed
 
 # How a table of ours is known again: SQLite's application_id, MySQL's table comment.
@@ -18,37 +19,39 @@ _APPLICATION_ID = 0x6D70_6874
 _COMMENT = "made by modpython-handlers quickstart"
 
 
-def fill(url: database_url.URL, pictures: dict[str, str]) -> None:
+def fill(url: database_url.URL, pictures: dict[str, str]) -> bool:
     """Make the table hold exactly *pictures*, ``{id: path}``, if it is ours or not there yet.
+
+    Return whether it is ours.
 
     :raises Failed: if the database cannot be reached or does not let us.
     """
     try:
-        if url.scheme == "sqlite":
-            _fill_sqlite(url, pictures)
-        else:
-            _fill_mysql(url, pictures)
+        rows = [(id, path, is_private(path)) for id, path in pictures.items()]
+        return _fill_sqlite(url, rows) if url.scheme == "sqlite" else _fill_mysql(url, rows)
     except (sqlite3.Error, pymysql.Error, OSError) as error:
         raise Failed(f"database {url} cannot be used: {_sentence(error)}") from None
 
 
-def _fill_sqlite(url: database_url.URL, pictures: dict[str, str]) -> None:
+def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> bool:
     with contextlib.closing(sqlite3.connect(url.path, timeout=5)) as connection, connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'images'").fetchone()
         if exists and application != _APPLICATION_ID:
-            return
+            return False
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute("DROP TABLE IF EXISTS images")
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, path TEXT NOT NULL)"
+            "CREATE TABLE images"
+            " (id TEXT PRIMARY KEY, path TEXT NOT NULL, private INTEGER NOT NULL DEFAULT 0)"
         )
-        connection.execute("DELETE FROM images")
-        connection.executemany("INSERT INTO images VALUES (?, ?)", pictures.items())
+        connection.executemany("INSERT INTO images VALUES (?, ?, ?)", rows)
     # Apache's user only reads it.
     os.chmod(url.path, 0o644)
+    return True
 
 
-def _fill_mysql(url: database_url.URL, pictures: dict[str, str]) -> None:
+def _fill_mysql(url: database_url.URL, rows: list[tuple]) -> bool:
     with _connect_mysql(url) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT table_comment FROM information_schema.tables"
@@ -56,16 +59,18 @@ def _fill_mysql(url: database_url.URL, pictures: dict[str, str]) -> None:
         )
         found = cursor.fetchone()
         if found and found[0] != _COMMENT:
-            return
+            return False
+        cursor.execute("DROP TABLE IF EXISTS images")
         cursor.execute(
-            "CREATE TABLE IF NOT EXISTS images (id VARCHAR(128) CHARACTER SET ascii"
+            "CREATE TABLE images (id VARCHAR(128) CHARACTER SET ascii"
             " COLLATE ascii_bin PRIMARY KEY, path VARCHAR(4096) CHARACTER SET utf8mb4"
-            " COLLATE utf8mb4_bin NOT NULL) ENGINE=InnoDB COMMENT=%s",
+            " COLLATE utf8mb4_bin NOT NULL, private BOOLEAN NOT NULL DEFAULT 0)"
+            " ENGINE=InnoDB COMMENT=%s",
             (_COMMENT,),
         )
-        cursor.execute("DELETE FROM images")
-        cursor.executemany("INSERT INTO images VALUES (%s, %s)", pictures.items())
+        cursor.executemany("INSERT INTO images VALUES (%s, %s, %s)", rows)
         connection.commit()
+    return True
 
 
 def _connect_mysql(url: database_url.URL) -> pymysql.Connection:

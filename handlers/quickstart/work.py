@@ -2,8 +2,11 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import sys
+
+from handlers import htpasswd
 
 _APACHE_USERS = ("www-data", "apache", "daemon", "nobody")
 
@@ -26,6 +29,8 @@ class Work:
         self.logs = self._in("logs")
         self.error_log = self._in("logs", "error.log")
         self.access_log = self._in("logs", "access.log")
+        self.sessions = self._in("sessions")
+        self.users = self._in("etc", "htpasswd")
         self.run = self._in("run")
         self.pid_file = self._in("run", "httpd.pid")
         self.user = _apache_user() if os.geteuid() == 0 else None
@@ -42,23 +47,44 @@ class Work:
             for directory in (self.directory, self.etc, self.documents, self.logs, self.run):
                 os.makedirs(directory, exist_ok=True)
             os.makedirs(os.path.join(self.cache, "thumbs"), exist_ok=True)
+            os.makedirs(self.sessions, mode=0o700, exist_ok=True)
             if self.user:
-                for directory in (self.cache, os.path.join(self.cache, "thumbs")):
+                thumbs = os.path.join(self.cache, "thumbs")
+                for directory in (self.cache, thumbs, self.sessions):
                     os.chown(directory, self.user.pw_uid, self.user.pw_gid)
         except OSError as error:
             raise Failed(f"cannot make {error.filename}: {error.strerror}") from None
 
-    def write_settings(self, url: str, root: str) -> None:
-        """Write settings.ini, readable by Apache's user alone, and the entry script beside it."""
-        path = os.path.join(self.etc, "settings.ini")
-        text = f"[lookup]\ndatabase = {url}\n\n[images]\nroot = {root}\n"
+    def write_settings(self, url: str, root: str, private: str | None = None) -> None:
+        """Write settings.ini, readable by Apache's user alone, and the entry script beside it.
+
+        :param private: the table's column that says which pictures are private, if it has one.
+        """
+        lines = ["[lookup]", f"database = {url}"]
+        if private:
+            lines.append(f"private = {private}")
+        lines += ["", "[images]", f"root = {root}", "", "[gallery]", f"users = {self.users}", ""]
+        lines += ["[mod_python.session]", f"database_directory = {self.sessions}"]
+        self._write_secret(os.path.join(self.etc, "settings.ini"), "\n".join(lines) + "\n")
+        shutil.copy(shipped("handlers.wsgi"), self.etc)
+
+    def make_user(self, name: str) -> str:
+        """Make the file of users with *name* in it, unless it is there; return the password."""
+        note = self._in("etc", "password")
+        if not os.path.exists(note) or not os.path.exists(self.users):
+            password = secrets.token_urlsafe(9)
+            self._write_secret(self.users, f"{name}:{htpasswd.encode(password)}\n")
+            self._write_secret(note, password)
+        with open(note, encoding="ascii") as file:
+            return file.read()
+
+    def _write_secret(self, path: str, text: str) -> None:
         descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             if self.user:
                 os.fchown(file.fileno(), self.user.pw_uid, self.user.pw_gid)
         os.replace(path + ".new", path)
-        shutil.copy(shipped("handlers.wsgi"), self.etc)
 
 
 def shipped(name: str) -> str:

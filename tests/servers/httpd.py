@@ -140,11 +140,19 @@ class Httpd:
             time.sleep(0.01)
 
 
-def make_images_table(path, rows: dict[str, str]) -> str:
-    """Make an SQLite database with a table ``images`` of *rows*; return its URL."""
+def make_images_table(path, rows: dict[str, str], private=()) -> str:
+    """Make an SQLite database with a table ``images`` of *rows*; return its URL.
+
+    :param private: ids whose column ``private`` is true.
+    """
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE images (id TEXT PRIMARY KEY, path TEXT NOT NULL)")
-        connection.executemany("INSERT INTO images VALUES (?, ?)", rows.items())
+        connection.execute(
+            "CREATE TABLE images (id TEXT PRIMARY KEY, path TEXT NOT NULL, private INTEGER)"
+        )
+        connection.executemany(
+            "INSERT INTO images VALUES (?, ?, ?)",
+            [(id, path, id in private) for id, path in rows.items()],
+        )
     connection.close()
     os.chmod(path, 0o644)
     return f"sqlite:///{path}"

@@ -16,8 +16,6 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_to_bytes
 
-from .errors import BadURL
-
 _PORT = 3306
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)")
 _HOST = re.compile(
@@ -34,6 +32,10 @@ _TEXTS = {
     "unix_socket",
 }
 _SWITCHES = {"ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"}
+
+
+class BadURL(ValueError):
+    """A database URL that cannot be understood; its text never shows the password."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,27 @@ class URL:
     password: str = field(default="", repr=False)
     name: str = ""
     parameters: dict[str, str | bool] = field(default_factory=dict)
+
+    def arguments(self, host: tuple[str, int] | None) -> dict[str, object]:
+        """Return the arguments of PyMySQL's ``connect`` for one of the hosts, without its options.
+
+        :param host: (host, port), or None for the unix socket or what ``read_default_file`` says.
+        """
+        arguments = {"charset": "utf8mb4", **self.parameters}
+        if host is not None:
+            arguments["host"], arguments["port"] = host
+        if "unix_socket" in arguments and not any(name.startswith("ssl") for name in arguments):
+            arguments["ssl_disabled"] = True
+        # PyMySQL would take the file and then not look at the server's certificate.
+        if "ssl_ca" in arguments:
+            arguments.setdefault("ssl_verify_cert", True)
+        # PyMySQL encodes text as Latin-1, servers expect UTF-8
+        return {
+            "user": self.user or None,
+            "password": self.password.encode(),
+            "database": self.name or None,
+            **arguments,
+        }
 
     def __str__(self):
         if self.scheme == "sqlite":

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from handlers.database_url import parse
 from handlers.lookup import BadURL
-from handlers.lookup.database import parse
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,223 @@
+"""Forms and redirects: ``from mod_python import util``, with mod_python's names and signatures.
+
+Where a value comes from decides its type, as in mod_python under Python 3: fields of the query
+have str names and str values, those of an urlencoded body have bytes for both, and those of a
+multipart body str names and bytes values. A field itself is bytes in every case.
+
+What works in another way: the query's names and values are never mixed up; names and file names
+that are UTF-8 are read as such, and may have a semicolon in them; bytes that are not UTF-8 are no
+error; :func:`apply_fs_data` passes on the fields of an urlencoded body, too; and a malformed body
+is answered with 400, one beyond the limits with 413.
+"""
+
+import inspect
+from html import escape
+
+from . import multipart
+from .constants import (
+    DONE,
+    HTTP_BAD_REQUEST,
+    HTTP_LENGTH_REQUIRED,
+    HTTP_MOVED_PERMANENTLY,
+    HTTP_MOVED_TEMPORARILY,
+    HTTP_NOT_IMPLEMENTED,
+    HTTP_REQUEST_ENTITY_TOO_LARGE,
+)
+from .dispatch import SERVER_RETURN
+from .fields import Field, FieldList, StringField
+from .query import parse_header, parse_qs, parse_qsl
+from .query import text as text_of
+
+__all__ = [
+    "Field",
+    "FieldList",
+    "FieldStorage",
+    "StringField",
+    "apply_fs_data",
+    "parse_header",
+    "parse_qs",
+    "parse_qsl",
+    "readBlockSize",
+    "redirect",
+]
+
+#: bytes of a line that are read at once
+readBlockSize = 65368
+#: how many fields a form may have
+MAX_FIELDS = 10_000
+#: how many header lines a part of a multipart body may have
+MAX_HEADER_LINES = 50
+#: bytes of an urlencoded body, and of the text of all fields of a multipart one; files are not
+#: counted, LimitRequestBody limits them
+MAX_MEMORY = 64 * 1024 * 1024
+
+_URLENCODED = b"application/x-www-form-urlencoded"
+
+
+class FieldStorage:
+    """The fields of the query and, for POST, of the body, as a mapping of fields by name.
+
+    ``form[name]`` is one field, or a list of them if the name occurs more than once. ``list`` has
+    all of them in their order.
+
+    :param keep_blank_values: keep urlencoded fields with an empty value.
+    :param strict_parsing: taken for mod_python's sake.
+    :param file_callback: is given the name of an uploaded file and returns an open binary file for
+        it; without it, uploads go to temporary files that are gone when they are closed.
+    :param field_callback: returns an open binary file for the text of a multipart field.
+    :raises SERVER_RETURN: 411 for a body without Content-Length, 501 for one of another type, 400
+        for one that cannot be read, 413 beyond the limits of this module.
+    """
+
+    def __init__(
+        self, req, keep_blank_values=0, strict_parsing=0, file_callback=None, field_callback=None
+    ):
+        self.list = FieldList()
+        if req.args:
+            self._add_pairs(req.args, keep_blank_values)
+        if req.method != "POST":
+            return
+        length = req.headers_in.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            raise SERVER_RETURN(HTTP_LENGTH_REQUIRED)
+        content_type = req.headers_in.get("Content-Type")
+        content_type = _URLENCODED if content_type is None else content_type.encode("latin-1")
+        kind = content_type.lower()
+        if kind.startswith(_URLENCODED):
+            if int(length) > MAX_MEMORY:
+                raise SERVER_RETURN(HTTP_REQUEST_ENTITY_TOO_LARGE)
+            self._add_pairs(req.read(int(length)), keep_blank_values)
+        elif kind.startswith(b"multipart/"):
+            limits = multipart.Limits(MAX_FIELDS, MAX_HEADER_LINES, MAX_MEMORY, readBlockSize)
+            try:
+                self.list.extend(
+                    multipart.read_fields(req, content_type, limits, file_callback, field_callback)
+                )
+            except multipart.Malformed as error:
+                raise SERVER_RETURN(HTTP_BAD_REQUEST) from error
+            except multipart.TooMuch as error:
+                raise SERVER_RETURN(HTTP_REQUEST_ENTITY_TOO_LARGE) from error
+        else:
+            raise SERVER_RETURN(HTTP_NOT_IMPLEMENTED)
+
+    def _add_pairs(self, query, keep_blank_values):
+        separators = (b"&", b";") if isinstance(query, bytes) else ("&", ";")
+        if sum(map(query.count, separators)) >= MAX_FIELDS:
+            raise SERVER_RETURN(HTTP_REQUEST_ENTITY_TOO_LARGE)
+        for name, value in parse_qsl(query, keep_blank_values):
+            self.add_field(name, value)
+
+    def parse_qsl_safely(self, query_string, keep_blank_values):
+        """Return what :func:`parse_qsl` does."""
+        return parse_qsl(query_string, keep_blank_values)
+
+    def read_to_boundary(self, req, boundary, file):
+        """Copy the body up to the next line that *boundary* matches; return if it is the last."""
+        return multipart.read_to_boundary(req, boundary, file, readBlockSize)
+
+    def add_field(self, key, value):
+        """Append a field, whether or not the name is there already."""
+        item = StringField(value)
+        item.name = key
+        self.list.append(item)
+
+    def clear(self):
+        """Forget all fields."""
+        self.list = FieldList()
+
+    def get(self, key, default=None):
+        """Return what ``form[key]`` does, or *default*."""
+        found = self.list.table().get(key)
+        if found is None:
+            return default
+        return found[0] if len(found) == 1 else found
+
+    def getfirst(self, key, default=None):
+        """Return the first field of that name, or *default*."""
+        return self.list.table().get(key, (default,))[0]
+
+    def getlist(self, key):
+        """Return all fields of that name."""
+        return self.list.table().get(key, [])
+
+    def has_key(self, key):
+        """Return whether there is a field of that name."""
+        return key in self.list.table()
+
+    __contains__ = has_key
+
+    def items(self):
+        """Return (name, field) of all fields in their order."""
+        return [(item.name, item) for item in self.list]
+
+    def keys(self):
+        """Return each name once."""
+        return list(self.list.table())
+
+    def __iter__(self):
+        return iter(self.keys())
+
+    def __len__(self):
+        return len(self.list.table())
+
+    def __getitem__(self, key):
+        found = self.list.table()[key]
+        return found[0] if len(found) == 1 else found
+
+    def __setitem__(self, key, value):
+        if key in self:
+            del self[key]
+        self.add_field(key, value)
+
+    def __delitem__(self, key):
+        gone = set(map(id, self.list.table()[key]))
+        self.list[:] = [item for item in self.list if id(item) not in gone]
+
+    def __repr__(self):
+        return repr(self.list.table())
+
+
+def apply_fs_data(object, fs, **args):
+    """Call *object* with *args* and those fields of *fs* that it has parameters for.
+
+    A field is passed as its value, an upload as the Field, several of one name as a list. A field
+    never takes the place of one of *args*.
+    """
+    fields = {}
+    for field in fs.list:
+        name = text_of(field.name) if isinstance(field.name, bytes) else field.name
+        if name is not None and name not in args:
+            fields.setdefault(name, []).append(field if field.filename else field.value)
+    values = {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
+    try:
+        # not the signature of what a decorator wraps: the wrapper is what is called
+        parameters = inspect.signature(object, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):
+        return object()
+    given = args | values
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        known = {parameter.name for parameter in parameters if parameter.kind in by_name}
+        given = {name: value for name, value in given.items() if name in known}
+    return object(**given)
+
+
+def redirect(req, location, permanent=0, text=None):
+    """Answer with a redirect to *location*: 302, or 301 if it is permanent.
+
+    :param text: the body; a link to *location* by default.
+    :raises SERVER_RETURN: always, unless one of the next two.
+    :raises TypeError: if *location* is no str.
+    :raises OSError: if output has been sent already.
+    """
+    if not isinstance(location, str):
+        raise TypeError("location must be of type str")
+    if req.sent_bodyct:
+        raise OSError("cannot redirect, output has been sent already")
+    req.err_headers_out["Location"] = location
+    req.status = HTTP_MOVED_PERMANENTLY if permanent else HTTP_MOVED_TEMPORARILY
+    if text is None:
+        link = escape(location)
+        text = f'<p>The document has moved <a href="{link}">here</a></p>\n'
+    req.write(text)
+    raise SERVER_RETURN(DONE)

@@ -1,0 +1,117 @@
+"""Session stores: load, save, lock and sweep by session id, without a request in sight.
+
+Which store for whom: ``file`` for one machine, the fastest; ``sql`` for several machines (MySQL,
+MariaDB) or where everything must lie in one SQLite file; ``memcached`` where losing sessions does
+no harm; ``memory`` for one process; ``dbm`` for its likeness to mod_python's.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+
+from handlers.sessions.store import Store
+from handlers.sessions.sweep import DELETES_PER_SECOND, INTERVAL, Sweeper
+
+NAMES = ("file", "dbm", "memory", "sql", "memcached")
+GRACE_PERIOD = 240
+_OWN = "mod_python.session."
+_FOLDER = "mp_sessions"
+
+
+def open_store(name: str, options: Mapping[str, str]) -> Store:
+    """Open the store *name* (one of NAMES), in the child that uses it.
+
+    Options, all below ``mod_python.session.``: ``database_directory`` (file, dbm; the sessions
+    lie in ``mp_sessions`` below it, by default in the system's directory for temporary files),
+    ``max_size`` in bytes, ``sync`` (file), ``database`` (sql: a URL), ``table`` (sql), ``servers``
+    and ``key_prefix`` (memcached). mod_python's own names for directory and file hold as well.
+
+    :raises ValueError: for a name, or the value of an option, that makes no sense.
+    :raises StoreError: if the store cannot be opened or must not be trusted.
+    """
+    size = {"max_size": int(options[_OWN + "max_size"])} if _OWN + "max_size" in options else {}
+    if name == "file":
+        from handlers.sessions.file import FileStore
+
+        path = os.path.join(_directory(options, "file"), _FOLDER)
+        return FileStore(path, sync=_flag(options.get(_OWN + "sync", "off")), **size)
+    if name == "dbm":
+        from handlers.sessions.dbm import DbmStore
+
+        given = options.get("mod_python.dbm_session.database_filename", options.get("session_dbm"))
+        path = given or os.path.join(_directory(options, "dbm"), _FOLDER, "sessions.dbm")
+        return DbmStore(path, **size)
+    if name == "memory":
+        from handlers.sessions.memory import MemoryStore
+
+        return MemoryStore(**size)
+    if name == "memcached":
+        from handlers.sessions.memcached import MemcachedStore
+
+        servers = options.get(_OWN + "servers", "127.0.0.1:11211").replace(",", " ").split()
+        return MemcachedStore(servers, prefix=options.get(_OWN + "key_prefix", "mps:"), **size)
+    if name == "sql":
+        return _open_sql(options, size)
+    raise ValueError(f"no session store {name!r}: there are {', '.join(NAMES)}")
+
+
+def open_sweeper(store: Store, options: Mapping[str, str]) -> Sweeper:
+    """Return the sweeper of this child for *store*, to be started after the fork.
+
+    Options: ``mod_python.session.sweep_interval`` (seconds between two rounds),
+    ``mod_python.session.sweep_rate`` (deletions per second), and mod_python's
+    ``mod_python.file_session.cleanup_grace_period`` (seconds, alias ``session_grace_period``).
+    """
+    return Sweeper(
+        store,
+        interval=float(options.get(_OWN + "sweep_interval", INTERVAL)),
+        deletes=float(options.get(_OWN + "sweep_rate", DELETES_PER_SECOND)),
+        grace=grace_period(options),
+    )
+
+
+def grace_period(options: Mapping[str, str]) -> float:
+    """Return the seconds after its end for which a session is still kept.
+
+    :raises ValueError: if the option is no number.
+    """
+    name = "mod_python.file_session.cleanup_grace_period"
+    return float(options.get(name, options.get("session_grace_period", GRACE_PERIOD)))
+
+
+def _open_sql(options: Mapping[str, str], size: dict[str, int]) -> Store:
+    from handlers.database_url import parse
+    from handlers.sessions.sql import TABLE
+
+    text = options.get(_OWN + "database")
+    if not text:
+        raise ValueError(f"{_OWN}database is not set: the URL of the sessions' database")
+    url = parse(text)
+    table = options.get(_OWN + "table", TABLE)
+    if url.scheme == "sqlite":
+        from handlers.sessions.sqlite import SqliteStore
+
+        return SqliteStore(url.path, table, **size)
+    # sites on files need not have PyMySQL in every child's memory
+    from handlers.sessions.mysql import MysqlStore
+
+    return MysqlStore(url, table, **size)
+
+
+def _directory(options: Mapping[str, str], kind: str) -> str:
+    for name in (
+        f"mod_python.{kind}_session.database_directory",
+        _OWN + "database_directory",
+        "session_directory",
+    ):
+        if options.get(name):
+            return options[name]
+    return tempfile.gettempdir()
+
+
+def _flag(text: str) -> bool:
+    flags = {"on": True, "true": True, "1": True, "yes": True}
+    flags |= {"off": False, "false": False, "0": False, "no": False}
+    if text.lower() not in flags:
+        raise ValueError(f"neither on nor off: {text!r}")
+    return flags[text.lower()]

@@ -1,0 +1,39 @@
+"""Directories that only this user can write to."""
+
+import contextlib
+import os
+import stat
+
+from handlers.sessions.store import StoreRefused, StoreUnavailable
+
+
+def private(path: str, create: bool = True) -> str:
+    """Return *path* made absolute, after making sure that nobody else can put files there.
+
+    It must be a real directory, owned by this process's user, not writable by group or others;
+    the one above it may be writable by others only if it is sticky, as /tmp is. A missing one is
+    made with mode 0700.
+
+    :raises StoreRefused: if others can write to it or it is not this user's.
+    :raises StoreUnavailable: if it cannot be made or looked at.
+    """
+    path = os.path.abspath(path)
+    try:
+        if create and not os.path.lexists(path):
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            # another child was first; what it made is judged below like anybody's
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+        found = os.lstat(path)
+        above = os.lstat(os.path.realpath(os.path.dirname(path)))
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreRefused(f"{path}: not a directory")
+    if found.st_uid != os.geteuid():
+        raise StoreRefused(f"{path}: owned by user {found.st_uid}, and this is {os.geteuid()}")
+    if found.st_mode & 0o022:
+        raise StoreRefused(f"{path}: others can write to it (chmod go-w)")
+    if above.st_mode & 0o022 and not above.st_mode & stat.S_ISVTX:
+        raise StoreRefused(f"{path}: others can replace it (chmod go-w {os.path.dirname(path)})")
+    return path

@@ -1,0 +1,196 @@
+"""The default store: one file of two slots per session.
+
+Layout: ``<directory>/<2 hex>/<32 hex>``, 256 directories, named by a hash of the session id. A
+save overwrites the older of the two slots with one write, a load reads the file at once and takes
+the newer slot that is whole. Overwriting blocks that are there already is what makes it fast:
+truncating a file, or renaming over one, makes ext4 write back at once.
+
+A file's modification time is the time its session expires, so the sweep learns from a directory
+entry and one stat all it needs; a touch sets that time and writes nothing. Directories by expiry
+period, which would spare the sweep the living, cost 30 % of the request rate: a rename per period
+and a search in several directories. The scan of a million files costs seconds of CPU once a
+round, spread over a tenth of the time, and no request notices it.
+
+A power cut may tear the slot that is being written. The checksum finds that out, and the version
+before it, which that write did not touch, is read instead. ``sync=True`` waits for the disk
+before a save returns.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from handlers import locks
+from handlers.locks import LockTimeout
+from handlers.sessions import directory, scan, slotfile
+from handlers.sessions import sid as sids
+from handlers.sessions.store import MAX_SIZE, Entry, Held, Record, Stats, Store
+from handlers.sessions.sweep import Pace, Swept
+
+_REMAINS_AGE = 60
+_KEY_LENGTH = 32
+
+
+class FileStore(Store):
+    """Sessions in files below one private directory.
+
+    What a save has returned for is there after the death of any process, and after a power cut
+    too with *sync*. Saves of one session are serialised by a lock on its file for the length of
+    the write, also between requests that took no session lock; loads never wait. Session locks
+    are bytes of one lock file that is never removed, so they hold between the children of before
+    and after a graceful restart.
+
+    :param path: the directory; made with mode 0700.
+    :param sync: wait for the disk in every save.
+    :raises StoreRefused: if others can write to the directory, or it is another user's.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        sync: bool = False,
+        max_size: int = MAX_SIZE,
+        clock: Callable[[], float] = time.time,
+    ):
+        super().__init__(max_size=max_size, clock=clock)
+        self.path = directory.private(path)
+        self._sync = sync
+        self._locks = os.path.join(self.path, "locks")
+
+    def load(self, sid: str) -> Record | None:
+        key = sids.key(sid)
+        record = slotfile.load(f"{self.path}/{key[:2]}/{key}", key)
+        return None if record is None or record.expired(self.clock()) else record
+
+    def save(
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        timeout: float,
+        created: float,
+        accessed: float,
+        user: str | None = None,
+        expected: int | None = None,
+    ) -> int:
+        name = self._check(data, timeout, user)
+        key = sids.key(sid)
+        path = f"{self.path}/{key[:2]}/{key}"
+        record = Record(data, created, accessed, timeout, user)
+        try:
+            return slotfile.save(path, key, record, name, expected, self._sync)
+        except LockTimeout:
+            raise
+        except OSError as error:
+            raise slotfile.failed(path, error) from error
+
+    def touch(self, sid: str, accessed: float) -> bool:
+        key = sids.key(sid)
+        with self._locked(key) as fd:
+            record = None if fd is None else slotfile.read(fd, key)[0]
+            if record is None:
+                return False
+            if accessed > record.accessed:
+                os.utime(fd, slotfile.expiry(record._replace(accessed=accessed)))
+        return True
+
+    def sweep(self, pace: Pace, grace: float = 0) -> Swept | None:
+        try:
+            held = self._acquire("sweep", 0)
+        except LockTimeout:
+            return None
+        with held, self._errors(self.path):
+            return scan.sweep(self.path, self.clock(), pace, grace, self._remove_expired)
+
+    def last_sweep(self) -> float:
+        return scan.read_state(self.path).finished
+
+    def entries(self, user: str | None = None) -> Iterator[Entry]:
+        now = self.clock()
+        for key, _ in scan.files(self.path):
+            record = slotfile.load(self._file(key), key)
+            if record is None or record.expired(now) or user not in (None, record.user):
+                continue
+            data, created, accessed, timeout, name, _ = record
+            yield Entry(key, name, created, accessed, timeout, len(data))
+
+    def stats(self) -> Stats:
+        now = self.clock()
+        live = expired = size = 0
+        for _, found in scan.files(self.path):
+            size += found.st_blocks * 512
+            if found.st_mtime < now:
+                expired += 1
+            else:
+                live += 1
+        return Stats(live, expired, size)
+
+    def _remove_expired(self, key: str, grace: float) -> bool:
+        """Look at a session again, under its locks, and delete it if it has expired.
+
+        One that a request holds is left to the next round: it may be about to be saved.
+        """
+        try:
+            held = self._acquire(key, 0)
+        except LockTimeout:
+            return False
+        with held, self._locked(key) as fd:
+            if fd is None:
+                return False
+            record, _, _, blob = slotfile.read(fd, key)
+            if record is None:
+                # no save can be under way: its writer would hold the lock
+                age = time.time() - os.fstat(fd).st_ctime
+                gone = slotfile.is_ours(blob) and age > _REMAINS_AGE
+            else:
+                gone = record.expired(self.clock(), grace)
+            if gone:
+                os.unlink(self._file(key))
+            elif record is not None:
+                # its writer was killed between the write and the setting of the time
+                os.utime(fd, slotfile.expiry(record))
+            return gone
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[int | None]:
+        with self._errors(self._file(key)):
+            opened = slotfile.open_locked(self._file(key), create=False)
+            try:
+                yield opened and opened[0]
+            finally:
+                if opened is not None:
+                    os.close(opened[0])
+
+    @contextlib.contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except LockTimeout:
+            raise
+        except OSError as error:
+            raise slotfile.failed(path, error) from error
+
+    def _acquire(self, name: str, timeout: float | None) -> Held:
+        try:
+            fd = locks.acquire(self._locks, _offset(name), timeout)
+        except LockTimeout:
+            raise
+        except OSError as error:
+            raise slotfile.failed(self._locks, error) from error
+        return Held(lambda: os.close(fd))
+
+    def _delete(self, key: str) -> bool:
+        with self._locked(key) as fd:
+            if fd is not None:
+                os.unlink(self._file(key))
+            return fd is not None
+
+    def _file(self, key: str) -> str:
+        return f"{self.path}/{key[:2]}/{key}"
+
+
+def _offset(name: str) -> int:
+    # a session's key is a hash already
+    return int(name[:15], 16) if len(name) == _KEY_LENGTH else locks.key_offset(name)

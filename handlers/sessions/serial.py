@@ -1,0 +1,133 @@
+"""What the bytes of a session mean: pickle, JSON or MessagePack, signed where there is a secret.
+
+The first byte names the form: ``p``, ``j`` or ``m``, in capitals if the HMAC-SHA256 over session id
+and content stands between it and the content. Since the id is part of it, content moved from
+one session to another is refused, too.
+
+A pickle can run any code when it is read. It is read only where it is the form in use, so that it
+must have been written by this program: either it carries a valid MAC, or the store is one that
+nobody else can write to.
+"""
+
+import functools
+import hmac
+import json
+import os
+import pickle
+import stat
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from handlers.sessions.store import StoreRefused
+
+FORMS = ("pickle", "json", "msgpack")
+_MAC_SIZE = 32
+_SHORTEST_SECRET = 16
+_PICKLE_PROTOCOL = 5
+
+
+class SerialError(ValueError):
+    """Raised for bytes that are not a session of ours, and for values the form cannot hold."""
+
+
+class _Form(NamedTuple):
+    tag: bytes
+    dumps: Callable[[Any], bytes]
+    loads: Callable[[bytes], Any]
+
+
+class Serializer:
+    """Turns the value of a session into bytes and back.
+
+    JSON and MessagePack are read whatever the form in use, so a site can change to one of them at
+    any time; a pickle is read only by the form "pickle". JSON makes lists of tuples and text of
+    all keys, and holds no bytes.
+
+    :param form: "pickle", "json" or "msgpack" (the extra of that name).
+    :param secrets: the first one signs, all of them verify, so that a secret can be replaced;
+        with none, nothing is signed, and signed content is refused.
+    :param trusted: nobody else can write to the store (:attr:`Store.trusted`).
+    :raises ValueError: for pickle without a secret in a store that is not trusted.
+    """
+
+    def __init__(self, form: str = "pickle", secrets: Sequence[bytes] = (), trusted: bool = True):
+        if form not in FORMS:
+            raise ValueError(f"no serialiser {form!r}: there are {', '.join(FORMS)}")
+        if form == "pickle" and not secrets and not trusted:
+            raise ValueError("pickle needs a secret where others can write to the store")
+        self._secrets = list(secrets)
+        self._form = _form(form)
+        self._readable = {_TAGS[name]: name for name in {"json", "msgpack", form}}
+
+    def dumps(self, value: Any, sid: str) -> bytes:
+        """Return the bytes for *value* in the session *sid*.
+
+        :raises SerialError: if the form cannot hold the value.
+        """
+        try:
+            content = self._form.dumps(value)
+        except (TypeError, ValueError, OverflowError, AttributeError, pickle.PickleError) as error:
+            raise SerialError(f"cannot be stored: {error}") from error
+        if not self._secrets:
+            return self._form.tag + content
+        tag = self._form.tag.upper()
+        return b"".join((tag, _mac(self._secrets[0], sid, tag, content), content))
+
+    def loads(self, data: bytes, sid: str) -> Any:
+        """Return the value of the bytes stored for the session *sid*.
+
+        :raises SerialError: if they are not whole, not ours, or in a form that is not read.
+        """
+        tag, content = data[:1], data[1:]
+        if self._secrets:
+            mac, content = content[:_MAC_SIZE], content[_MAC_SIZE:]
+            if not any(hmac.compare_digest(mac, _mac(s, sid, tag, content)) for s in self._secrets):
+                raise SerialError("not signed by one of the secrets")
+            tag = tag.lower()
+        name = self._readable.get(tag)
+        if name is None:
+            raise SerialError("stored in a form that is not read here")
+        try:
+            return _form(name).loads(content)
+        # a pickle of a class that is gone or has changed raises whatever its code raises
+        except Exception as error:
+            raise SerialError(f"cannot be read: {error}") from error
+
+
+def read_secrets(path: str) -> list[bytes]:
+    """Return the secrets of a file, one a line; the first one signs, all of them verify.
+
+    :raises StoreRefused: if others can read or write the file, or it is another user's.
+    :raises ValueError: if it holds none, or one of fewer than 16 bytes.
+    :raises OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+            raise StoreRefused(f"{path}: others can read or change it (chmod 640)")
+        secrets = [line.strip() for line in file if line.strip()]
+    if not secrets or min(map(len, secrets)) < _SHORTEST_SECRET:
+        raise ValueError(f"{path}: a secret a line, of {_SHORTEST_SECRET} bytes or more")
+    return secrets
+
+
+def _mac(secret: bytes, sid: str, tag: bytes, content: bytes) -> bytes:
+    return hmac.digest(secret, b"".join((sid.encode(), b"\0", tag, content)), "sha256")
+
+
+_TAGS = {"pickle": b"p", "json": b"j", "msgpack": b"m"}
+
+
+def _form(name: str) -> _Form:
+    if name == "pickle":
+        return _Form(b"p", lambda value: pickle.dumps(value, _PICKLE_PROTOCOL), pickle.loads)
+    if name == "json":
+        return _Form(b"j", _dump_json, json.loads)
+    # imported only where it is used: it is an extra
+    import msgpack
+
+    return _Form(b"m", msgpack.packb, functools.partial(msgpack.unpackb, strict_map_key=False))
+
+
+def _dump_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,126 @@
+"""Sessions in an SQLite file, for one machine.
+
+One writer at a time, so that saves of different sessions wait for each other; a thousand saves a
+second are no trouble, several thousand belong into the file store. The journal is a write-ahead
+log, without a sync for each save: a killed process loses nothing, a power cut the last moments.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+
+from handlers import locks
+from handlers.locks import LockTimeout
+from handlers.sessions import directory
+from handlers.sessions.sql import DELETE_STEP, TABLE, Busy, Duplicate, Lost, SqlStore
+from handlers.sessions.store import MAX_SIZE, Held, StoreUnavailable
+
+_BUSY_WAIT = 10.0
+_TABLE = """
+CREATE TABLE IF NOT EXISTS {table} (
+    id TEXT PRIMARY KEY,
+    sweep_after INTEGER NOT NULL,
+    created REAL NOT NULL,
+    accessed REAL NOT NULL,
+    timeout REAL NOT NULL,
+    version INTEGER NOT NULL,
+    username TEXT,
+    data BLOB NOT NULL
+) WITHOUT ROWID
+"""
+
+
+class SqliteStore(SqlStore):
+    """Sessions in the table of an SQLite file; file and table are made when they are missing.
+
+    Session locks are bytes of a lock file beside it.
+
+    :param path: the file, in a directory to which nobody else can write.
+    :raises StoreRefused: if others can write to the directory, or it is another user's.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        table: str = TABLE,
+        *,
+        max_size: int = MAX_SIZE,
+        clock: Callable[[], float] = time.time,
+    ):
+        super().__init__(table, max_size=max_size, clock=clock)
+        folder, name = os.path.split(os.path.abspath(path))
+        self.path = os.path.join(directory.private(folder), name)
+        self._locks = f"{self.path}.locks"
+        self.create()
+
+    def create(self) -> None:
+        self._run(_TABLE)
+        self._run("CREATE INDEX IF NOT EXISTS {table}_after ON {table} (sweep_after)")
+        self._run(
+            "CREATE INDEX IF NOT EXISTS {table}_user ON {table} (username)"
+            " WHERE username IS NOT NULL"
+        )
+        # a child that is forked later must not inherit an open database
+        self.close()
+
+    def _connect(self) -> "_Link":
+        return _Link(self.path)
+
+    def _size(self) -> int:
+        _, rows = self._run(
+            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        )
+        return rows[0][0]
+
+    def _delete_step(self, before: float) -> int:
+        return self._run(
+            "DELETE FROM {table} WHERE id IN (SELECT id FROM {table}"
+            f" WHERE sweep_after <= %s AND accessed + timeout < %s LIMIT {DELETE_STEP})",
+            before,
+            before,
+        )[0]
+
+    def _acquire(self, name: str, timeout: float | None) -> Held:
+        try:
+            fd = locks.acquire(self._locks, locks.key_offset(f"{self.table}.{name}"), timeout)
+        except LockTimeout:
+            raise
+        except OSError as error:
+            raise StoreUnavailable(f"{self._locks}: {error.strerror}") from error
+        return Held(lambda: os.close(fd))
+
+
+class _Link:
+    def __init__(self, path: str):
+        try:
+            # SQLite makes it readable for all, as far as the umask lets it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_WAIT, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"{path}: {error}") from error
+
+    def run(self, query: str, args: tuple) -> tuple[int, list[tuple]]:
+        try:
+            cursor = self._connection.execute(query.replace("%s", "?"), args)
+            return cursor.rowcount, cursor.fetchall()
+        except sqlite3.IntegrityError as error:
+            raise Duplicate(str(error)) from error
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_BUSY:
+                raise Busy(str(error)) from error
+            raise StoreUnavailable(str(error)) from error
+        except sqlite3.ProgrammingError as error:
+            raise Lost(str(error)) from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()

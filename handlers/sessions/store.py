@@ -1,0 +1,265 @@
+"""The interface of the session stores, and what all of them promise.
+
+A store knows session ids and bytes. It sees no request, cookie or dict: what the bytes mean is the
+business of :mod:`handlers.sessions.serial` and of the session class above.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from handlers.locks import LockTimeout
+from handlers.sessions import sid as sids
+from handlers.sessions.sweep import Pace, Swept
+
+MAX_SIZE = 16 * 1024 * 1024
+_PURGE_WAIT = 10.0
+
+
+class StoreError(Exception):
+    """Base of the errors of session stores. A full lock queue raises LockTimeout instead."""
+
+
+class StoreUnavailable(StoreError):
+    """Raised when the disk or the server behind a store failed; nothing was changed."""
+
+
+class StoreRefused(StoreError):
+    """Raised for a place that cannot be trusted: owned by another, or open to others' writes."""
+
+
+class RecordTooLarge(StoreError):
+    """Raised when a session is larger than the store takes; the stored version stays."""
+
+
+class Conflict(StoreError):
+    """Raised by a save with *expected* when another save came first; nothing was changed."""
+
+
+class Record(NamedTuple):
+    """One stored session. Times are seconds since the epoch, the timeout is in seconds."""
+
+    data: bytes
+    created: float
+    accessed: float
+    timeout: float
+    user: str | None = None
+    #: what save(expected=) compares; opaque, and different after every save
+    version: int = 0
+
+    def expired(self, now: float, grace: float = 0) -> bool:
+        """Tell whether the session has not been used for longer than its timeout (+ *grace*).
+
+        A session from the future (the clock was put back) is alive. A timeout of 0 is what
+        mod_python makes of ``set_timeout(0)``: dead as soon as the clock has moved on.
+        """
+        return now - self.accessed > self.timeout + grace
+
+    def touch_due(self, now: float) -> bool:
+        """Tell whether the access time is old enough to be worth a write: a 20th of the timeout.
+
+        So a session may end up to 5 % before its timeout, and one that is only read costs a write
+        at most every 90 s (at 1800 s).
+        """
+        return not 0 <= now - self.accessed < self.timeout / 20
+
+
+class Entry(NamedTuple):
+    """One line of a listing: everything but the content, and the key instead of the id."""
+
+    key: str
+    user: str | None
+    created: float
+    accessed: float
+    timeout: float
+    size: int
+
+
+class Stats(NamedTuple):
+    """What a store holds: live sessions, expired ones not yet swept, bytes of storage."""
+
+    live: int
+    expired: int
+    size: int
+
+
+class Held:
+    """A lock that is held until :meth:`release`, the end of a with block, or of the process."""
+
+    def __init__(self, release: Callable[[], None]):
+        self._release = release
+        self._held = True
+
+    def release(self) -> None:
+        """Give the lock back; once is enough, twice does no harm."""
+        if self._held:
+            self._held = False
+            self._release()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release()
+
+
+class Store:
+    """A place for sessions. Every method is safe across threads and processes.
+
+    Loads never wait for a lock and see one saved version as a whole, never parts of two. What a
+    save has returned for survives the death of any process. A store must be opened, or first used,
+    after the fork: in the child.
+    """
+
+    #: other processes of this machine see the same sessions
+    shared = True
+    #: nobody but this user can write here, so that a pickle found here is one of ours
+    trusted = True
+    #: entries, purge and stats work
+    lists = True
+    #: sessions end by a sweep (False: the server behind the store forgets them by itself)
+    sweeps = True
+
+    def __init__(self, *, max_size: int = MAX_SIZE, clock: Callable[[], float] = time.time):
+        self.max_size = max_size
+        self.clock = clock
+
+    def load(self, sid: str) -> Record | None:
+        """Return the session, or None if there is none or it has expired. Takes no lock.
+
+        :raises StoreUnavailable: if the store cannot be read.
+        """
+        raise NotImplementedError
+
+    def save(
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        timeout: float,
+        created: float,
+        accessed: float,
+        user: str | None = None,
+        expected: int | None = None,
+    ) -> int:
+        """Store the session whole or not at all; return its new version.
+
+        :param expected: the version that was loaded; the save is refused if it is gone.
+        :raises Conflict: with *expected*, if another save or a delete came first.
+        :raises RecordTooLarge: if it exceeds the store's ``max_size`` bytes.
+        :raises StoreUnavailable: if it could not be stored; the version before is still there.
+        """
+        raise NotImplementedError
+
+    def touch(self, sid: str, accessed: float) -> bool:
+        """Set the time of the last access, never backwards; return False if there is no session.
+
+        The version stays, so that a touch makes no conflict.
+        """
+        raise NotImplementedError
+
+    def delete(self, sid: str) -> bool:
+        """Delete the session; return whether there was one."""
+        return self._delete(sids.key(sid))
+
+    def rename(self, old: str, new: str, data: bytes | None = None) -> bool:
+        """Move the session to the id *new*; return False if there is none.
+
+        The new one is stored before the old one goes, so a process killed between the two leaves
+        both, never none. The caller holds the lock of *old*.
+
+        :param data: new content, where the old one is bound to the old id by a MAC.
+        """
+        record = self.load(old)
+        if record is None:
+            return False
+        self.save(
+            new,
+            record.data if data is None else data,
+            timeout=record.timeout,
+            created=record.created,
+            accessed=record.accessed,
+            user=record.user,
+        )
+        self.delete(old)
+        return True
+
+    def lock(self, sid: str, timeout: float | None = None) -> Held:
+        """Take the lock of one session; sessions do not wait for each other.
+
+        Not re-entrant: a second call for a session whose lock this process holds waits like
+        anybody's. Whoever serves one request with several session objects keeps one lock.
+
+        :param timeout: seconds to wait; 0 tries once, None waits for ever.
+        :raises LockTimeout: if it was not free in time.
+        """
+        return self._acquire(sids.key(sid), timeout)
+
+    def elect(self) -> Held | None:
+        """Become the one process that sweeps, until the release or this process's end.
+
+        :return: None while another one is elected.
+        """
+        try:
+            return self._acquire("sweeper", 0)
+        except LockTimeout:
+            return None
+
+    def sweep(self, pace: Pace, grace: float = 0) -> Swept | None:
+        """Delete what has expired more than *grace* seconds ago, at the pace given.
+
+        Holds no lock that a request waits for, but for the moment in which it looks at an expired
+        session again and deletes it. When the pace runs out, the next call goes on where this one
+        stopped.
+
+        :return: what was done, or None if another process is sweeping right now.
+        """
+        raise NotImplementedError
+
+    def last_sweep(self) -> float:
+        """Return when the last round was finished, 0 if that is not known."""
+        return 0.0
+
+    def entries(self, user: str | None = None) -> Iterator[Entry]:
+        """Yield the live sessions, or those of one user. May read the whole store."""
+        raise NotImplementedError
+
+    def purge(self, user: str) -> int:
+        """Delete all sessions of *user* ("log out everywhere"); return how many there were.
+
+        Waits up to 10 s for each session in use, so that the request that holds it cannot save it
+        again afterwards; then deletes it all the same.
+        """
+        gone = 0
+        for entry in list(self.entries(user)):
+            with contextlib.ExitStack() as held:
+                with contextlib.suppress(LockTimeout):
+                    held.enter_context(self._acquire(entry.key, _PURGE_WAIT))
+                gone += self._delete(entry.key)
+        return gone
+
+    def stats(self) -> Stats:
+        """Count what is stored. May read the whole store."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of connections and files; locks that are held stay held."""
+
+    def _acquire(self, name: str, timeout: float | None) -> Held:
+        raise NotImplementedError
+
+    def _delete(self, key: str) -> bool:
+        raise NotImplementedError
+
+    def _check(self, data: bytes, timeout: float, user: str | None) -> bytes:
+        """Return the user as bytes; raise if the record cannot be stored."""
+        if len(data) > self.max_size:
+            raise RecordTooLarge(f"{len(data)} bytes, and {self.max_size} are the limit")
+        if not (math.isfinite(timeout) and timeout >= 0):
+            raise ValueError(f"timeout {timeout}: not a number of seconds")
+        name = b"" if user is None else user.encode()
+        if len(name) > 255 or (user is not None and not name):
+            raise ValueError("a user's name has 1 to 255 bytes")
+        return name

@@ -1,0 +1,90 @@
+"""``python -m handlers sessions``, as cron and an admin run it."""
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from handlers.sessions import open_store
+from handlers.sessions.sid import new
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a command with the settings given; return its completed process."""
+    settings = tmp_path / "settings.ini"
+
+    def run_command(text, *arguments):
+        settings.write_text(f"[mod_python.session]\n{text}\n")
+        command = [sys.executable, "-m", "handlers", "--settings", settings, "sessions"]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
+
+    return run_command
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A file store with three sessions of ann's, one of bob's, and two that ended long ago."""
+    tmp_path.chmod(0o700)
+    options = {"mod_python.session.database_directory": str(tmp_path)}
+    store = open_store("file", options)
+    now = time.time()
+    for user, accessed in (*(("ann", now),) * 3, ("bob", now), *((None, now - 10_000),) * 2):
+        store.save(new(), b"x", timeout=1800, created=accessed, accessed=accessed, user=user)
+    return f"database_directory = {tmp_path}"
+
+
+def test_stats_counts_live_and_expired(run, files):
+    said = run(files, "stats").stdout
+    assert [line.split()[:2] for line in said.splitlines()][:2] == [["live", "4"], ["expired", "2"]]
+
+
+def test_list_shows_users_and_no_ids(run, files):
+    lines = run(files, "list").stdout.splitlines()
+    assert sorted(line.split()[-1] for line in lines) == ["ann", "ann", "ann", "bob"]
+    assert len(run(files, "list", "--user", "bob").stdout.splitlines()) == 1
+
+
+def test_purge_ends_the_sessions_of_one_user(run, files):
+    assert run(files, "purge", "ann").stdout == "3 sessions ended.\n"
+    assert len(run(files, "list").stdout.splitlines()) == 1
+
+
+def test_sweep_deletes_what_has_expired_and_says_how_much(run, files):
+    assert "2 of 6 sessions deleted" in run(files, "sweep", "--fast").stderr
+    assert run(files, "stats").stdout.splitlines()[1].split() == ["expired", "0"]
+
+
+def test_create_makes_the_table(run, mariadb):
+    mariadb.execute("DROP DATABASE IF EXISTS commands", "CREATE DATABASE commands")
+    text = f"session_type = SqlSession\ndatabase = {mariadb.url('commands')}"
+    assert run(text, "create").returncode == 0
+    assert mariadb.execute("SHOW TABLES FROM commands") == [("sessions",)]
+    assert run(text, "stats").stdout.splitlines()[0].split() == ["live", "0"]
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("session_type = RedisSession", "no session type 'RedisSession'"),
+        ("session_type = SqlSession", "database is not set"),
+        ("database_directory = /dev/null/sessions", "/dev/null/sessions"),
+        ("session_type = MemcachedSession", "cannot tell which sessions it holds"),
+    ],
+)
+def test_fault_is_one_sentence(run, text, complaint):
+    done = run(text, "stats")
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_file_missing_is_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "handlers", "--settings", tmp_path / "none.ini"]
+    done = subprocess.run([*command, "sessions", "stats"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("handlers: settings file")

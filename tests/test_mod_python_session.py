@@ -1,0 +1,805 @@
+"""Sessions through the runtime: what a handler gets, what the client gets, what is stored."""
+
+import http.cookies
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from mod_python import Session, apache
+from test_mod_python_runtime import serve
+
+from handlers.mod_python import session_options
+from handlers.mod_python.request import Request
+from handlers.sessions import sid as sids
+from handlers.sessions.serial import SerialError
+from handlers.sessions.store import LockTimeout
+
+OWN = "mod_python.session."
+TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
+
+
+class Client:
+    """A browser with a jar for the session's cookie, and the options of the site it visits."""
+
+    def __init__(self, **options):
+        self.options = options
+        self.cookies = {}
+
+    def variables(self, **variables):
+        options = {f"PythonOption.{name}": str(value) for name, value in self.options.items()}
+        if self.cookies:
+            header = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            options["HTTP_COOKIE"] = header
+        return options | variables
+
+    def visit(self, handler, **variables):
+        """Serve one request; what *handler* returns is kept in ``result``."""
+
+        def run(req):
+            self.result = handler(req)
+            return apache.OK
+
+        self.answer = serve(run, **self.variables(**variables))
+        assert self.answer.status == "200 OK"
+        self.sent = http.cookies.SimpleCookie()
+        for name, value in self.answer.headers:
+            if name == "Set-Cookie":
+                self.sent.load(value)
+        for name, morsel in self.sent.items():
+            if "1970" in morsel["expires"]:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = morsel.value
+        return self.result
+
+    def again(self):
+        """Return another browser with the same cookies."""
+        other = Client(**self.options)
+        other.cookies = dict(self.cookies)
+        return other
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Options of a site of its own, which nobody sweeps."""
+    return {OWN + "database_directory": tmp_path, OWN + "sweep": "off"}
+
+
+@pytest.fixture
+def client(site):
+    return Client(**site)
+
+
+def store_of(client):
+    """Return the store behind a client's sessions."""
+    return client.visit(lambda req: Session.Session(req, lock=0))._backing.store
+
+
+def count(req):
+    session = Session.Session(req)
+    session["n"] = session.get("n", 0) + 1
+    session.save()
+    return session["n"]
+
+
+def read(req):
+    session = Session.Session(req)
+    return session.is_new(), dict(session)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_session_lives_from_request_to_request(client, tmp_path, kind):
+    client.options |= {
+        OWN + "session_type": kind,
+        OWN + "database": f"sqlite:///{tmp_path}/sessions.db",
+    }
+    if kind == "SqlSession":
+        store_of(client).create()
+    before = time.time()
+    assert client.visit(count) == 1
+    assert client.visit(count) == 2
+
+    def look(req):
+        session = Session.Session(req)
+        assert type(session) is getattr(Session, kind)
+        assert session.is_new() is False
+        assert session.id() == client.cookies["pysid"]
+        assert before <= session.created() <= session.last_accessed() <= time.time()
+        assert session.timeout() == 1800
+        return dict(session)
+
+    assert client.visit(look) == {"n": 2}
+
+
+def test_cookie_is_safe_by_default(client):
+    client.visit(count)
+    cookie = client.sent["pysid"]
+    assert sids.valid(cookie.value)
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
+    assert (cookie["secure"], cookie["domain"], cookie["expires"]) == ("", "", "")
+    assert client.answer["Cache-Control"] == 'no-cache="set-cookie"'
+
+
+def test_cookie_is_secure_over_https(client):
+    client.visit(count, **{"wsgi.url_scheme": "https"})
+    assert client.sent["pysid"]["secure"]
+    behind_proxy = Client(**client.options)
+    behind_proxy.visit(count, HTTPS="on")
+    assert behind_proxy.sent["pysid"]["secure"]
+
+
+def test_cookie_options(client):
+    client.options |= {
+        OWN + "cookie_name": "visit",
+        OWN + "cookie_samesite": "strict",
+        OWN + "cookie_httponly": "off",
+        OWN + "cookie_secure": "on",
+        OWN + "application_domain": "example.org",
+        OWN + "application_path": "/shop",
+    }
+    client.visit(count)
+    cookie = client.sent["visit"]
+    assert (cookie["samesite"], cookie["httponly"], cookie["secure"]) == ("Strict", "", True)
+    assert (cookie["domain"], cookie["path"]) == ("example.org", "/shop")
+
+
+def test_options_of_mod_python_before_3_3(client, tmp_path):
+    directory = tmp_path / "old"
+    client.options = {
+        "session": "DbmSession",
+        "session_cookie_name": "old",
+        "ApplicationPath": "/old",
+        "session_directory": directory,
+        OWN + "sweep": "off",
+    }
+    client.visit(count)
+    assert client.sent["old"]["path"] == "/old"
+    assert (directory / "mp_sessions").is_dir()
+
+
+def test_cookie_without_samesite_and_with_samesite_none(client):
+    client.options[OWN + "cookie_samesite"] = "off"
+    client.visit(count)
+    assert client.sent["pysid"]["samesite"] == ""
+    other = Client(**client.options | {OWN + "cookie_samesite": "None"})
+    other.visit(count)
+    assert (other.sent["pysid"]["samesite"], other.sent["pysid"]["secure"]) == ("None", True)
+
+
+def test_host_prefix(client):
+    client.options[OWN + "cookie_host_prefix"] = "on"
+    client.visit(count)
+    cookie = client.sent["__Host-pysid"]
+    assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
+    assert client.visit(count) == 2
+    client.options[OWN + "application_domain"] = "example.org"
+    with pytest.raises(ValueError, match="cookie_host_prefix"):
+        Session.Session(request(client))
+
+
+def request(client, **variables):
+    """Return a request object outside the runtime; its cleanups are the caller's."""
+    environ = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+    return Request(environ | client.variables(**variables), None)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("session_type", "BananaSession"),
+        ("session_type", "filesession"),
+        ("cookie_samesite", "maybe"),
+        ("cookie_httponly", "maybe"),
+        ("serializer", "xml"),
+        ("lock_timeout", "-1"),
+        ("lock_timeout", "long"),
+    ],
+)
+def test_option_that_makes_no_sense_is_an_error(client, name, value):
+    client.options[OWN + name] = value
+    with pytest.raises(ValueError, match=value):
+        Session.Session(request(client))
+
+
+def test_session_without_a_key_is_neither_stored_nor_announced(client):
+    def look(req):
+        session = Session.Session(req)
+        session.save()
+        return session.is_new(), sids.valid(session.id())
+
+    assert client.visit(look) == (True, True)
+    assert not client.sent and "Cache-Control" not in dict(client.answer.headers)
+    assert not list(store_of(client).entries())
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda session: session.setdefault("key", 1),
+        lambda session: session.update(key=1),
+        lambda session: session.update([("key", 1)]),
+        lambda session: session.__ior__({"key": 1}),
+        lambda session: session.__setitem__("key", 1),
+    ],
+)
+def test_every_way_to_give_a_key_announces_the_session(client, give):
+    def change(req):
+        session = Session.Session(req)
+        give(session)
+        session.save()
+
+    client.visit(change)
+    assert client.visit(read) == (False, {"key": 1})
+
+
+def test_store_empty_does_as_mod_python(client):
+    client.options[OWN + "store_empty"] = "on"
+
+    def save(req):
+        Session.Session(req).save()
+
+    client.visit(save)
+    assert client.sent
+    assert client.visit(read) == (False, {})
+
+
+def test_key_after_the_first_output_is_told_in_the_log(client, caplog):
+    def late(req):
+        session = Session.Session(req)
+        req.write("text")
+        session["key"] = 1
+
+    client.visit(late)
+    assert "after the first output" in caplog.text
+    assert not client.sent
+
+
+@pytest.mark.parametrize("planted", ["0" * 32, "0" * 32 + "\n", "../../etc/passwd", "A" * 32, ""])
+def test_unknown_id_of_a_client_is_never_adopted(client, planted):
+    client.cookies["pysid"] = planted
+    client.visit(count)
+    assert client.cookies["pysid"] != planted
+    assert client.visit(count) == 2
+
+
+def test_id_given_by_the_caller(client):
+    client.visit(count)
+    sid = client.cookies.pop("pysid")
+    assert client.visit(lambda req: dict(Session.Session(req, sid=sid))) == {"n": 1}
+    with pytest.raises(ValueError, match="not a session id"):
+        Session.Session(request(client), sid=sid + "\n")
+    assert client.visit(lambda req: Session.Session(req, sid="0" * 32).id()) != "0" * 32
+
+
+def test_regenerate_id_ends_the_old_id(client):
+    client.visit(count)
+    planted = client.again()
+
+    def sign_in(req):
+        session = Session.Session(req)
+        session["user"] = "ann"
+        assert session.regenerate_id() == session.id() != client.cookies["pysid"]
+        session["more"] = 1
+        session.save()
+
+    client.visit(sign_in)
+    assert client.visit(read) == (False, {"n": 1, "user": "ann", "more": 1})
+    assert planted.visit(read) == (True, {})
+
+
+def test_regenerate_id_of_a_new_session_sends_one_cookie(client):
+    def sign_in(req):
+        session = Session.Session(req)
+        session["user"] = "ann"
+        session.regenerate_id()
+
+    client.visit(sign_in)
+    assert [name for name, _ in client.answer.headers].count("Set-Cookie") == 1
+    assert client.visit(read) == (False, {"user": "ann"})
+
+
+def test_regenerate_id_moves_the_lock(client):
+    client.visit(count)
+    store = store_of(client)
+    req = request(client)
+    session = Session.Session(req)
+    old = session.id()
+    new = session.regenerate_id()
+    assert not locked(store, old) and locked(store, new)
+    req.run_cleanups()
+    assert not locked(store, new)
+
+
+def locked(store, sid):
+    try:
+        store.lock(sid, 0).release()
+    except LockTimeout:
+        return True
+    return False
+
+
+def test_invalidate_deletes_session_and_cookie(client):
+    client.visit(count)
+    thief = client.again()
+
+    def sign_out(req):
+        session = Session.Session(req)
+        session.invalidate()
+        session["n"] = 5
+        session.save()
+
+    client.visit(sign_out)
+    assert client.cookies == {}
+    assert thief.visit(read) == (True, {})
+
+
+def test_delete_forgets_the_values_and_a_save_stores_again(client):
+    client.visit(count)
+
+    def start_over(req):
+        session = Session.Session(req)
+        session.delete()
+        assert session == {}
+        session["fresh"] = 1
+        session.save()
+
+    client.visit(start_over)
+    assert client.visit(read) == (False, {"fresh": 1})
+
+
+def test_signed_cookie_and_replaced_secret(client):
+    client.visit(lambda req: Session.Session(req, secret="old").update(n=1) or None)
+
+    def counted(*secrets):
+        def visit(req):
+            session = Session.Session(req, secret=secrets)
+            session["n"] = session.get("n", 0) + 1
+            session.save()
+            return session["n"]
+
+        return visit
+
+    client.cookies = {}
+    assert client.visit(counted("old")) == 1
+    unsigned = client.again()
+    unsigned.cookies["pysid"] = client.cookies["pysid"][64:]
+    assert unsigned.visit(counted("old")) == 1
+    assert client.visit(counted("new", b"old")) == 2
+    assert client.visit(counted("new")) == 1
+
+
+def test_secret_file_signs_cookies_and_stored_sessions(client, tmp_path):
+    path = tmp_path / "secrets"
+    path.write_text("a secret of more than 16 bytes\n")
+    path.chmod(0o600)
+    client.visit(count)
+    client.options[OWN + "secret_file"] = path
+    assert client.visit(count) == 1, "an unsigned cookie must not be taken"
+    assert client.visit(count) == 2
+    assert len(client.cookies["pysid"]) == 64 + 32
+    record = store_of(client).load(client.cookies["pysid"][64:])
+    assert record.data[:1] == b"P"
+
+
+def test_two_sessions_in_one_request_share_the_lock(client):
+    client.visit(count)
+    store = store_of(client)
+
+    def twice(req):
+        first = Session.Session(req)
+        second = Session.Session(req)
+        sid = first.id()
+        assert locked(store, sid)
+        first.unlock()
+        assert locked(store, sid)
+        second.unlock()
+        assert not locked(store, sid)
+        second.lock()
+        assert locked(store, sid)
+        return sid
+
+    assert not locked(store, client.visit(twice))
+
+
+def test_lock_is_given_back_when_the_handler_fails(client):
+    client.visit(count)
+
+    def fail(req):
+        Session.Session(req)
+        raise apache.SERVER_RETURN(apache.HTTP_FORBIDDEN)
+
+    assert serve(fail, **client.variables()).status == "403 Forbidden"
+    assert client.visit(count) == 2
+
+
+def in_thread(call):
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_lock_wait_has_a_limit_and_lock_0_never_waits(client):
+    client.visit(count)
+    client.options[OWN + "lock_timeout"] = "0.05"
+    seen = []
+
+    def other():
+        with pytest.raises(Session.SessionLocked, match=r"for 0\.05 s and more"):
+            Session.Session(request(client))
+        unlocked = Session.Session(request(client), lock=0)
+        seen.append(dict(unlocked))
+
+    def hold(req):
+        Session.Session(req)
+        in_thread(other)
+
+    client.visit(hold)
+    assert seen == [{"n": 1}]
+
+
+def test_lock_of_a_killed_child_is_free(client):
+    client.visit(count)
+    store = store_of(client)
+    code = (
+        "import sys\nfrom handlers.sessions.file import FileStore\n"
+        "held = FileStore(sys.argv[1]).lock(sys.argv[2])\nprint('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, store.path, client.cookies["pysid"]]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as child:
+        assert child.stdout.readline() == b"held\n"
+        client.options[OWN + "lock_timeout"] = "0"
+        with pytest.raises(Session.SessionLocked):
+            Session.Session(request(client))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    client.options[OWN + "lock_timeout"] = "30"
+    assert client.visit(count) == 2
+
+
+@pytest.mark.parametrize("kind", ["FileSession", "MemorySession"])
+def test_threads_lose_no_increment(client, kind):
+    client.options[OWN + "session_type"] = kind
+    client.visit(count)
+    browsers = [client.again() for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda b=browser: [b.visit(count) for _ in range(25)])
+        for browser in browsers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.visit(count) == 1 + 8 * 25 + 1
+
+
+def test_nothing_is_written_when_nothing_has_changed(client):
+    client.visit(count)
+    store = store_of(client)
+    sid = client.cookies["pysid"]
+    before = store.load(sid)
+
+    def save(req):
+        session = Session.Session(req)
+        session["n"] = session["n"]
+        session.save()
+
+    client.visit(save)
+    assert store.load(sid) == before
+
+
+def test_time_of_the_access_is_touched_after_a_20th_of_the_timeout(client):
+    client.visit(count)
+    store = store_of(client)
+    sid = client.cookies["pysid"]
+    stored = store.load(sid)
+    for age, touched in ((60, False), (120, True)):
+        accessed = time.time() - age
+        version = store.save(
+            sid, stored.data, timeout=1800, created=stored.created, accessed=accessed
+        )
+        client.visit(lambda req: Session.Session(req).save())
+        found = store.load(sid)
+        assert (found.accessed - accessed > 100) is touched
+        assert found.version == version
+
+
+def test_new_timeout_is_stored_and_a_session_ends_by_it(client):
+    client.visit(count)
+
+    def shorten(req):
+        session = Session.Session(req)
+        session.set_timeout(7)
+        session.save()
+
+    client.visit(shorten)
+    store = store_of(client)
+    sid = client.cookies["pysid"]
+    record = store.load(sid)
+    assert record.timeout == 7
+    store.save(sid, record.data, timeout=7, created=0, accessed=time.time() - 8)
+    assert client.visit(read) == (True, {})
+
+
+def test_timeout_argument_holds_for_new_sessions(client):
+    def open_it(req):
+        session = Session.Session(req, timeout=60)
+        session["n"] = 1
+        session.save()
+        return session.timeout()
+
+    assert client.visit(open_it) == 60
+    assert client.visit(lambda req: Session.Session(req, timeout=99).timeout()) == 60
+
+
+def test_value_that_cannot_be_stored_raises_and_the_old_version_stays(client):
+    client.visit(count)
+
+    def spoil(req):
+        session = Session.Session(req)
+        session["bad"] = lambda: None
+        with pytest.raises(SerialError):
+            session.save()
+
+    client.visit(spoil)
+    assert client.visit(read) == (False, {"n": 1})
+
+
+def test_save_after_response(client):
+    client.options[OWN + "save_after_response"] = "on"
+    client.visit(count)
+    store = store_of(client)
+    sid = client.cookies["pysid"]
+
+    def change(req):
+        session = Session.Session(req)
+        stored = store.load(sid)
+        session["n"] = 10
+        session.save()
+        session["n"] = 11
+        session.save()
+        session["n"] = 12
+        assert store.load(sid) != stored
+        session.save()
+        assert locked(store, sid)
+        return store.load(sid)
+
+    during = client.visit(change)
+    assert store.load(sid).version != during.version
+    assert not locked(store, sid)
+    assert client.visit(read) == (False, {"n": 12})
+
+
+def test_postponed_save_is_seen_in_its_own_request_and_before_the_unlock(client):
+    client.options[OWN + "save_after_response"] = "on"
+    client.visit(count)
+    store = store_of(client)
+
+    def change(req):
+        first = Session.Session(req)
+        first["n"] = 10
+        first.save()
+        assert Session.Session(req)["n"] == 10
+        first["n"] = 20
+        first.save()
+        before = store.load(first.id())
+        first.unlock()
+        assert store.load(first.id()) != before
+
+    client.visit(change)
+    assert client.visit(read) == (False, {"n": 20})
+
+
+def test_json_reads_no_pickle(client):
+    client.visit(count)
+    client.options[OWN + "serializer"] = "json"
+    assert client.visit(read) == (True, {})
+    assert client.visit(count) == 1
+    assert store_of(client).load(client.cookies["pysid"]).data == b'j{"n":1}'
+
+
+def test_user_key_is_told_to_the_store(client):
+    client.options[OWN + "user_key"] = "login"
+
+    def sign_in(req):
+        session = Session.Session(req)
+        session["login"] = "ann"
+        session.save()
+
+    client.visit(sign_in)
+    store = store_of(client)
+    assert [entry.user for entry in store.entries("ann")] == ["ann"]
+    assert store.purge("ann") == 1
+    assert client.visit(read) == (True, {})
+
+
+def test_unlocked_save_does_not_bring_back_an_ended_session(client, caplog):
+    client.visit(count)
+    req = request(client)
+    reader = Session.Session(req, lock=0)
+    reader["n"] = 5
+    client.again().visit(lambda req: Session.Session(req).invalidate())
+    reader.save()
+    assert not list(store_of(client).entries())
+
+
+def test_unlocked_save_wins_over_an_earlier_one(client):
+    client.visit(count)
+    session = Session.Session(request(client), lock=0)
+    client.visit(count)
+    session["n"] = 50
+    session.save()
+    assert client.visit(read) == (False, {"n": 50})
+
+
+def test_sessions_of_mod_python_are_taken_over(client, tmp_path):
+    sid = sids.new()
+    now = time.time()
+    directory = tmp_path / "mp_sess" / sid[:2]
+    directory.mkdir(parents=True, mode=0o700)
+    directory.parent.chmod(0o700)
+    stored = {"_data": {"n": 41}, "_created": now - 9, "_accessed": now - 5, "_timeout": 77}
+    (directory / sid).write_bytes(pickle.dumps(stored, 2))
+    (directory / sid).chmod(0o600)
+    client.options[OWN + "takeover"] = directory.parent
+    client.cookies["pysid"] = sid
+    assert client.visit(lambda req: Session.Session(req).timeout()) == 77
+    assert not (directory / sid).exists()
+    assert client.visit(count) == 42
+    assert client.cookies["pysid"] == sid
+
+
+class OwnSession(Session.BaseSession):
+    """A backend as people have written them for mod_python."""
+
+    stored = {}  # noqa: RUF012
+    cleanups = 0
+
+    def __init__(self, req, sid=0, secret=None, timeout=0, lock=1):
+        Session.BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
+
+    def do_load(self):
+        return self.stored.get(self._sid)
+
+    def do_save(self, dict):
+        self.stored[self._sid] = dict
+
+    def do_delete(self):
+        self.stored.pop(self._sid, None)
+
+    def do_cleanup(self):
+        OwnSession.cleanups += 1
+
+
+def test_backend_of_peoples_own(client):
+    def counted(req):
+        session = OwnSession(req, timeout=60)
+        session["n"] = session.get("n", 0) + 1
+        session.save()
+        session.cleanup()
+        return session["n"]
+
+    assert client.visit(counted) == 1
+    stored = OwnSession.stored[client.cookies["pysid"]]
+    assert sorted(stored) == ["_accessed", "_created", "_data", "_timeout"]
+    assert (stored["_data"], stored["_timeout"]) == ({"n": 1}, 60)
+    assert type(stored["_data"]) is dict
+    assert client.visit(counted) == 2
+    assert OwnSession.cleanups >= 2
+    OwnSession.stored[client.cookies["pysid"]]["_accessed"] -= 61
+    assert client.visit(counted) == 1
+    client.visit(lambda req: OwnSession(req).regenerate_id())
+    assert client.visit(counted) == 2
+    client.visit(lambda req: OwnSession(req).invalidate())
+    assert client.cookies == {}
+
+
+def test_backend_of_peoples_own_stores_and_announces_empty_sessions(client):
+    client.visit(lambda req: OwnSession(req).save())
+    assert OwnSession.stored[client.cookies["pysid"]]["_data"] == {}
+
+
+def test_backend_of_peoples_own_has_locks(client):
+    client.visit(lambda req: OwnSession(req).save())
+    client.options[OWN + "lock_timeout"] = "0"
+
+    def other():
+        with pytest.raises(Session.SessionLocked):
+            OwnSession(request(client))
+
+    def hold(req):
+        OwnSession(req)
+        in_thread(other)
+
+    client.visit(hold)
+
+
+def test_subclass_of_file_session_may_wrap_what_is_stored(client):
+    class Stamped(Session.FileSession):
+        def do_save(self, dict):
+            dict["_data"]["stamp"] = 1
+            Session.FileSession.do_save(self, dict)
+
+        def do_load(self):
+            found = Session.FileSession.do_load(self)
+            if found:
+                found["_data"]["stamp"] += 1
+            return found
+
+    def save(req):
+        session = Stamped(req, fast_cleanup=1, verify_cleanup=0)
+        session.setdefault("n", 1)
+        session.save()
+        return dict(session)
+
+    assert client.visit(save) == {"n": 1}
+    assert client.visit(save) == {"n": 1, "stamp": 2}
+
+
+def test_dbm_session_in_a_file_that_the_handler_names(client, tmp_path):
+    (tmp_path / "own").mkdir(mode=0o700)
+
+    def save(req):
+        session = Session.DbmSession(req, dbm=str(tmp_path / "own" / "sessions"))
+        session["n"] = session.get("n", 0) + 1
+        session.save()
+        return session["n"]
+
+    assert [client.visit(save), client.visit(save)] == [1, 2]
+    assert list((tmp_path / "own").glob("sessions*"))
+
+
+def test_sweep_runs_in_no_request(site, tmp_path):
+    site = {name: str(value) for name, value in site.items()} | {
+        OWN + "sweep": "on",
+        OWN + "sweep_interval": "0.05",
+        "mod_python.file_session.cleanup_grace_period": "0",
+    }
+    client = Client(**site)
+    client.visit(count)
+    session = client.visit(lambda req: Session.Session(req, lock=0))
+    store = session._backing.store
+    try:
+        store.save("0" * 32, b"x", timeout=1, created=0, accessed=time.time() - 60)
+        deadline = time.monotonic() + 20
+        while store.stats().expired:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert client.visit(count) == 2
+    finally:
+        session._backing.sweeper.stop()
+
+
+def test_start_sweep_sets_the_options_of_the_process(site, caplog):
+    try:
+        Session.start_sweep({name: str(value) for name, value in site.items()} | {"x.y": "z"})
+        client = Client()
+        client.visit(count)
+        other = {"PythonOption." + OWN + "cookie_name": "own"}
+        client.visit(count, **other)
+        assert sorted(client.cookies) == ["own", "pysid"]
+        assert store_of(client).path.startswith(str(site[OWN + "database_directory"]))
+        assert not caplog.records
+        Session.start_sweep({OWN + "session_type": "BananaSession"})
+        assert "BananaSession" in caplog.text
+    finally:
+        session_options.use({})
+
+
+def test_start_sweep_without_options_of_sessions_starts_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    Session.start_sweep({"lookup.database": "sqlite:////x"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_same_modules_under_both_names():
+    import handlers.mod_python.Session
+
+    Session.install()
+    assert handlers.mod_python.Session is Session

@@ -1,0 +1,372 @@
+"""Session stores on servers that are killed, stalled, restarted, or refuse a right."""
+
+import contextlib
+import itertools
+import pathlib
+import threading
+import time
+
+import pytest
+
+from handlers.database_url import parse
+from handlers.locks import LockTimeout
+from handlers.sessions import sid as sids
+from handlers.sessions.memcached import MemcachedStore
+from handlers.sessions.mysql import AHEAD, MysqlStore
+from handlers.sessions.sql import PERIOD
+from handlers.sessions.store import StoreUnavailable
+from handlers.sessions.sweep import Pace
+from tests.servers.mariadb import MariaDB
+from tests.servers.memcached import Memcached
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def own_mariadb(base):
+    """A MariaDB that the tests of this file may kill; they start it again."""
+    with MariaDB(base / "killed") as server:
+        server.execute("CREATE DATABASE sessions")
+        yield server
+
+
+@pytest.fixture
+def url(mariadb):
+    """The URL of an empty database."""
+    name = f"faults{next(_numbers)}"
+    mariadb.execute(f"CREATE DATABASE {name}")
+    yield parse(mariadb.url(name))
+    mariadb.execute(f"DROP DATABASE {name}")
+
+
+def opened(url, **options):
+    store = MysqlStore(url, **options)
+    store.create()
+    return contextlib.closing(store)
+
+
+def save(store, sid, data=b"content", timeout=1800, accessed=None, **options):
+    now = time.time() if accessed is None else accessed
+    return store.save(sid, data, timeout=timeout, created=now, accessed=now, **options)
+
+
+# --- MariaDB
+
+
+def test_sessions_outlive_a_killed_mariadb_and_errors_are_named_meanwhile(own_mariadb):
+    with opened(parse(own_mariadb.url("sessions")), timeout=2) as store:
+        sid = sids.new()
+        save(store, sid, b"before")
+        own_mariadb.kill()
+        try:
+            for use in (store.load, lambda sid: save(store, sid), lambda sid: store.lock(sid, 1)):
+                with pytest.raises(StoreUnavailable):
+                    use(sid)
+        finally:
+            own_mariadb.start()
+        assert store.load(sid).data == b"before"
+        save(store, sid, b"after")
+        assert store.load(sid).data == b"after"
+
+
+def test_no_returned_save_is_lost_when_mariadb_is_killed_under_load(own_mariadb):
+    with opened(parse(own_mariadb.url("sessions")), timeout=2) as store:
+        sid = sids.new()
+        save(store, sid, b"0")
+        returned, failures, stop = [0], [], threading.Event()
+
+        def writer():
+            while not stop.is_set():
+                try:
+                    save(store, sid, b"%d" % (returned[0] + 1))
+                    returned[0] += 1
+                except StoreUnavailable as error:
+                    failures.append(error)
+            store.close()
+
+        thread = threading.Thread(target=writer)
+        thread.start()
+        wait_for(lambda: returned[0] > 50)
+        own_mariadb.kill()
+        wait_for(lambda: failures)
+        own_mariadb.start()
+        count = returned[0]
+        wait_for(lambda: returned[0] > count + 50)
+        stop.set()
+        thread.join()
+        assert int(store.load(sid).data) == returned[0]
+
+
+def test_stalled_mariadb_costs_one_timeout(own_mariadb):
+    with opened(parse(own_mariadb.url("sessions")), timeout=0.5) as store:
+        sid = sids.new()
+        save(store, sid)
+        own_mariadb.pause()
+        try:
+            wait_for(lambda: stopped(own_mariadb.pid))
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="no answer in time"):
+                store.load(sid)
+            assert time.monotonic() - started < 1.5
+        finally:
+            own_mariadb.resume()
+        assert store.load(sid) is not None
+
+
+def test_connection_that_was_killed_is_made_anew(mariadb, url):
+    with opened(url) as store:
+        sid = sids.new()
+        version = save(store, sid)
+        kill_connections(mariadb, url)
+        assert store.load(sid) is not None
+        kill_connections(mariadb, url)
+        version = save(store, sid, b"new", expected=version)
+        assert store.load(sid).version == version
+
+
+def test_next_host_of_the_url_is_tried(mariadb, url):
+    with opened(url) as store:
+        save(store, sid := sids.new())
+    two = mariadb.url(url.name).replace("@127.0.0.1:", "@127.0.0.1:1,127.0.0.1:")
+    with contextlib.closing(MysqlStore(parse(two))) as store:
+        assert store.load(sid) is not None
+
+
+def test_lock_of_a_lost_connection_is_free(mariadb, url):
+    with opened(url) as store, opened(url) as other:
+        sid = sids.new()
+        held = store.lock(sid, 1)
+        with pytest.raises(LockTimeout):
+            other.lock(sid, 0)
+        kill_connections(mariadb, url)
+        other.lock(sid, 5).release()
+        held.release()
+
+
+def test_missing_table_is_an_error_that_names_it(url):
+    store = MysqlStore(url)
+    with pytest.raises(StoreUnavailable, match=r"sessions.*doesn't exist"):
+        save(store, sids.new())
+    store.close()
+
+
+def test_table_is_partitioned_some_hours_ahead(mariadb, url):
+    with opened(url):
+        names = partitions(mariadb, url)
+    assert len(names) == AHEAD
+    assert 0 < int(names[0][1:]) - time.time() <= PERIOD
+
+
+def test_sweep_drops_whole_partitions_and_adds_new_ones(mariadb, url):
+    moved = [0.0]
+    with opened(url, clock=lambda: time.time() + moved[0]) as store:
+        for _ in range(20):
+            save(store, sids.new())
+        before = partitions(mariadb, url)
+        moved[0] = 4 * PERIOD
+        mariadb.forget_statements()
+        assert store.sweep(Pace.flat_out()).deleted == 20
+        assert not mariadb.statements("DELETE FROM")
+        after = partitions(mariadb, url)
+        assert after[0] == before[4]
+        assert len(after) == AHEAD
+
+
+def test_account_that_may_not_alter_the_table_sweeps_row_by_row(mariadb, url):
+    moved = [0.0]
+    user = f"poor{next(_numbers)}"
+    with opened(url):
+        pass
+    mariadb.execute(
+        f"CREATE USER '{user}'@'%' IDENTIFIED BY 'x'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {url.name}.* TO '{user}'@'%'",
+    )
+    poor = parse(mariadb.url(url.name, user, "x"))
+    with contextlib.closing(MysqlStore(poor, clock=lambda: time.time() + moved[0])) as store:
+        for _ in range(250):
+            save(store, sids.new())
+        moved[0] = 3 * PERIOD
+        save(store, live := sids.new(), accessed=store.clock())
+        assert store.sweep(Pace.flat_out()).deleted == 250
+        moved[0] = 30 * PERIOD
+        save(store, live, accessed=store.clock())
+        assert store.load(live) is not None
+
+
+def test_long_transaction_puts_the_sweep_off_and_stops_nobody(mariadb, url):
+    moved = [0.0]
+    with opened(url, clock=lambda: time.time() + moved[0]) as store:
+        save(store, sids.new())
+        moved[0] = 4 * PERIOD
+        save(store, live := sids.new(), accessed=store.clock())
+        with mariadb._connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT COUNT(*) FROM {url.name}.sessions")
+            assert store.sweep(Pace.flat_out())[::3] == (0, False)
+            assert store.load(live) is not None
+            cursor.execute("COMMIT")
+        assert store.sweep(Pace.flat_out()).deleted == 1
+
+
+@pytest.mark.parametrize("later", [0, PERIOD, 4 * PERIOD])
+def test_newer_one_of_two_rows_of_a_session_is_taken(mariadb, url, later):
+    moved = [0.0]
+    with opened(url, clock=lambda: time.time() + moved[0]) as store:
+        sid = sids.new()
+        save(store, sid, b"older", timeout=86400, accessed=time.time() - 86400 + PERIOD)
+        mariadb.execute(
+            f"INSERT INTO {url.name}.sessions SELECT id, sweep_after + 7200, created,"
+            f" accessed + 7200, timeout, version + 1, username, 'newer' FROM {url.name}.sessions"
+        )
+        assert store.load(sid).data == b"newer"
+        moved[0] = later
+        assert store.touch(sid, store.clock()) is True
+        assert store.load(sid) is not None
+        version = save(store, sid, b"newest", accessed=store.clock())
+        assert store.load(sid).data == b"newest"
+        save(store, sid, b"swapped", accessed=store.clock(), expected=version)
+        assert store.load(sid).data == b"swapped"
+        store.delete(sid)
+        assert store.load(sid) is None
+
+
+@pytest.mark.parametrize("table", ["", "a b", "x;y", "a" * 41, "1st", "é"])
+def test_table_with_a_strange_name_is_refused(url, table):
+    with pytest.raises(ValueError, match="table"):
+        MysqlStore(url, table)
+
+
+# --- memcached
+
+
+@pytest.fixture
+def two_memcached():
+    with Memcached() as first, Memcached() as second:
+        store = MemcachedStore([first.address, second.address], pause=0.3, timeout=0.5)
+        yield first, second, store
+        store.close()
+
+
+def test_dead_memcached_costs_its_share_of_the_sessions_and_no_errors(two_memcached):
+    _, second, store = two_memcached
+    ids = [sids.new() for _ in range(200)]
+    for sid in ids:
+        save(store, sid)
+    second.kill()
+    left = [sid for sid in ids if store.load(sid) is not None]
+    assert 50 < len(left) < 150
+    for sid in ids:
+        with store.lock(sid, 1):
+            save(store, sid, b"new")
+        assert store.load(sid).data == b"new"
+        assert store.touch(sid, time.time() + 1)
+
+
+def test_memcached_that_is_back_is_used_again(two_memcached):
+    first, second, store = two_memcached
+    ids = [sids.new() for _ in range(50)]
+    second.kill()
+    for sid in ids:
+        save(store, sid)
+    second.start()
+    wait_for(lambda: any(store.load(sid) is None for sid in ids))
+    for sid in ids:
+        save(store, sid)
+    first.kill()
+    assert any(store.load(sid) is not None for sid in ids)
+
+
+def test_memcached_killed_under_load_makes_no_error(two_memcached):
+    _, second, store = two_memcached
+    errors, turns, stop = [], [0], threading.Event()
+
+    def visitors():
+        ids = [sids.new() for _ in range(20)]
+        try:
+            while not stop.is_set():
+                for sid in ids:
+                    with store.lock(sid, 5):
+                        store.load(sid)
+                        save(store, sid)
+                turns[0] += 1
+        except StoreUnavailable as error:
+            errors.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=visitors) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: turns[0] > 5 or errors)
+    second.kill()
+    seen = turns[0]
+    wait_for(lambda: turns[0] > seen + 20 or errors)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_all_memcached_dead_is_a_named_error(two_memcached):
+    first, second, store = two_memcached
+    save(store, sid := sids.new())
+    first.kill()
+    second.kill()
+    with pytest.raises(StoreUnavailable, match="no memcached server answers"):
+        store.load(sid)
+    with pytest.raises(StoreUnavailable):
+        save(store, sid)
+    first.start()
+    second.start()
+    wait_for(lambda: saved(store, sid))
+
+
+def test_lock_in_memcached_ends_by_itself_and_is_not_taken_from_its_next_holder():
+    with Memcached() as server:
+        store = MemcachedStore([server.address], lock_life=1)
+        sid = sids.new()
+        late = store.lock(sid, 0)
+        held = store.lock(sid, 5)
+        late.release()
+        with pytest.raises(LockTimeout):
+            store.lock(sid, 0)
+        held.release()
+        store.lock(sid, 0).release()
+        store.close()
+
+
+def saved(store, sid):
+    with contextlib.suppress(StoreUnavailable):
+        save(store, sid)
+        return True
+    return False
+
+
+def kill_connections(mariadb, url):
+    rows = mariadb.execute(f"SELECT id FROM information_schema.processlist WHERE db = '{url.name}'")
+    for (number,) in rows:
+        mariadb.execute(f"KILL {number}")
+
+
+def partitions(mariadb, url):
+    rows = mariadb.execute(
+        "SELECT partition_name FROM information_schema.partitions"
+        f" WHERE table_schema = '{url.name}' ORDER BY partition_ordinal_position"
+    )
+    return [name for (name,) in rows]
+
+
+def stopped(pid):
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in threads_of(pid)]
+    return set(states) == {"T"}
+
+
+def threads_of(pid):
+    return pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
