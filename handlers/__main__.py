@@ -8,12 +8,12 @@ import logging
 import sys
 
 from handlers import settings
-from handlers.commands import sessions
+from handlers.commands import lookup, sessions
 from handlers.database_url import BadURL
 from handlers.sessions.store import StoreError
 
 _SETTINGS = "/etc/modpython-handlers/settings.ini"
-_PARTS = {"sessions": sessions}
+_PARTS = {"lookup": lookup, "sessions": sessions}
 
 
 def main(arguments: list[str]) -> int:

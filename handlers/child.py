@@ -4,9 +4,11 @@ On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_pyth
 ``PythonImport handlers.child::start_mod_python``.
 """
 
+import functools
 import logging
+from collections.abc import Iterable
 
-from handlers import lookup, settings
+from handlers import lookup, settings, thumbnail_cache
 from handlers.mod_python import Session
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,7 @@ def start(path: str) -> None:
     """Read the settings file *path*, warm this child's lookup from the database that it names, and
     let the child take part in the election of the one that sweeps sessions, if it names any.
 
+    The thumbnails of pictures whose rows have changed are removed from the cache that it names.
     A fault is one line in the error log. It never stops the child: what does not need the database
     is served all the same.
     """
@@ -23,10 +26,19 @@ def start(path: str) -> None:
         settings.use(path)
         options = settings.read(path)
         if "lookup.database" in options:
-            lookup.open(options).warm()
+            pictures = lookup.open(options)
+            if "thumbnail.cache" in options:
+                pictures.on_change = functools.partial(_purge, options["thumbnail.cache"])
+            pictures.warm()
         Session.start_sweep(options)
     except ValueError as error:
         log.error("%s", error)
+
+
+def _purge(directory: str, ids: Iterable[str]) -> None:
+    gone = thumbnail_cache.purge(directory, ids)
+    if gone:
+        log.info("%d thumbnails removed, as the rows of their pictures have changed", gone)
 
 
 def start_mod_python() -> None:

@@ -13,12 +13,38 @@ file follows from the thumbnail's, so what a killed child left is overwritten by
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from handlers import locks
 
+FOLDERS = ("thumbs", "private")
+EXTENSIONS = ("jpg", "png", "webp")
+
+_MAKER_WAIT = 30.0
 # A file younger than this gets a weak ETag from Apache, which would change a moment later.
 _SETTLED = 2.0
+
+
+def purge(directory: str, ids: Iterable[str]) -> int:
+    """Remove the thumbnails of *ids* in every size and format; return how many there were.
+
+    What is being made at the moment is waited for, so that an old picture does not come back.
+
+    :raises handlers.locks.LockTimeout: if a maker takes longer than half a minute.
+    :raises OSError: if a thumbnail cannot be removed.
+    """
+    lock = os.path.join(directory, "lock")
+    places = [
+        (folder, size) for folder in FOLDERS for size in _names_in(os.path.join(directory, folder))
+    ]
+    gone = 0
+    for id in ids:
+        for folder, size in places:
+            for ext in EXTENSIONS:
+                name = f"{size}/{id}.{ext}"
+                with locks.held(lock, locks.key_offset(name), _MAKER_WAIT):
+                    gone += _unlink(os.path.join(directory, folder, name))
+    return gone
 
 
 class ThumbnailCache:
@@ -84,3 +110,17 @@ class ThumbnailCache:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+
+def _names_in(directory: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return os.listdir(directory)
+    return []
+
+
+def _unlink(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -67,6 +67,12 @@ def pictures(base):
     rows["page"] = "page.html"
     rows["gone"] = "sub/gone.jpg"
     rows["outside"] = "../secret.jpg"
+    rows["url"] = "http://127.0.0.1/p.jpg"
+    rows["absolute"] = str(root / "large.jpg")
+    os.mkfifo(root / "fifo.jpg")
+    rows["fifo"] = "fifo.jpg"
+    (root / "out.jpg").symlink_to(base / "secret.jpg")
+    rows["link"] = "out.jpg"
     (base / "secret.jpg").write_bytes((root / "sub/p000.jpg").read_bytes())
     return root, rows
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "mod_python": {"sessions"},
     "thumbnail_cache": {"locks"},
     "sending": {"lookup", "settings"},
-    "child": {"lookup", "mod_python", "settings"},
+    "child": {"lookup", "mod_python", "settings", "thumbnail_cache"},
     "htpasswd": set(),
     "page": set(),
     "visitor": {"htpasswd", "mod_python", "page", "sending", "settings"},
@@ -35,7 +35,7 @@ ALLOWED = {
         "thumbnail_cache",
         "visitor",
     },
-    "commands": {"mod_python", "sessions"},
+    "commands": {"database_url", "locks", "lookup", "mod_python", "sessions"},
     "__main__": {"commands", "database_url", "sessions", "settings"},
     "quickstart": {"database_url", "htpasswd"},
 }

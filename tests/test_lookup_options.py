@@ -42,6 +42,13 @@ def test_table_and_columns_are_quoted():
         ("lookup.id", "id`"),
         ("lookup.path", ""),
         ("lookup.private", "a b"),
+        ("lookup.updated", "a b"),
+        ("lookup.snapshot", "relative/path"),
+        ("lookup.refresh", "-1"),
+        ("lookup.preload", "-1"),
+        ("lookup.hot", "0"),
+        ("lookup.queries", "0"),
+        ("lookup.query_updated", "SELECT id, path FROM t WHERE at >= :since"),
         ("lookup.missing_ttl", "soon"),
         ("lookup.missing_ttl", "-1"),
         ("lookup.timeout", "0"),
@@ -72,6 +79,11 @@ def test_database_must_be_set():
     [
         ({"query": "SELECT 1", "query_one": "SELECT 1"}, "must have :id"),
         ({"query": "SELECT :id", "query_one": "SELECT :id"}, "cannot have :id"),
+        ({"query": "SELECT :since", "query_one": "SELECT :id"}, "cannot have :since"),
+        (
+            {"query": "SELECT 1", "query_one": "SELECT :id", "query_updated": "SELECT :id"},
+            "must have :since",
+        ),
         ({"query": "SELECT 1", "query_one": "SELECT :id", "table": "t"}, "no meaning"),
     ],
 )
@@ -84,6 +96,24 @@ def test_percent_style_keeps_percent_signs():
     assert query.percent_style("WHERE a LIKE 'x%' AND id=:id AND b=:ident") == (
         "WHERE a LIKE 'x%%' AND id=%(id)s AND b=:ident"
     )
+
+
+def test_snapshot_and_its_defaults():
+    read = options.from_mapping(
+        {**DATABASE, "lookup.snapshot": "/var/cache/s", "lookup.updated": "changed_at"}
+    )
+    assert read.snapshot == "/var/cache/s"
+    assert (read.refresh, read.preload, read.hot, read.queries_per_second) == (
+        3600,
+        20_000,
+        20_000,
+        50,
+    )
+    columns = "SELECT `id` AS `id`, `path` AS `path`, `changed_at` AS `updated` FROM `images`"
+    assert read.queries.all == columns
+    assert read.queries.updated == f"{columns} WHERE `changed_at` >= :since"
+    assert read.queries.count == f"SELECT COUNT(*) FROM ({columns}) AS counted"
+    assert options.from_mapping(DATABASE).snapshot is None
 
 
 def test_open_gives_one_lookup_for_one_configuration():

@@ -152,11 +152,12 @@ def test_broken_source_is_404_and_one_line(site):
     assert len(site.log().splitlines()) == 1
 
 
-@pytest.mark.parametrize("id", ["gone", "outside"])
+@pytest.mark.parametrize("id", ["gone", "outside", "url", "absolute", "fifo", "link"])
 def test_path_that_is_not_below_the_root_is_404(site, id):
     site.expect(rf"(thumbnail 200x200/{id}\.jpg|original {id}): ")
     assert site.request(f"/thumbs/200x200/{id}.jpg").status == 404
     assert site.request(f"/images/{id}").status == 404
+    assert site.log().count(":warn]") == 2
 
 
 def test_original_is_streamed_as_it_is(site, pictures):

@@ -27,7 +27,7 @@ def members_site(request, base, pictures):
     directory.mkdir()
     url = make_images_table(directory / "images.db", rows, PRIVATE)
     server = Httpd(directory, request.param, url, root)
-    server.work.write_settings(url, str(root), "private")
+    server.work.write_settings(url, str(root), "private", snapshot=False)
     users = directory / "etc" / "htpasswd"
     users.write_text(f"ann:{htpasswd.encode(PASSWORD)}\n")
     users.chmod(0o644)

@@ -4,8 +4,9 @@ import argparse
 import sys
 import time
 
+from handlers.commands import owner
 from handlers.mod_python import session_options
-from handlers.sessions import grace_period, open_store
+from handlers.sessions import directory_of, grace_period, open_store
 from handlers.sessions.store import Store
 from handlers.sessions.sweep import Pace, report
 
@@ -73,7 +74,10 @@ def _purge(args, options) -> int:
 def _open(options) -> Store:
     session_options.use(options)
     found = session_options.of_child()
-    return open_store(session_options.store_of(found.session_type), dict(found.given))
+    kind = session_options.store_of(found.session_type)
+    if kind in ("file", "dbm"):
+        owner.become(directory_of(dict(found.given), kind))
+    return open_store(kind, dict(found.given))
 
 
 def _listing(options) -> Store:

@@ -1,4 +1,4 @@
-"""id -> path from memory: a per-child dict in front of the site's database.
+"""id -> path from memory: a per-child dict, a snapshot that all children share, the database.
 
 ::
 

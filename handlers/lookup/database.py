@@ -12,7 +12,9 @@ from handlers.database_url import URL, BadURL, parse
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .outage import Outage
+from .query import Queries
 from .row import Row, reader
+from .updated import Mark
 
 __all__ = ["URL", "BadURL", "Database", "DatabaseAway", "DatabaseMisconfigured", "parse"]
 
@@ -91,10 +93,32 @@ class Database:
             with contextlib.closing(connection):
                 read = reader(names)
                 for value in values:
-                    row = read(value)
+                    id, row = read(value)
                     if row is not None:
-                        yield row
+                        yield id, row
         except (DatabaseAway, DatabaseMisconfigured) as error:
+            self._outage.begin(error)
+            raise
+        self._outage.end()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator["Reading"]:
+        """Read much of the table, all of it at one state, on a connection of its own.
+
+        A failure is an outage, as it is with single rows.
+
+        :raises DatabaseAway: here, and from what is read.
+        :raises DatabaseMisconfigured: the same.
+        """
+        self._outage.check()
+        try:
+            connection, _ = self._first_host(
+                lambda connection: connection.begin(), len(self._hosts)
+            )
+            with contextlib.closing(connection):
+                yield Reading(connection, self._options.queries)
+        except (DatabaseAway, DatabaseMisconfigured) as error:
+            self._host += 1
             self._outage.begin(error)
             raise
         self._outage.end()
@@ -114,7 +138,7 @@ class Database:
             raise
         self._outage.end()
         # The database may compare otherwise than exactly: 012 as a number, letter case, blanks.
-        return next((row for found, row in filter(None, map(read, values)) if found == id), None)
+        return next((row for found, row in map(read, values) if row and found == id), None)
 
     def _ask(self, session: "_Session", id: str):
         query, idle = self._options.queries.one, self._options.idle
@@ -197,6 +221,42 @@ class Turn:
         :raises DatabaseMisconfigured: if the query or the account is refused.
         """
         return self._database._one(self._session, id)
+
+
+class Reading:
+    """One state of the table, as :meth:`Database.reading` shows it."""
+
+    def __init__(self, connection, queries: Queries):
+        self._connection = connection
+        self._queries = queries
+
+    def all(self) -> Iterator[tuple[str, Row | None, object]]:
+        """Yield (id, Row, value of the column ``updated``) of every row.
+
+        The Row is None if no caller can ask for it, see :func:`handlers.lookup.row.reader`.
+        """
+        return self._records(self._queries.all)
+
+    def since(self, mark: Mark) -> Iterator[tuple[str, Row | None, object]]:
+        """Yield the same of the rows whose column ``updated`` is not before *mark*."""
+        return self._records(self._queries.updated, mark)
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        ((number,),) = self._connection.stream(self._queries.count)[1]
+        return int(number)
+
+    def _records(self, query: str, since: Mark | None = None):
+        names, values = self._connection.stream(query, since)
+        read = reader(names)
+        place = None
+        if self._queries.updated is not None:
+            lowered = [name.lower() for name in names]
+            if "updated" not in lowered:
+                raise DatabaseMisconfigured("the query returns no column named updated")
+            place = lowered.index("updated")
+        for value in values:
+            yield *read(value), None if place is None else value[place]
 
 
 class _Session:

@@ -69,20 +69,30 @@ class Connection:
                 **arguments,
             )
 
+    def begin(self) -> None:
+        """Make all that follows see one state of the tables, as far as they are InnoDB's."""
+        with _unified(), self._connection.cursor() as cursor:
+            cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+
     def select(self, query: str, id: str) -> tuple[Sequence[str], list]:
         """Return the column names and rows of *query*, with *id* for ``:id``."""
         with _unified(), self._connection.cursor() as cursor:
             cursor.execute(percent_style(query), {"id": id})
             return _names(cursor), list(cursor.fetchall())
 
-    def stream(self, query: str) -> tuple[Sequence[str], Iterator]:
+    def stream(self, query: str, since=None) -> tuple[Sequence[str], Iterator]:
         """Return the column names of *query*, and its rows one by one in bounded memory.
 
-        Close the connection afterwards, whether all rows were read or not.
+        Close the connection afterwards, unless all rows were read.
+
+        :param since: what stands in for ``:since``, if there is one in *query*.
         """
         with _unified():
             cursor = self._connection.cursor(_Stream)
-            cursor.execute(query)
+            if since is None:
+                cursor.execute(query)
+            else:
+                cursor.execute(percent_style(query), {"since": since})
             return _names(cursor), _rows(cursor)
 
     def alive(self) -> bool:

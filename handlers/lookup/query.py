@@ -1,4 +1,4 @@
-"""The two SELECT statements of a lookup: all rows, and one row by id."""
+"""The SELECT statements of a lookup: all rows, one row by id, the rows of late."""
 
 import re
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .errors import BadOption
 
 _NAME = re.compile(r"[^\W\d][\w$-]{0,63}")
-_ID = re.compile(r"(?<![:\w]):id\b")
+_PARAMETER = re.compile(r"(?<![:\w]):(id|since)\b")
 
 
 class Queries(NamedTuple):
@@ -14,10 +14,18 @@ class Queries(NamedTuple):
 
     :ivar all: every row.
     :ivar one: the row of the id that stands in for ``:id``.
+    :ivar updated: the rows whose column ``updated`` is not before ``:since``, or None. If there is
+        such a query, *all* has that column, too.
     """
 
     all: str
     one: str
+    updated: str | None = None
+
+    @property
+    def count(self) -> str:
+        """The number of rows that *all* gives."""
+        return f"SELECT COUNT(*) FROM ({self.all}) AS counted"
 
 
 def from_columns(table: str, columns: dict[str, str]) -> Queries:
@@ -31,24 +39,29 @@ def from_columns(table: str, columns: dict[str, str]) -> Queries:
         f"{_quote(name, column)} AS {_quote(name, name)}" for name, column in columns.items()
     )
     every = f"SELECT {chosen} FROM {source}"
-    return Queries(every, f"{every} WHERE {_quote('id', columns['id'])} = :id")
+    updated = None
+    if "updated" in columns:
+        updated = f"{every} WHERE {_quote('updated', columns['updated'])} >= :since"
+    return Queries(every, f"{every} WHERE {_quote('id', columns['id'])} = :id", updated)
 
 
-def from_text(every: str, one: str) -> Queries:
+def from_text(every: str, one: str, updated: str | None = None) -> Queries:
     """Take the queries as they are configured.
 
-    :raises BadOption: if *one* has no ``:id`` in it, or *every* has.
+    :raises BadOption: if *one* has no ``:id`` in it, *updated* no ``:since``, or *every* either.
     """
-    if not _ID.search(one):
+    if "id" not in _PARAMETER.findall(one):
         raise BadOption("lookup.query_one must have :id where the id belongs")
-    if _ID.search(every):
-        raise BadOption("lookup.query reads all rows and cannot have :id in it")
-    return Queries(every, one)
+    if updated is not None and "since" not in _PARAMETER.findall(updated):
+        raise BadOption("lookup.query_updated must have :since where the time belongs")
+    for name in _PARAMETER.findall(every):
+        raise BadOption(f"lookup.query reads all rows and cannot have :{name} in it")
+    return Queries(every, one, updated)
 
 
 def percent_style(query: str) -> str:
-    """Return *query* with ``%(id)s`` for ``:id``, as PyMySQL wants it."""
-    return _ID.sub("%(id)s", query.replace("%", "%%"))
+    """Return *query* with ``%(id)s`` for ``:id``, ``%(since)s`` for ``:since``, for PyMySQL."""
+    return _PARAMETER.sub(r"%(\1)s", query.replace("%", "%%"))
 
 
 def _quote(what: str, name: str) -> str:

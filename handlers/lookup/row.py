@@ -27,10 +27,10 @@ class Row(NamedTuple):
     focus_y: float | None = None
 
 
-def reader(names: Sequence[str]) -> Callable[[Sequence], tuple[str, Row] | None]:
+def reader(names: Sequence[str]) -> Callable[[Sequence], tuple[str, Row | None]]:
     """Return a function that reads the id and the Row from a result with the columns *names*.
 
-    That function returns None for a row that no caller can ask for: its id is not
+    That function returns (id, None) for a row that no caller can ask for: its id is not
     ``[A-Za-z0-9_-]{1,128}``, or its path is NULL.
 
     :raises DatabaseMisconfigured: if the result has no column ``id`` or ``path``.
@@ -43,10 +43,11 @@ def reader(names: Sequence[str]) -> Callable[[Sequence], tuple[str, Row] | None]
     private_at, x_at, y_at = (places.get(name) for name in NAMES[2:])
     plain = private_at is x_at is y_at is None
 
-    def read(values: Sequence) -> tuple[str, Row] | None:
-        id, path = _text(values[id_at]), values[path_at]
+    def read(values: Sequence) -> tuple[str, Row | None]:
+        id, path = values[id_at], values[path_at]
+        id = "" if id is None else _text(id)
         if path is None or not is_id(id):
-            return None
+            return id, None
         if plain:
             return id, Row(_text(path))
         return id, Row(

@@ -36,16 +36,24 @@ class Connection:
             self._connection.text_factory = _decode
             self._file = _identity(url.path)
 
+    def begin(self) -> None:
+        """Make all that follows see one state of the tables."""
+        with _unified():
+            self._connection.execute("BEGIN")
+
     def select(self, query: str, id: str) -> tuple[Sequence[str], list]:
         """Return the column names and rows of *query*, with *id* for ``:id``."""
         with _unified():
             cursor = self._connection.execute(query, {"id": id})
             return _names(cursor), cursor.fetchall()
 
-    def stream(self, query: str) -> tuple[Sequence[str], Iterator]:
-        """Return the column names of *query*, and its rows one by one in bounded memory."""
+    def stream(self, query: str, since=None) -> tuple[Sequence[str], Iterator]:
+        """Return the column names of *query*, and its rows one by one in bounded memory.
+
+        :param since: what stands in for ``:since``, if there is one in *query*.
+        """
         with _unified():
-            cursor = self._connection.execute(query)
+            cursor = self._connection.execute(query, {"since": since})
             return _names(cursor), _rows(cursor)
 
     def alive(self) -> bool:

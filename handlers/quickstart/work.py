@@ -24,6 +24,7 @@ class Work:
         self.samples = self._in("samples")
         self.configuration = self._in("httpd.conf")
         self.cache = self._in("cache")
+        self.snapshot = self._in("cache", "lookup.snapshot")
         self.etc = self._in("etc")
         self.documents = self._in("htdocs")
         self.logs = self._in("logs")
@@ -55,15 +56,29 @@ class Work:
         except OSError as error:
             raise Failed(f"cannot make {error.filename}: {error.strerror}") from None
 
-    def write_settings(self, url: str, root: str, private: str | None = None) -> None:
+    def write_settings(
+        self, url: str, root: str, private: str | None = None, snapshot: bool = True
+    ) -> None:
         """Write settings.ini, readable by Apache's user alone, and the entry script beside it.
 
         :param private: the table's column that says which pictures are private, if it has one.
+        :param snapshot: whether the children share a snapshot of the table.
         """
         lines = ["[lookup]", f"database = {url}"]
+        if snapshot:
+            lines.append(f"snapshot = {self.snapshot}")
         if private:
             lines.append(f"private = {private}")
-        lines += ["", "[images]", f"root = {root}", "", "[gallery]", f"users = {self.users}", ""]
+        lines += ["", "[images]", f"root = {root}"]
+        lines += [
+            "",
+            "[thumbnail]",
+            f"cache = {self.cache}",
+            "",
+            "[gallery]",
+            f"users = {self.users}",
+            "",
+        ]
         lines += ["[mod_python.session]", f"database_directory = {self.sessions}"]
         self._write_secret(os.path.join(self.etc, "settings.ini"), "\n".join(lines) + "\n")
         shutil.copy(shipped("handlers.wsgi"), self.etc)

@@ -33,13 +33,13 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
     if name == "file":
         from handlers.sessions.file import FileStore
 
-        path = os.path.join(_directory(options, "file"), _FOLDER)
+        path = os.path.join(directory_of(options, "file"), _FOLDER)
         return FileStore(path, sync=_flag(options.get(_OWN + "sync", "off")), **size)
     if name == "dbm":
         from handlers.sessions.dbm import DbmStore
 
         given = options.get("mod_python.dbm_session.database_filename", options.get("session_dbm"))
-        path = given or os.path.join(_directory(options, "dbm"), _FOLDER, "sessions.dbm")
+        path = given or os.path.join(directory_of(options, "dbm"), _FOLDER, "sessions.dbm")
         return DbmStore(path, **size)
     if name == "memory":
         from handlers.sessions.memory import MemoryStore
@@ -98,7 +98,8 @@ def _open_sql(options: Mapping[str, str], size: dict[str, int]) -> Store:
     return MysqlStore(url, table, **size)
 
 
-def _directory(options: Mapping[str, str], kind: str) -> str:
+def directory_of(options: Mapping[str, str], kind: str) -> str:
+    """Return the directory in which the store *kind*, file or dbm, has a directory of its own."""
     for name in (
         f"mod_python.{kind}_session.database_directory",
         _OWN + "database_directory",

@@ -39,9 +39,21 @@ class Httpd:
     :param url: the database's URL.
     :param root: the pictures' directory.
     :param extra: directives added to the configuration.
+    :param snapshot: whether the children share a snapshot, or each has a dict of its own.
     """
 
-    def __init__(self, directory, server, url, root, *, children=3, extra="", sizes=httpd.SIZES):
+    def __init__(
+        self,
+        directory,
+        server,
+        url,
+        root,
+        *,
+        children=3,
+        extra="",
+        sizes=httpd.SIZES,
+        snapshot=False,
+    ):
         self.work = Work(str(directory))
         self.server = server
         self.port = free_port()
@@ -49,7 +61,7 @@ class Httpd:
         self.extra = extra
         self.sizes = sizes
         self.work.make()
-        self.work.write_settings(url, str(root))
+        self.work.write_settings(url, str(root), snapshot=snapshot)
         self._expected: list[str] = []
         self._mark = 0
 

@@ -1,0 +1,197 @@
+"""The memory of this process, kept at the newest snapshot."""
+
+import contextlib
+import logging
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+from .memory import Memory
+from .options import Options
+from .refresh import Refresher
+from .row import Row
+from .snapshot import Replaced, Snapshot, Unusable, identity
+
+logger = logging.getLogger(__name__)
+
+# seconds between two looks whether there is a new snapshot
+_LOOK = 1.0
+# seconds between two thoughts of a child's thread on whether a refresh is due
+_TICK = 5.0
+# seconds for which a child that has a snapshot attends to its first requests alone
+_CALM = 2.0
+# another snapshot may come between a look and an answer, but hardly twice
+_ATTEMPTS = 3
+
+_alive: weakref.WeakSet["Current"] = weakref.WeakSet()
+
+
+class Current:
+    """Holds the :class:`Memory` to answer from, and changes it when there is a new snapshot.
+
+    Without ``lookup.snapshot`` it only holds what is put into it. Any thread may use it; a forked
+    child opens the snapshot anew.
+
+    :ivar memory: what to answer from; take it once for each question.
+    :ivar look_at: the monotonic time from which :meth:`look` is to be called before an answer.
+    :ivar on_change: see :class:`~handlers.lookup.mapping.Lookup`.
+    :ivar warmed: how many rows were known after the last change of memory.
+    :ivar warm_seconds: how long that change took.
+    """
+
+    def __init__(self, options: Options):
+        self.memory = Memory(options)
+        self.look_at = 0.0 if options.snapshot else math.inf
+        self.on_change: Callable[[Iterator[str]], None] | None = None
+        self.warmed = 0
+        self.warm_seconds = 0.0
+        self._options = options
+        self._looking = threading.Lock()
+        self._stop = threading.Event()
+        self._refresher: Refresher | None = None
+        # the process that the thread runs in
+        self._watching = 0
+        self._refused: tuple[int, int] | None = None
+        self._inherited: list[Memory] = []
+        _alive.add(self)
+
+    def put(self, rows: dict[str, Row], seconds: float) -> None:
+        """Answer from *rows* from now on; it took *seconds* to get them."""
+        self.memory = Memory(self._options, rows)
+        self.warmed, self.warm_seconds = len(rows), seconds
+
+    def look(self, wait: bool = False) -> None:
+        """Take the snapshot that lies there, if it is another one than before.
+
+        :param wait: for another thread that is doing so.
+        """
+        self.look_at = monotonic() + _LOOK
+        # Without a snapshot, one that is just being opened is always worth to wait for.
+        if not self._looking.acquire(blocking=wait or self.memory.snapshot is None):
+            return
+        try:
+            if self._watching != os.getpid():
+                self._watch()
+            held = self.memory.snapshot
+            found = identity(self._options.snapshot)
+            # One that was removed is still open.
+            if found not in (None, self._refused, held and held.identity):
+                self._take(found)
+        finally:
+            self._looking.release()
+
+    def find(self, id: str) -> tuple[Memory, Row | None]:
+        """Return the row of *id* as memory has it, or None, and the memory that was asked."""
+        for _ in range(_ATTEMPTS):
+            memory = self.memory
+            try:
+                return memory, memory.find(id)
+            except (Replaced, Unusable) as error:
+                self.give_up(memory, error)
+        return self.memory, None
+
+    def give_up(self, memory: Memory, error: Replaced | Unusable) -> None:
+        """Go on without the snapshot of *memory*, which could not be read, or with a new one."""
+        if isinstance(error, Unusable) and memory is self.memory:
+            logger.warning("lookup: snapshot %s: %s", self._options.snapshot, error)
+            self._refused = self._refresher.damaged = memory.snapshot.identity
+            self.memory = Memory(self._options)
+        self.look(wait=True)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def after_fork(self) -> None:
+        """Forget in a forked child what belongs to its parent."""
+        if self._options.snapshot:
+            # A child may not even close what SQLite had open.
+            self._inherited.append(self.memory)
+            self.memory = Memory(self._options)
+            self.look_at = 0.0
+            self._looking = threading.Lock()
+
+    def _take(self, found: tuple[int, int]) -> None:
+        start = monotonic()
+        try:
+            snapshot = Snapshot(self._options.snapshot, self._refresher.fingerprint)
+            rows = dict(snapshot.all()) if snapshot.rows <= self._options.preload else None
+        except (FileNotFoundError, Replaced):
+            self.look_at = 0.0
+            return
+        except Unusable as error:
+            # whoever writes it anew says so in the log
+            logger.debug("lookup: snapshot %s: %s", self._options.snapshot, error)
+            self._refused = found
+            return
+        level = logging.INFO if self.memory.snapshot is None else logging.DEBUG
+        self.memory = Memory(self._options, rows, snapshot)
+        self.warmed, self.warm_seconds = snapshot.rows, monotonic() - start
+        logger.log(
+            level,
+            "lookup: %d rows in snapshot %s, %d of them in memory, in %.1f ms",
+            snapshot.rows,
+            snapshot.path,
+            len(self.memory),
+            self.warm_seconds * 1000,
+        )
+
+    def _watch(self) -> None:
+        self._watching = os.getpid()
+        self._stop = threading.Event()
+        self._refresher = Refresher(self._options, self._stop)
+        tick = min(_TICK, self._options.refresh or _TICK)
+        thread = threading.Thread(
+            target=_keep_fresh,
+            args=(weakref.ref(self), self._refresher, self._stop, tick),
+            name="lookup-snapshot",
+            daemon=True,
+        )
+        # A child that may have no more threads leaves it to the others.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+
+
+def _keep_fresh(
+    reference: "weakref.ref[Current]", refresher: Refresher, stop: threading.Event, tick: float
+) -> None:
+    """Refresh the snapshot whenever it is due, as long as somebody answers from it."""
+
+    def look() -> None:
+        current = reference()
+        if current is not None:
+            current.look()
+
+    look()
+    current = reference()
+    is_ready = current is not None and current.memory.snapshot is not None
+    del current
+    if is_ready and stop.wait(min(tick, _CALM)):
+        return
+    while True:
+        current = reference()
+        if current is None:
+            return
+        on_change = current.on_change
+        del current
+        try:
+            # An idle child, too, lets go of a file that was replaced.
+            look()
+            refresher.step(on_change, look)
+        except Exception:
+            # on_change is not ours; without this thread nobody would refresh any more
+            logger.exception("lookup: refreshing the snapshot %s failed", refresher.path)
+            refresher.pause()
+        if stop.wait(tick):
+            return
+
+
+def _after_fork() -> None:
+    for current in list(_alive):
+        current.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,261 @@
+"""Many children, one snapshot, a real MariaDB: what it is asked, and what happens without it."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import signal
+import threading
+import time
+
+import pytest
+
+from handlers.lookup import Lookup, Row, Unavailable, restart
+from handlers.lookup import state as states
+
+COUNT = 5000
+ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(COUNT)}
+EVERY_ROW = "FROM `images`"
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def name(mariadb):
+    """A database with a filled table ``images``, of this test's own."""
+    name = f"children{next(_numbers)}"
+    mariadb.execute(
+        f"CREATE DATABASE {name}",
+        f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(1000),"
+        " updated_at DATETIME(3) NOT NULL DEFAULT '2024-01-01')",
+    )
+    mariadb.fill(f"{name}.images", "id, path", list(ROWS.items()))
+    mariadb.forget_statements()
+    yield name
+    mariadb.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def open_lookup(mariadb, name, tmp_path):
+    """A function that opens a Lookup with a snapshot; it is closed afterwards."""
+    opened = []
+
+    def open_one(**options):
+        given = {
+            "snapshot": tmp_path / "snapshot",
+            "preload": 100,
+            "timeout": 0.4,
+            "connect_timeout": 0.4,
+            "longest_pause": 0.3,
+            **options,
+        }
+        given = {f"lookup.{key}": str(value) for key, value in given.items()}
+        lookup = Lookup.from_options({"lookup.database": mariadb.url(name), **given})
+        opened.append(lookup)
+        return lookup
+
+    yield open_one
+    for lookup in opened:
+        lookup.close()
+    for thread in threading.enumerate():
+        if thread.name == "lookup-snapshot":
+            thread.join()
+
+
+def until(claim, within=15):
+    deadline = time.monotonic() + within
+    while True:
+        with contextlib.suppress(Unavailable):
+            if claim():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def server(children, work):
+    """Fork a process that forks *children*, as httpd does; return what *work* returns in each."""
+
+    def start():
+        return "\n".join(forked([work] * children))
+
+    (answers,) = forked([start])
+    return answers.split("\n")
+
+
+def forked(works):
+    pipes = []
+    for work in works:
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            # no exception may leave the child
+            try:
+                os.write(write, str(work()).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        pipes.append((child, read))
+    answers = []
+    for child, read in pipes:
+        with open(read, "rb") as pipe:
+            answers.append(pipe.read().decode())
+        os.waitpid(child, 0)
+    return answers
+
+
+def full_reads(mariadb):
+    return [line for line in mariadb.statements(EVERY_ROW) if "WHERE" not in line]
+
+
+def refreshed(tmp_path):
+    state = states.read(f"{tmp_path}/snapshot.state")
+    return state is not None and state.knows(restart.server_start())
+
+
+def test_start_without_snapshot_is_one_full_read_for_64_children(
+    mariadb, name, open_lookup, tmp_path
+):
+    def child():
+        pictures = open_lookup()
+        pictures.warm()
+        first = pictures["p1"]
+        until(lambda: len(pictures) == COUNT)
+        until(lambda: refreshed(tmp_path))
+        time.sleep(0.2)
+        return first.path
+
+    assert server(64, child) == ["a/1.jpg"] * 64
+    assert len(full_reads(mariadb)) == 1
+
+
+def test_restart_is_one_full_read_and_known_ids_are_none(mariadb, name, open_lookup, tmp_path):
+    pictures = open_lookup()
+    until(lambda: pictures.page(0, 1))
+    mariadb.forget_statements()
+
+    def child():
+        pictures = open_lookup()
+        assert pictures.warm() == COUNT
+        for number in range(100_000 // 64):
+            assert pictures[f"p{number}"].path == f"a/{number}.jpg"
+        until(lambda: refreshed(tmp_path))
+        time.sleep(1)
+        return pictures.stats()["found"]
+
+    for _ in range(2):
+        mariadb.forget_statements()
+        assert server(64, child) == ["0"] * 64
+        assert len(full_reads(mariadb)) == 1
+        assert mariadb.statements("WHERE") == []
+
+
+def test_restart_while_the_database_is_away_works_from_the_last_snapshot(
+    mariadb, name, open_lookup, tmp_path, caplog
+):
+    pictures = open_lookup()
+    until(lambda: pictures.page(0, 1))
+    mariadb.kill()
+    try:
+
+        def child():
+            pictures = open_lookup()
+            start = time.perf_counter()
+            assert pictures.warm() == COUNT
+            assert all(pictures[id] == Row(path) for id, path in ROWS.items())
+            took = time.perf_counter() - start
+            with pytest.raises(Unavailable):
+                pictures.get("new")
+            return took
+
+        assert all(float(took) < 2 for took in server(4, child))
+    finally:
+        mariadb.start()
+
+
+def test_refresh_outlives_an_outage(mariadb, name, open_lookup, caplog):
+    pictures = open_lookup(refresh=0.1)
+    until(lambda: pictures.page(0, 1))
+    mariadb.kill()
+    try:
+        until(lambda: "is away" in caplog.text)
+        assert pictures["p1"] == Row("a/1.jpg")
+    finally:
+        mariadb.start()
+    mariadb.execute(f"UPDATE {name}.images SET path = 'b' WHERE id = 'p1'")
+    until(lambda: pictures["p1"] == Row("b"))
+    away = [text for text in caplog.messages if "is away" in text]
+    assert len(away) == 1
+
+
+def test_stall_while_it_refreshes_hangs_nobody(mariadb, name, open_lookup):
+    pictures = open_lookup(refresh=0.05)
+    until(lambda: pictures.page(0, 1))
+    mariadb.pause()
+    try:
+        time.sleep(0.3)
+        start = time.monotonic()
+        assert all(pictures[id] == Row(path) for id, path in ROWS.items())
+        fresh = open_lookup()
+        assert fresh.warm() == COUNT
+        assert fresh["p7"] == Row("a/7.jpg")
+        assert fresh.page(0, 60)[1] == COUNT
+        assert time.monotonic() - start < 1
+        with pytest.raises(Unavailable):
+            fresh.get("new")
+        assert time.monotonic() - start < 2
+    finally:
+        mariadb.resume()
+    until(lambda: fresh.get("new") is None)
+
+
+def test_writer_killed_while_it_reads_is_followed_by_another(mariadb, name, open_lookup, tmp_path):
+    for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
+        child = os.fork()
+        if child == 0:
+            try:
+                open_lookup().warm()
+                time.sleep(10)
+            finally:
+                os._exit(0)
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    pictures = open_lookup()
+    until(lambda: pictures.page(0, 1)[1] == COUNT)
+    assert dict(pictures) == {id: Row(path) for id, path in ROWS.items()}
+    assert sorted(os.listdir(tmp_path)) == ["snapshot", "snapshot.state"]
+
+
+def test_rows_of_late_are_read_by_a_datetime_column(mariadb, name, open_lookup):
+    mariadb.execute(f"UPDATE {name}.images SET updated_at = NOW(3) WHERE id = 'p0'")
+    pictures = open_lookup(refresh=0.1, updated="updated_at")
+    until(lambda: pictures.page(0, 1))
+    mariadb.forget_statements()
+    mariadb.execute(
+        f"UPDATE {name}.images SET path = 'b', updated_at = NOW(3) WHERE id = 'p1'",
+        f"INSERT INTO {name}.images VALUES ('new', 'new.jpg', NOW(3))",
+    )
+    until(lambda: pictures["p1"] == Row("b") and len(pictures) == COUNT + 1)
+    assert pictures["new"] == Row("new.jpg")
+    assert [line for line in full_reads(mariadb) if "COUNT" not in line] == []
+    mariadb.execute(f"DELETE FROM {name}.images WHERE id = 'p2'")
+    until(lambda: len(pictures) == COUNT)
+    assert "p2" not in pictures
+
+
+def test_memory_of_a_large_full_read_is_bounded(mariadb, name, open_lookup, tmp_path):
+    rows = ((f"big{number}", f"a/path/{number}.jpg") for number in range(150_000))
+    mariadb.fill(f"{name}.images", "id, path", list(rows))
+
+    def child():
+        before = resident()
+        pictures = open_lookup()
+        pictures.warm()
+        until(lambda: len(pictures) == COUNT + 150_000, within=60)
+        return resident() - before
+
+    def resident():
+        text = pathlib.Path("/proc/self/status").read_text()
+        return int(text.partition("VmHWM:")[2].split()[0])
+
+    (grown,) = forked([child])
+    assert int(grown) < 90_000

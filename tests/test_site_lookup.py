@@ -1,0 +1,105 @@
+"""The lookup with its snapshot, on real Apache and MariaDB."""
+
+import re
+import time
+
+import pytest
+
+from tests.conftest import SERVERS, watched
+from tests.servers.httpd import Httpd
+
+CHILDREN = 16
+FULL_READ = "FROM `images`"
+
+
+@pytest.fixture(params=SERVERS)
+def site(request, public_dir, pictures, mariadb):
+    """A site with many children on MariaDB, not started yet; ``site.database`` is its name."""
+    root, rows = pictures
+    name = f"snapshot_{request.param}"
+    mariadb.execute(
+        f"DROP DATABASE IF EXISTS {name}",
+        f"CREATE DATABASE {name}",
+        f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(255) NOT NULL)",
+    )
+    mariadb.fill(f"{name}.images", "id, path", list(rows.items()))
+    server = Httpd(
+        public_dir / "site",
+        request.param,
+        mariadb.url(name),
+        root,
+        children=CHILDREN,
+        snapshot=True,
+    )
+    server.database = name
+    yield from watched(server)
+    if server.running:
+        server.stop()
+
+
+def start(site):
+    site.start(warm=False)
+    until(lambda: len(site.child_pids()) == CHILDREN)
+
+
+def until(true, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def full_reads(mariadb):
+    return [line for line in mariadb.statements(FULL_READ) if "WHERE" not in line]
+
+
+def test_one_full_read_for_all_children_and_one_for_a_restart(site, mariadb):
+    mariadb.forget_statements()
+    start(site)
+    until(lambda: "rows from mysql" in site.log())
+    assert len(full_reads(mariadb)) == 1
+    site.stop()
+    mariadb.forget_statements()
+    start(site)
+    until(lambda: full_reads(mariadb))
+    for number in range(100):
+        assert site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+    time.sleep(1)
+    assert len(full_reads(mariadb)) == 1
+    assert [line for line in mariadb.statements("WHERE") if "images" in line] == []
+
+
+def test_restart_while_the_database_is_down_serves_from_the_snapshot(site, mariadb):
+    start(site)
+    until(lambda: "rows from mysql" in site.log())
+    site.stop()
+    site.expect("is away")
+    mariadb.kill()
+    try:
+        start(site)
+        for number in range(0, 60, 3):
+            assert site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+        assert site.request("/").status == 200
+        assert site.request("/thumbs/200x200/unknown.jpg").status == 503
+    finally:
+        mariadb.start()
+
+
+def test_thumbnail_of_a_changed_row_is_made_anew(site, mariadb):
+    with open(f"{site.work.etc}/settings.ini", encoding="utf-8") as file:
+        text = file.read()
+    with open(f"{site.work.etc}/settings.ini", "w", encoding="utf-8") as file:
+        file.write(text.replace("[lookup]\n", "[lookup]\nrefresh = 1\n"))
+    start(site)
+    until(lambda: "rows from mysql" in site.log())
+    first = site.request("/thumbs/200x200/p001.jpg")
+    gone = site.request("/thumbs/200x200/p002.jpg")
+    assert (first.status, gone.status) == (200, 200)
+    mariadb.execute(
+        f"UPDATE {site.database}.images SET path = 'large.jpg' WHERE id = 'p001'",
+        f"DELETE FROM {site.database}.images WHERE id = 'p002'",
+    )
+    until(lambda: re.search(r"2 thumbnails removed", site.log()))
+    until(lambda: site.request("/thumbs/200x200/p002.jpg").status == 404)
+    until(lambda: site.request("/thumbs/200x200/p001.jpg").body != first.body)
+    assert site.request("/images/p002").status == 404
