@@ -63,6 +63,7 @@ def write_configuration(
     }
     if server == "mod_wsgi":
         defines["HANDLERS_MOD_WSGI"] = mod_wsgi_location()
+        defines["HANDLERS_GROUP"] = "%{GLOBAL}"
         drop_in, level = "handlers.conf", "warn wsgi:info"
     else:
         defines["HANDLERS_SITE_PACKAGES"] = sysconfig.get_path("purelib")
