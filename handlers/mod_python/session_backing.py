@@ -42,6 +42,8 @@ class Backing(NamedTuple):
     serializer: Serializer
     sweeper: Sweeper
     takeover: FileSessions | None
+    #: those it was opened for
+    options: Options
 
 
 def open_backing(name: str, options: Options) -> Backing:
@@ -52,13 +54,15 @@ def open_backing(name: str, options: Options) -> Backing:
     :raises ValueError: if an option makes no sense.
     :raises StoreError: if the store cannot be opened or must not be trusted.
     """
-    key = (os.getpid(), name, options)
+    # by identity: to hash all options costs as much as the rest of this
+    key = (os.getpid(), name, id(options))
     found = _backings.get(key)
-    if found is None:
+    if found is None or found.options is not options:
         with _opening:
             store, sweeper = _open(name, options)
             serializer = Serializer(options.serializer, options.secrets, store.trusted)
-            found = Backing(store, serializer, sweeper, _open_takeover(options))
+            takeover = _open_takeover(options)
+            found = Backing(store, serializer, sweeper, takeover, options)
             if len(_backings) >= _MOST:
                 _backings.clear()
             _backings[key] = found

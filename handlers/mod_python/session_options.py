@@ -61,6 +61,7 @@ def use(options: Mapping[str, str]) -> None:
     """Make *options* those of every request; its own PythonOptions win over them."""
     global _defaults
     _defaults = dict(_of_sessions(options.items()))
+    of_child.cache_clear()
 
 
 def of(req, overrides: Mapping[str, str] | None = None) -> Options:
@@ -73,12 +74,13 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
         return parse(tuple(sorted((dict(of(req).given) | overrides).items())))
     found = getattr(req, _KEPT, None)
     if found is None:
-        given = _defaults | _of_sessions(req.get_options().items())
-        found = parse(tuple(sorted(given.items())))
+        own = _of_sessions(req.get_options().items())
+        found = parse(tuple(sorted((_defaults | own).items()))) if own else of_child()
         setattr(req, _KEPT, found)
     return found
 
 
+@functools.cache
 def of_child() -> Options:
     """Return the options of :func:`use` by themselves; raises as :func:`of` does."""
     return parse(tuple(sorted(_defaults.items())))

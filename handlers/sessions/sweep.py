@@ -40,7 +40,7 @@ class Pace:
     """The speed of a sweep: deletions per second, share of the time, and when to stop.
 
     :param deletes: how many deletions a second; ``math.inf`` for no limit.
-    :param share: how much of the time to work, 0 < share <= 1.
+    :param share: how much of one CPU to take, 0 < share <= 1.
     :param limit: stop after so many seconds; None goes through to the end.
     :param stop: an event that ends the sweep early.
     """
@@ -57,9 +57,10 @@ class Pace:
         self._deletes = deletes
         self._rests = 1 / share - 1
         self._stop = stop or threading.Event()
-        self._working_since = time.monotonic()
-        self._next_delete = self._working_since
-        self._end = math.inf if limit is None else self._working_since + limit
+        # CPU time: what a busy server makes the sweep wait is no work of its own
+        self._worked_before = time.thread_time()
+        self._next_delete = time.monotonic()
+        self._end = math.inf if limit is None else self._next_delete + limit
 
     @classmethod
     def flat_out(cls) -> "Pace":
@@ -72,13 +73,13 @@ class Pace:
         if deleted:
             self._next_delete = max(self._next_delete, now) + deleted / self._deletes
         rest = self._next_delete - now
-        worked = now - self._working_since
+        worked = time.thread_time() - self._worked_before
         if worked >= _SLICE:
             rest = max(rest, worked * self._rests)
         if rest >= _SHORTEST_REST:
             self._stop.wait(rest)
         if rest >= _SHORTEST_REST or worked >= _SLICE:
-            self._working_since = time.monotonic()
+            self._worked_before = time.thread_time()
         return not self._stop.is_set() and now < self._end
 
 

@@ -16,15 +16,17 @@ class Rate(NamedTuple):
     p99: float
 
 
-def request_rate(port, path, seconds=2.0, connections=4, script=None) -> Rate:
+def request_rate(port, path, seconds=2.0, connections=4, script=None, patience=2) -> Rate:
     """Send GETs for *path* over kept connections for a while.
 
     :param script: Lua for wrk, where the requests differ.
+    :param patience: seconds after which a request without an answer counts as failed.
     :raises RuntimeError: if an answer is not 2xx or 3xx, or a connection fails.
     """
     if shutil.which("wrk") is None:
         raise RuntimeError("wrk is not installed (Debian: apt install wrk)")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}", "--latency"]
+    command.append(f"--timeout={patience}")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         if script:
             file.write(script)
@@ -36,8 +38,8 @@ def request_rate(port, path, seconds=2.0, connections=4, script=None) -> Rate:
         raise RuntimeError(f"{path}: {said}")
     return Rate(
         float(re.search(r"Requests/sec:\s+([0-9.]+)", said)[1]),
-        _milliseconds(re.search(r"(?m)^ +50% +(\S+)$", said)[1]),
-        _milliseconds(re.search(r"(?m)^ +99% +(\S+)$", said)[1]),
+        _milliseconds(re.search(r"(?m)^ +50% +(\S+) *$", said)[1]),
+        _milliseconds(re.search(r"(?m)^ +99% +(\S+) *$", said)[1]),
     )
 
 
