@@ -14,11 +14,13 @@ import hashlib
 import os
 import struct
 import time
+from collections.abc import Iterable
 
 # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (must be 0 for OFD locks)
 _FLOCK = struct.Struct("hhqqi4x")
-_FIRST_WAIT = 0.0005
-_LONGEST_WAIT = 0.02
+_SHORTEST_PAUSE = 0.0005
+_LONGEST_PAUSE = 0.05
+_PATIENCE = 0.1
 
 
 class LockTimeout(TimeoutError):
@@ -43,24 +45,46 @@ def acquire(path: str, offset: int = 0, timeout: float | None = None, shared: bo
     :raises LockTimeout: if it was not free in time.
     :raises OSError: if the lock file cannot be opened or created.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    wanted = _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    if timeout is not None:
+        return acquire_any(path, (offset,), timeout, shared)
+    fd = _opened(path)
     try:
-        if timeout is None:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, wanted)
-            return fd
-        deadline = time.monotonic() + timeout
-        wait = _FIRST_WAIT
-        while not _try(fd, wanted):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise LockTimeout(f"{path}: not free within {timeout:g} s")
-            time.sleep(min(wait, left))
-            wait = min(wait * 2, _LONGEST_WAIT)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _wanted(offset, shared))
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def acquire_any(
+    path: str, offsets: Iterable[int], timeout: float | None, shared: bool = False
+) -> int:
+    """Take whichever of the bytes *offsets* is free first; otherwise as :func:`acquire`.
+
+    Who waits long looks less often, so that many who wait do not keep the machine busy.
+    """
+    fd = _opened(path)
+    wanted = [_wanted(offset, shared) for offset in offsets]
+    try:
+        started = time.monotonic()
+        while not any(_try(fd, one) for one in wanted):
+            waited = time.monotonic() - started
+            if timeout is not None and waited >= timeout:
+                raise LockTimeout(f"{path}: not free within {timeout:g} s")
+            pause = min(max(_SHORTEST_PAUSE, waited * _PATIENCE), _LONGEST_PAUSE)
+            time.sleep(pause if timeout is None else min(pause, timeout - waited))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _wanted(offset: int, shared: bool) -> bytes:
+    return _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
 
 
 @contextlib.contextmanager

@@ -129,3 +129,5 @@ _FORMATS = {
     "AVIF": _Format(avif.is_signature, avif.read, avif.open_still),
     "TIFF": _Format(_is_tiff, _read_tiff, _through(TiffImagePlugin.TiffImageFile)),
 }
+#: The formats that ``Limits.formats`` can name.
+KNOWN_FORMATS = tuple(_FORMATS)

@@ -23,6 +23,8 @@ _SCALES = (1, 2, 4, 8)
 _DECODING_GAP = 1.8
 #: What is tried in place of scaling.GAP when memory is short; 1 gives 44 dB.
 _COARSER_GAPS = (1.8, 1.0)
+#: The same for a copy: it has been through JPEG once more, and less of that is averaged away.
+_COPY_GAP = 2.4
 
 
 class Thumbnail(NamedTuple):
@@ -60,6 +62,7 @@ def make(
     limits: Limits | None = None,
     quality: int | None = None,
     animated: bool = False,
+    copy: BinaryIO | None = None,
 ) -> Thumbnail:
     """Make the thumbnail of the picture in *file* that *geometry* asks for.
 
@@ -75,6 +78,8 @@ def make(
     :param quality: 1 to 100, instead of the format's own.
     :param animated: keep a GIF or WebP animation moving, if *format* is ``webp`` and it is within
         the limits on frames; else, and by default, its first frame is shown.
+    :param copy: what :func:`handlers.image.copying.make_copy` made of this source; decoded in its
+        place if it is large enough.
     :raises RefusedSource: if the source is over a limit; nothing of it has been decoded then.
     :raises BrokenSource: if it is not a picture of a known format, or damaged.
     :raises ValueError: if *format* cannot be encoded here.
@@ -85,6 +90,8 @@ def make(
     stored = header.width, header.height
     upright = orientation.swap(stored, header.orientation)
     fitting = _stored(fit(upright, geometry, focus), stored, header.orientation)
+    if copy is not None:
+        file, header, fitting = _from_copy(file, header, fitting, copy, limits)
     plan = _plan(header, fitting, format, limits)
     check(header, plan.cost_bytes, limits)
     film_bytes = None
@@ -125,6 +132,24 @@ def _stored(fitting: Fitting, stored: tuple[int, int], turned: int) -> Fitting:
     return Fitting(size, orientation.stored_box(fitting.box, stored, turned))
 
 
+def _from_copy(
+    file: BinaryIO, header: Header, fitting: Fitting, copy: BinaryIO, limits: Limits
+) -> tuple[BinaryIO, Header, Fitting]:
+    """Return *copy*, its header and the fitting in it; those of the source if it is too small."""
+    found = formats.inspect(copy, limits)
+    x, y = found.width / header.width, found.height / header.height
+    left, upper, right, lower = fitting.box
+    box = (left * x, upper * y, min(right * x, found.width), min(lower * y, found.height))
+    if _ratio(Fitting(fitting.size, box)) < _COPY_GAP:
+        return file, header, fitting
+    return copy, found._replace(orientation=header.orientation), Fitting(fitting.size, box)
+
+
+def _ratio(fitting: Fitting) -> float:
+    left, upper, right, lower = fitting.box
+    return min((right - left) / fitting.size[0], (lower - upper) / fitting.size[1])
+
+
 def _turned(thumbnail: Image.Image, turned: int) -> Image.Image:
     if turned in orientation.UPRIGHT:
         return thumbnail.transpose(orientation.UPRIGHT[turned])
@@ -136,8 +161,7 @@ def _plan(header: Header, fitting: Fitting, format: str, limits: Limits) -> _Pla
 
     If there is none, the best of all, whose cost tells why.
     """
-    left, upper, right, lower = fitting.box
-    ratio = min((right - left) / fitting.size[0], (lower - upper) / fitting.size[1])
+    ratio = _ratio(fitting)
     scales = [s for s in _SCALES if s == 1 or (header.scalable and ratio / s >= 1)]
     best = max((s for s in scales if ratio / s >= _DECODING_GAP), default=1)
     ways = [(scale, scaling.GAP) for scale in scales[scales.index(best) :]]

@@ -1,0 +1,102 @@
+"""The process for dangerous work: what it returns, what bounds it, and how its end is told."""
+
+import contextlib
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
+
+MEGABYTE = 1 << 20
+BOUNDS = Bounds(20, 5, 256 * MEGABYTE)
+
+
+def test_answer_and_data_come_back():
+    data = os.urandom(3 * MEGABYTE)
+    done = call(lambda: ({"pid": os.getpid(), "text": "é\n"}, data), BOUNDS)
+    assert done.answer["pid"] != os.getpid()
+    assert (done.answer["text"], done.data) == ("é\n", data)
+    assert done.cpu_seconds < 1 and done.peak_bytes > MEGABYTE
+
+
+def test_it_runs_at_a_nice_value_and_leaves_no_core():
+    def look():
+        limits = resource.getrlimit(resource.RLIMIT_CORE)[0]
+        return {"nice": os.nice(0), "core": limits}, b""
+
+    assert call(look, BOUNDS).answer == {"nice": min(19, os.nice(0) + 10), "core": 0}
+
+
+def spin():
+    while True:
+        pass
+
+
+def test_cpu_time_is_bounded():
+    with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
+        call(spin, Bounds(30, 0.5, MEGABYTE * 256))
+
+
+def test_time_by_the_clock_is_bounded():
+    with pytest.raises(WorkerTimeout, match=r"within 0\.2 s"):
+        call(spin, Bounds(0.2, 5, MEGABYTE * 256))
+
+
+def test_memory_is_bounded():
+    with pytest.raises(WorkerDied, match="bytes of memory"):
+        call(lambda: ({}, bytes(500 * MEGABYTE)), BOUNDS)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGQUIT", "SIGTERM"])
+def test_signal_is_told(name):
+    def die():
+        os.kill(os.getpid(), signal.Signals[name])
+        time.sleep(10)
+
+    with pytest.raises(WorkerDied, match=f"killed by {name}"):
+        call(die, BOUNDS)
+
+
+def test_exception_comes_with_its_traceback():
+    with pytest.raises(WorkerDied, match="ZeroDivisionError"):
+        call(lambda: 1 / 0, BOUNDS)
+
+
+def test_silent_end_is_told():
+    with pytest.raises(WorkerDied, match="ended without an answer"):
+        call(lambda: os._exit(0), BOUNDS)
+
+
+def test_no_descriptor_and_no_process_is_left():
+    before = os.listdir("/proc/self/fd")
+    for work in (lambda: ({}, b""), lambda: 1 / 0):
+        with contextlib.suppress(WorkerDied):
+            call(work, BOUNDS)
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_it_dies_with_its_caller():
+    code = (
+        "import os, time\nfrom handlers.worker import Bounds, call\n"
+        "def work():\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+        "call(work, Bounds(60, 5, 1 << 28))\n"
+    )
+    checkout = pathlib.Path(__file__).parent.parent
+    with subprocess.Popen([sys.executable, "-c", code], cwd=checkout, stdout=subprocess.PIPE) as it:
+        pid = int(it.stdout.readline())
+        it.kill()
+    deadline = time.monotonic() + 10
+    while pathlib.Path(f"/proc/{pid}").exists():
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
