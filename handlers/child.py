@@ -5,10 +5,14 @@ On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_pyth
 """
 
 import functools
+import importlib
 import logging
+import threading
 from collections.abc import Iterable
 
-from handlers import lookup, settings, thumbnail_cache
+from handlers import lookup, settings
+from handlers.cache import keeper
+from handlers.cache.store import purge
 from handlers.mod_python import Session
 
 log = logging.getLogger(__name__)
@@ -18,7 +22,8 @@ def start(path: str) -> None:
     """Read the settings file *path*, warm this child's lookup from the database that it names, and
     let the child take part in the election of the one that sweeps sessions, if it names any.
 
-    The thumbnails of pictures whose rows have changed are removed from the cache that it names.
+    If the file names the cache, too, the thumbnails of pictures whose rows have changed are removed
+    from it, and this child stands for election as its keeper.
     A fault is one line in the error log. It never stops the child: what does not need the database
     is served all the same.
     """
@@ -30,13 +35,32 @@ def start(path: str) -> None:
             if "thumbnail.cache" in options:
                 pictures.on_change = functools.partial(_purge, options["thumbnail.cache"])
             pictures.warm()
+        if "images.root" in options:
+            # Pillow takes as long to import as a thumbnail to make; no request waits for it here.
+            threading.Thread(
+                target=importlib.import_module, args=("handlers.making",), daemon=True
+            ).start()
+        if "thumbnail.cache" in options:
+            keeper.start(options["thumbnail.cache"], options)
         Session.start_sweep(options)
     except ValueError as error:
         log.error("%s", error)
 
 
+def most_requests() -> int:
+    """Return how many requests Python can be at work on at a time; 1 outside of a server."""
+    from mod_python import apache
+
+    if hasattr(apache, "mpm_query"):
+        threads = max(1, apache.mpm_query(apache.AP_MPMQ_MAX_THREADS))
+        return apache.mpm_query(apache.AP_MPMQ_MAX_DAEMONS) * threads
+    # the package of that name is there without the server, too
+    server = importlib.import_module("mod_wsgi")
+    return getattr(server, "maximum_processes", 1) * getattr(server, "threads_per_process", 1)
+
+
 def _purge(directory: str, ids: Iterable[str]) -> None:
-    gone = thumbnail_cache.purge(directory, ids)
+    gone = purge(directory, ids)
     if gone:
         log.info("%d thumbnails removed, as the rows of their pictures have changed", gone)
 

@@ -4,12 +4,17 @@ import functools
 import logging
 import math
 import os
+import time
 
 from mod_python import apache
 
 from handlers import lookup, settings
 
 log = logging.getLogger(__name__)
+
+_QUIET = 10.0
+_MESSAGES_KNOWN = 64
+_quiet_until: dict[str, float] = {}
 
 
 def send_file(req, path: str, content_type: str) -> int:
@@ -50,7 +55,7 @@ def get_only(handle):
         try:
             return handle(req)
         except lookup.Unavailable as error:
-            return unavailable(req, math.ceil(error.retry_after))
+            return unavailable(req, error.retry_after)
         except (settings.BadSettings, lookup.BadOption, lookup.BadURL) as error:
             _log_once(str(error))
             return apache.HTTP_INTERNAL_SERVER_ERROR
@@ -58,10 +63,25 @@ def get_only(handle):
     return handler
 
 
-def unavailable(req, seconds: int) -> int:
+def unavailable(req, seconds: float) -> int:
     """Return 503 and ask the client to come back after *seconds*."""
-    req.err_headers_out["Retry-After"] = str(max(1, seconds))
+    retry_after(req, seconds)
     return apache.HTTP_SERVICE_UNAVAILABLE
+
+
+def retry_after(req, seconds: float) -> None:
+    """Ask the client to come back after *seconds*, whatever the status will be."""
+    req.err_headers_out["Retry-After"] = str(max(1, math.ceil(seconds)))
+
+
+def log_rarely(logger: logging.Logger, level: int, message: str) -> None:
+    """Log what may happen at every request, each message at most every 10 s in this process."""
+    now = time.monotonic()
+    if now >= _quiet_until.get(message, 0.0):
+        if len(_quiet_until) >= _MESSAGES_KNOWN:
+            _quiet_until.clear()
+        _quiet_until[message] = now + _QUIET
+        logger.log(level, "%s", message)
 
 
 @functools.lru_cache(maxsize=32)

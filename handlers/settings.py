@@ -9,6 +9,7 @@ import configparser
 import functools
 import logging
 import os
+import re
 import stat
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ class BadSettings(ValueError):
 def read(path: str) -> dict[str, str]:
     """Return the options of the settings file *path* as ``{"section.key": "value"}``.
 
-    A file is read once per process: restart Apache after a change. One that holds a password and
-    can be read by everybody is read, with a warning in the log.
+    A file is read once per process: restart Apache after a change. One that holds a password or
+    a key and can be read by everybody is read, with a warning in the log.
 
     :raises BadSettings: if the file is missing, unreadable or not of the form above.
     """
@@ -41,8 +42,8 @@ def read(path: str) -> dict[str, str]:
         for section in parser.sections()
         for key, value in parser.items(section)
     }
-    if mode & stat.S_IROTH and _holds_password(options):
-        log.warning("%s holds a password and everybody can read it: chmod 640 %s", path, path)
+    if mode & stat.S_IROTH and _holds_secret(options):
+        log.warning("%s holds a secret and everybody can read it: chmod 640 %s", path, path)
     return options
 
 
@@ -82,6 +83,31 @@ def number(options: dict[str, str], name: str, default: float) -> float:
     return value
 
 
+def bytes_of(options: dict[str, str], name: str, default: int | None) -> int | None:
+    """Return the option *name* as a number of bytes: digits, and K, M, G or T for powers of 1024.
+
+    :raises BadSettings: if it is anything else.
+    """
+    text = options.get(name)
+    if text is None:
+        return default
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?", text.strip().upper())
+    if found is None:
+        raise BadSettings(f"{name} must be a number of bytes such as 500M or 20G, not {text!r}")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def switched_on(options: dict[str, str], name: str) -> bool:
+    """Return whether the option *name* is ``on``; it is off by default.
+
+    :raises BadSettings: if it is neither on nor off.
+    """
+    value = options.get(name, "off").lower()
+    if value not in ("on", "off"):
+        raise BadSettings(f"{name} must be on or off, not {value!r}")
+    return value == "on"
+
+
 def required(options: dict[str, str], name: str) -> str:
     """Return the option *name*.
 
@@ -93,6 +119,8 @@ def required(options: dict[str, str], name: str) -> str:
     return value
 
 
-def _holds_password(options: dict[str, str]) -> bool:
+def _holds_secret(options: dict[str, str]) -> bool:
+    if options.get("thumbnail.keys"):
+        return True
     credentials, at, _ = options.get("lookup.database", "").partition("@")
     return bool(at) and ":" in credentials.partition("://")[2]

@@ -100,9 +100,8 @@ def own_site(request, public_dir, pictures):
     root, rows = pictures
     url = make_images_table(public_dir / "images.db", rows)
     server = Httpd(public_dir / "site", request.param, url, root)
-    yield from watched(server)
-    if server.running:
-        server.stop()
+    with server.stopped_at_the_end():
+        yield from watched(server)
 
 
 @pytest.fixture(scope="session")

@@ -17,25 +17,47 @@ ALLOWED = {
     "lookup": {"database_url", "locks"},
     "sessions": {"database_url", "locks"},
     "mod_python": {"sessions"},
-    "thumbnail_cache": {"locks"},
+    "cache": {"locks", "settings"},
+    "signing": set(),
+    "worker": set(),
+    "error_picture": {"image"},
+    "making": {"cache", "image", "settings", "source", "worker"},
     "sending": {"lookup", "settings"},
-    "child": {"lookup", "mod_python", "settings", "thumbnail_cache"},
+    "child": {"cache", "lookup", "mod_python", "settings"},
     "htpasswd": set(),
     "page": set(),
     "visitor": {"htpasswd", "mod_python", "page", "sending", "settings"},
     "gallery": {"image", "lookup", "page", "sending", "settings", "visitor"},
     "original": {"lookup", "sending", "settings", "source", "visitor"},
     "thumbnail": {
+        "cache",
+        "child",
+        "error_picture",
         "image",
         "locks",
         "lookup",
+        "making",
         "sending",
         "settings",
+        "signing",
         "source",
-        "thumbnail_cache",
         "visitor",
+        "worker",
     },
-    "commands": {"database_url", "locks", "lookup", "mod_python", "sessions"},
+    "commands": {
+        "cache",
+        "database_url",
+        "image",
+        "locks",
+        "lookup",
+        "making",
+        "mod_python",
+        "sessions",
+        "settings",
+        "signing",
+        "source",
+        "worker",
+    },
     "__main__": {"commands", "database_url", "sessions", "settings"},
     "quickstart": {"database_url", "htpasswd"},
 }
@@ -68,7 +90,7 @@ def test_part_imports_only_what_lies_below_it(part):
 
 def test_only_the_runtime_is_imported_as_mod_python_by_handlers():
     """Below the handlers nobody knows of a request, so nobody names mod_python."""
-    for part in ("locks", "settings", "source", "image", "lookup", "thumbnail_cache"):
+    for part in ("locks", "settings", "source", "image", "lookup", "cache", "making"):
         path = PACKAGE / part
         files = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
         for file in files:

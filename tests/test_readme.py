@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from handlers.lookup.options import _NAMES as LOOKUP_NAMES
+from handlers.making import OWN_LIMITS
 from handlers.mod_python import Session
 from tests import bench
 
@@ -20,14 +21,15 @@ FROM_FILE_SESSION = {"enable_fast_cleanup", "verify_session_timeout"}
 
 # What handlers ask of their options, by the literal in the code.
 ASKED = set(
-    re.findall(r'"(thumbnail\.[a-z_]+|images\.root|gallery\.users|handlers\.settings)"', SOURCES)
-)
+    re.findall(
+        r'"((?:thumbnail|cache)\.[a-z_]+|images\.root|gallery\.users|handlers\.settings)"', SOURCES
+    )
+) | {f"thumbnail.{name}" for name in OWN_LIMITS}
 
 
 def options_of_readme():
-    return re.findall(
-        r"(?m)^\| `((?:thumbnail|images|gallery|handlers|lookup)\.[a-z_]+)` \|", README
-    )
+    sections = "thumbnail|cache|images|gallery|handlers|lookup"
+    return re.findall(rf"(?m)^\| `((?:{sections})\.[a-z_]+)` \|", README)
 
 
 def test_every_option_is_described_once():

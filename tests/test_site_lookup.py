@@ -32,9 +32,8 @@ def site(request, public_dir, pictures, mariadb):
         snapshot=True,
     )
     server.database = name
-    yield from watched(server)
-    if server.running:
-        server.stop()
+    with server.stopped_at_the_end():
+        yield from watched(server)
 
 
 def start(site):

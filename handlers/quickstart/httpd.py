@@ -59,6 +59,8 @@ def write_configuration(
         "HANDLERS_ETC": work.etc,
         "HANDLERS_CACHE": work.cache,
         "HANDLERS_SIZES": f'"{sizes}"',
+        "HANDLERS_WEBP": "",
+        "HANDLERS_AVIF": "",
         "HANDLERS_GALLERY": "",
     }
     if server == "mod_wsgi":
@@ -118,9 +120,11 @@ def stop(work: Work) -> None:
     pid = running(work)
     if not pid:
         raise Failed(f"nothing runs in {work.directory}")
+    # a child that hangs keeps the port, even when its parent has given up on it
+    processes = [pid, *_children_of(pid)]
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_LIMIT
-    while _is_alive(pid, work):
+    while any(_is_alive(process, work) for process in processes):
         if time.monotonic() > deadline:
             raise Failed(f"process {pid} has not ended within {_STOP_LIMIT:g} s")
         time.sleep(0.02)
@@ -155,6 +159,14 @@ def wait_until_answers(work: Work, port: int) -> None:
             return
         time.sleep(0.02)
     raise Failed(f"httpd does not answer; see {work.error_log}")
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
 
 
 def _is_alive(pid: int, work: Work) -> bool:

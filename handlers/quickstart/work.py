@@ -70,16 +70,9 @@ class Work:
         if private:
             lines.append(f"private = {private}")
         lines += ["", "[images]", f"root = {root}"]
-        lines += [
-            "",
-            "[thumbnail]",
-            f"cache = {self.cache}",
-            "",
-            "[gallery]",
-            f"users = {self.users}",
-            "",
-        ]
-        lines += ["[mod_python.session]", f"database_directory = {self.sessions}"]
+        lines += ["", "[gallery]", f"users = {self.users}"]
+        lines += ["", "[mod_python.session]", f"database_directory = {self.sessions}"]
+        lines += ["", "[thumbnail]", f"cache = {self.cache}"]
         self._write_secret(os.path.join(self.etc, "settings.ini"), "\n".join(lines) + "\n")
         shutil.copy(shipped("handlers.wsgi"), self.etc)
 

@@ -1,22 +1,24 @@
-"""CPU time of making one thumbnail, against other ways of making it, in one interleaved run.
+"""CPU time of one made thumbnail, against what other programs and packages take for it.
 
-Each rival is a function of (path, case) that does what its users do. They run in turn, round
-after round, in one process; every ratio is the median of the ratios within a round, so that a
-machine busy for a while slows both sides of each of them.
+The sources are synthetic, with the statistics that decide how long a decoder takes: detail at every
+size, and grain. The rivals stand for libraries and for what their users do; those that are not
+installed are left out, and named. All run in turn, round after round; every ratio is the median of
+the ratios within a round, so that a machine busy for a while slows both sides of each of them.
 """
 
-import io
 import random
 import statistics
+import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops
 
+from handlers import worker
 from handlers.image.geometry import Geometry
 from handlers.image.thumbnail import make
+from tests.benchmarks import _rivals
 
 _SOURCES = {"12mp": (4000, 3000), "24mp": (6000, 4000)}
 _GEOMETRIES = {"fit200": Geometry(200, 200), "crop400": Geometry(400, 400, True)}
@@ -25,10 +27,13 @@ _BARS = {
     ("plain", "fit200"): 0.25,
     ("floor", "fit200"): 1.25,
     ("floor", "crop400"): 1.5,
+    ("pyvips", "fit200"): 1.0,
+    ("pyvips", "crop400"): 1.0,
 }
 _GRAIN = 3.5
 _QUALITY = 90
 _THUMBNAIL_QUALITY = 80
+_OWN_PROCESS = "ours, in its own process"
 
 
 class Case(NamedTuple):
@@ -45,7 +50,13 @@ def run(args) -> list[dict]:
     :param args: has ``rounds``, how often each is measured.
     """
     rows = []
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, _rivals.installed() as (rivals, missing):
+        for name in missing:
+            print(f"not installed: {name}", file=sys.stderr)
+        rivals |= {
+            "floor": _rivals.timed(_rivals.floor),
+            _OWN_PROCESS: _rivals.timed(in_own_process),
+        }
         for source, size in _SOURCES.items():
             path = Path(directory, f"{source}.jpg")
             photograph(*size).save(path, quality=_QUALITY)
@@ -53,7 +64,7 @@ def run(args) -> list[dict]:
                 scale = min(geometry.width / size[0], geometry.height / size[1])
                 fitted = round(size[0] * scale), round(size[1] * scale)
                 case = Case(f"{source} {name}", geometry, fitted)
-                rows += _rows(case, name, _measured(path, case, args.rounds))
+                rows += _rows(case, name, _measured(path, case, rivals, args.rounds))
     return rows
 
 
@@ -79,56 +90,31 @@ def ours(path: Path, case: Case) -> None:
         make(file, case.geometry, "jpg", quality=_THUMBNAIL_QUALITY)
 
 
-def plain(path: Path, case: Case) -> None:
-    """Open and resize: what most sites do."""
-    with Image.open(path) as picture:
-        if case.geometry.crop:
-            box = _cover(picture.size, case.geometry)
-            size = case.geometry[:2]
-            _save(picture.resize(size, Image.Resampling.LANCZOS, box))
-        else:
-            _save(picture.resize(case.size, Image.Resampling.LANCZOS))
+def in_own_process(path: Path, case: Case) -> None:
+    """Make it as a child of the server does, in a process of its own."""
+
+    def work():
+        with open(path, "rb") as file:
+            return {}, make(file, case.geometry, "jpg", quality=_THUMBNAIL_QUALITY).data
+
+    worker.call(work, worker.Bounds(60, 60, 1 << 30))
 
 
-def thumbnail(path: Path, case: Case) -> None:
-    """Use Image.thumbnail, and ImageOps.fit after it for a crop."""
-    with Image.open(path) as picture:
-        if case.geometry.crop:
-            scale = max(case.geometry.width / picture.width, case.geometry.height / picture.height)
-            picture.thumbnail([round(side * scale) for side in picture.size])
-            _save(ImageOps.fit(picture, case.geometry[:2], Image.Resampling.LANCZOS))
-        else:
-            picture.thumbnail(case.geometry[:2])
-            _save(picture)
-
-
-def floor(path: Path, case: Case) -> None:
-    """Decode at an eighth, the least that any maker of thumbnails has to do, and no more."""
-    with Image.open(path) as picture:
-        picture.draft(None, (picture.width // 8, picture.height // 8))
-        picture.load()
-
-
-_RIVALS = {"plain": plain, "thumbnail": thumbnail, "floor": floor}
-
-
-def _measured(path: Path, case: Case, rounds: int) -> dict[str, list[float]]:
-    makers = {"ours": ours, **_RIVALS}
+def _measured(path, case, rivals, rounds) -> dict[str, list[float]]:
+    makers = {"ours": _rivals.timed(ours), **rivals}
     times = {name: [] for name in makers}
     for maker in makers.values():
         maker(path, case)
     for _ in range(rounds):
         for name, maker in makers.items():
-            start = time.process_time()
-            maker(path, case)
-            times[name].append(time.process_time() - start)
+            times[name].append(maker(path, case))
     return times
 
 
 def _rows(case: Case, geometry: str, times: dict[str, list[float]]) -> list[dict]:
     rows = []
     value = round(statistics.median(times["ours"]) * 1000, 2)
-    for rival in _RIVALS:
+    for rival in times.keys() - {"ours"}:
         ratios = [a / b for a, b in zip(times["ours"], times[rival], strict=True)]
         ratio, bar = statistics.median(ratios), _BARS.get((rival, geometry))
         rows.append(
@@ -143,15 +129,4 @@ def _rows(case: Case, geometry: str, times: dict[str, list[float]]) -> list[dict
                 "holds": None if bar is None else ratio <= bar,
             }
         )
-    return rows
-
-
-def _cover(size: tuple[int, int], geometry: Geometry) -> tuple[float, float, float, float]:
-    scale = max(geometry.width / size[0], geometry.height / size[1])
-    width, height = geometry.width / scale, geometry.height / scale
-    left, upper = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, upper, left + width, upper + height
-
-
-def _save(picture: Image.Image) -> None:
-    picture.save(io.BytesIO(), "JPEG", quality=_THUMBNAIL_QUALITY)
+    return sorted(rows, key=lambda row: row["ratio"])

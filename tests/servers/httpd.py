@@ -1,5 +1,6 @@
 """A real Apache prefork with the shipped drop-in, on a free port, in a directory of its own."""
 
+import contextlib
 import http.client
 import os
 import pathlib
@@ -72,6 +73,14 @@ class Httpd:
     def __exit__(self, *exc_info):
         if self.running:
             self.stop()
+
+    @contextlib.contextmanager
+    def stopped_at_the_end(self):
+        """Stop the server at the end of a with block if it was started in it."""
+        try:
+            yield
+        finally:
+            self.__exit__()
 
     @property
     def running(self) -> bool:

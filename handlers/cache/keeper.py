@@ -1,0 +1,92 @@
+"""The child that keeps the cache within its limits: any one, elected by a lock.
+
+Each child has a thread that tries to take the lock now and then. Who gets it when a round is due,
+or was left unfinished, sweeps in steps of a few milliseconds with long pauses; when it dies the
+kernel gives the lock to the next one, which goes on where it stopped.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+from handlers import locks, settings
+from handlers.cache.sweep import Limits, Sweep
+
+log = logging.getLogger(__name__)
+
+_STEP = 0.004
+_PAUSE = 0.08
+_ELECTION = 20.0
+_AFTER_FAULT = 60.0
+
+_started: set[str] = set()
+_starting = threading.Lock()
+
+
+def start(directory: str, options: Mapping[str, str]) -> None:
+    """Let this child stand for election as keeper of the cache *directory*, once.
+
+    :param options: the limits, as :func:`limits` reads them, and ``cache.interval``.
+    :raises handlers.settings.BadSettings: for a value that makes no sense.
+    """
+    if directory in _started:
+        return
+    allowed, interval = limits(options), settings.number(options, "cache.interval", 3600)
+    with _starting:
+        if directory in _started:
+            return
+        _started.add(directory)
+    threading.Thread(
+        target=_stand, args=(directory, allowed, interval), name="cache keeper", daemon=True
+    ).start()
+
+
+def limits(options: Mapping[str, str]) -> Limits:
+    """Return what the cache may hold, from ``cache.bytes``, ``cache.age`` and the failures' TTL.
+
+    :raises handlers.settings.BadSettings: for a value that makes no sense.
+    """
+    days = options.get("cache.age")
+    return Limits(
+        settings.bytes_of(options, "cache.bytes", None),
+        None if days is None else settings.number(options, "cache.age", 0) * 86400,
+        2 * settings.number(options, "thumbnail.failure_ttl", 3600),
+    )
+
+
+def lock(directory: str, wait: float | None) -> int:
+    """Take the lock that the keeper holds; return the descriptor that holds it.
+
+    :raises handlers.locks.LockTimeout: if another one has it for longer than *wait* seconds
+        (None waits for ever).
+    :raises OSError: if the cache cannot be written.
+    """
+    return locks.acquire(os.path.join(directory, "sweeper"), 0, wait)
+
+
+def _stand(directory: str, allowed: Limits, interval: float) -> None:
+    while True:
+        pause = min(_ELECTION, interval)
+        try:
+            fd = lock(directory, 0)
+            try:
+                _keep(Sweep(directory, allowed), interval)
+            finally:
+                os.close(fd)
+        except (locks.LockTimeout, FileNotFoundError):
+            # another child does it, or there is no cache yet
+            pass
+        except OSError as error:
+            log.error("cache %s is not swept: %s", directory, error)
+            pause = _AFTER_FAULT
+        time.sleep(pause)
+
+
+def _keep(sweep: Sweep, interval: float) -> None:
+    """Bring the round that is under way to its end, or a new one if it is time for it."""
+    # abs: a clock that was set back must not stop the sweeps
+    while abs(time.time() - sweep.round.finished) >= interval:
+        sweep.step(_STEP)
+        time.sleep(_PAUSE)

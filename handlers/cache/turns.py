@@ -1,0 +1,89 @@
+"""Who may make a thumbnail now, who waits, and who is sent away.
+
+Three kinds of locks, of one byte each, all of which die with their holder: one for each thumbnail,
+so that it is made once; one for each maker that may work at a time; one for each request that may
+wait. What waits occupies a child of the server, so waiting is limited too: beyond that a request is
+turned away at once, and the children that are left serve what is made already.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from handlers import locks
+
+
+class Busy(Exception):
+    """Raised when a request would have to wait, and too many wait already."""
+
+
+class Turns:
+    """The queue for making thumbnails in the cache *directory*, for one request.
+
+    :param makers: how many may work at once, on this machine.
+    :param waiters: how many may wait at once; None for any number.
+    :param wait: seconds that this request waits in total; None for as long as it takes.
+    """
+
+    def __init__(self, directory: str, makers: int, waiters: int | None, wait: float | None):
+        self._directory = directory
+        self._makers = makers
+        self._waiters = waiters
+        self._deadline = None if wait is None else time.monotonic() + wait
+        self._wait = wait
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left of the time that the request waits, None if there is no end to it."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    @contextlib.contextmanager
+    def thumbnail(self, name: str) -> Iterator[None]:
+        """Be the only one that makes the thumbnail *name*.
+
+        :raises Busy: if another one makes it, and too many wait already.
+        :raises handlers.locks.LockTimeout: if that other one took too long.
+        :raises OSError: if the cache cannot be written.
+        """
+        os.makedirs(self._directory, exist_ok=True)
+        fd = self._taken("lock", (locks.key_offset(name),))
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def maker(self) -> Iterator[None]:
+        """Be one of the makers; raises as :meth:`thumbnail` does."""
+        fd = self._taken("makers", range(self._makers))
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    def _taken(self, file: str, offsets: Sequence[int]) -> int:
+        """Take one of the bytes *offsets*, waiting if need be and allowed."""
+        path = os.path.join(self._directory, file)
+        with contextlib.suppress(locks.LockTimeout):
+            return locks.acquire_any(path, offsets, 0)
+        try:
+            with self._waiting():
+                return locks.acquire_any(path, offsets, self.left)
+        except locks.LockTimeout:
+            raise locks.LockTimeout(f"{file} not free within {self._wait:g} s") from None
+
+    @contextlib.contextmanager
+    def _waiting(self):
+        if self._waiters is None:
+            yield
+            return
+        path = os.path.join(self._directory, "waiters")
+        try:
+            fd = locks.acquire_any(path, range(self._waiters), 0)
+        except locks.LockTimeout:
+            raise Busy(f"{self._waiters} requests wait already") from None
+        try:
+            yield
+        finally:
+            os.close(fd)

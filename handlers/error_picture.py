@@ -1,0 +1,36 @@
+"""The picture that stands for a thumbnail there is none of, in the size that was asked for."""
+
+import functools
+import logging
+import os
+
+from handlers.image import geometry, thumbnail
+from handlers.image.errors import ImageError
+
+log = logging.getLogger(__name__)
+
+_KEPT = 32
+
+
+def of(path: str, size: str, ext: str) -> bytes | None:
+    """Return the picture *path* as a file of that *size* and format.
+
+    It is read from the site's own file, so no process of its own makes it, and this process keeps
+    it until the file changes. None, and a line in the log, if it cannot be used.
+    """
+    try:
+        return _scaled(path, os.stat(path).st_mtime_ns, size, ext)
+    except (OSError, ImageError) as error:
+        _log_once(f"thumbnail.error_picture {path}: {error}")
+        return None
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _scaled(path: str, mtime_ns: int, size: str, ext: str) -> bytes:
+    with open(path, "rb") as file:
+        return thumbnail.make(file, geometry.parse(size), ext).data
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _log_once(message: str) -> None:
+    log.error("%s", message)

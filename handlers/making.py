@@ -1,0 +1,212 @@
+"""Making one thumbnail of the cache: whose turn it is, from which source, within which limits.
+
+What a request and the command ``cache warm`` have in common; neither a request nor a lookup is
+known here.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from handlers import settings, source, worker
+from handlers.cache.failures import Failures
+from handlers.cache.store import EXTENSIONS, Store
+from handlers.cache.turns import Turns
+from handlers.image import copying, encode, errors, geometry
+from handlers.image import thumbnail as image
+from handlers.image.formats import KNOWN_FORMATS
+from handlers.image.limits import Limits
+
+log = logging.getLogger(__name__)
+
+_COPY_FROM = 3
+#: What one process takes beside the memory that is planned for: code, buffers, small objects.
+_SLACK_BYTES = 96 << 20
+#: A process at a nice value on a machine under load runs that much longer than its CPU time.
+_PATIENCE = 4
+#: Fields of Limits that are options of the same names.
+OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels")
+
+
+class Asked(NamedTuple):
+    """The thumbnail of a picture: ``200x200``, ``12345``, ``jpg``."""
+
+    size: str
+    id: str
+    ext: str
+
+    @property
+    def name(self) -> str:
+        """The thumbnail's name in the cache, ``200x200/12345.jpg``."""
+        return f"{self.size}/{self.id}.{self.ext}"
+
+
+class Recipe(NamedTuple):
+    """How thumbnails are made, from the options."""
+
+    root: str
+    limits: Limits
+    #: Quality by extension, for those that do not have the format's own.
+    quality: dict[str, int]
+    animated: bool
+    cpu_seconds: float
+    failure_ttl: float
+    tries: int
+
+
+def recipe(options: dict[str, str]) -> Recipe:
+    """Return the recipe that the ``thumbnail.*`` options and ``images.root`` say.
+
+    :raises handlers.settings.BadSettings: for a value that makes no sense.
+    """
+    return Recipe(
+        settings.required(options, "images.root"),
+        _limits(options),
+        _quality(options.get("thumbnail.quality", "")),
+        settings.switched_on(options, "thumbnail.animated"),
+        settings.number(options, "thumbnail.cpu", 5),
+        settings.number(options, "thumbnail.failure_ttl", 3600),
+        int(settings.number(options, "thumbnail.tries", 3)),
+    )
+
+
+def focus_of(row) -> tuple[float, float] | None:
+    """Return the point that a crop keeps in view, None if the lookup's *row* has none."""
+    return None if row.focus_x is None or row.focus_y is None else (row.focus_x, row.focus_y)
+
+
+def make(
+    store: Store,
+    asked: Asked,
+    path: str,
+    focus: tuple[float, float] | None,
+    how: Recipe,
+    turns: Turns,
+) -> None:
+    """Make the thumbnail *asked* for of the source *path*, unless it is in the cache meanwhile.
+
+    However many processes and threads ask at once, one of them makes it. It is decoded in a process
+    of its own (:mod:`handlers.worker`).
+
+    :param path: of the source, relative to ``how.root``.
+    :raises handlers.source.SourceMissing, SourceRefused: as :func:`handlers.source.open_source`.
+    :raises handlers.image.errors.ImageError: if it cannot be made of this source.
+    :raises handlers.cache.failures.FailedBefore: if that is remembered.
+    :raises handlers.worker.WorkerDied, WorkerTimeout: if the process did not survive it, or was
+        too slow; it may be tried again.
+    :raises handlers.cache.turns.Busy, handlers.locks.LockTimeout: if others come first.
+    :raises OSError: if the cache cannot be written.
+    """
+    failures = Failures(store.directory, how.failure_ttl, how.tries)
+    with turns.thumbnail(asked.name):
+        if store.has(asked.name):
+            return
+        with source.open_source(how.root, path) as file:
+            found = os.fstat(file.fileno())
+            identity = f"{path} {found.st_mtime_ns} {found.st_size} {focus}"
+            failures.check(asked.name, identity)
+            with (
+                turns.maker(),
+                _copy(store, asked, found.st_mtime_ns) as copy,
+                failures.attempt(asked.name, identity, errors.ImageError),
+            ):
+                wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
+                made = _made(file, copy, wants_copy, asked, focus, how)
+        length = made.answer["bytes"]
+        store.write(store.path(asked.name), made.data[:length], found.st_mtime_ns)
+        if len(made.data) > length:
+            store.write(store.copy_path(asked.id), made.data[length:], found.st_mtime_ns)
+
+
+def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:
+    started = time.monotonic()
+    bounds = worker.Bounds(
+        how.cpu_seconds * _PATIENCE, how.cpu_seconds, how.limits.memory + _SLACK_BYTES
+    )
+    work = functools.partial(_work, file, copy, wants_copy, asked, focus, how)
+    keep = [opened.fileno() for opened in (file, copy) if opened is not None]
+    done = worker.call(work, bounds, keep)
+    if "error" in done.answer:
+        raise getattr(errors, done.answer["error"])(done.answer["why"])
+    log.info(
+        "thumbnail %s made from %s in %.0f ms (CPU %.0f ms, peak %.0f MB)",
+        asked.name,
+        done.answer["source"],
+        (time.monotonic() - started) * 1000,
+        done.cpu_seconds * 1000,
+        done.peak_bytes / 2**20,
+    )
+    return done
+
+
+def _work(file, copy, wants_copy, asked, focus, how) -> tuple[dict, bytes]:
+    """Do what is done in the process."""
+    new_copy = b""
+    try:
+        if wants_copy:
+            new_copy = copying.make_copy(file, how.limits) or b""
+            copy = io.BytesIO(new_copy) if new_copy else None
+        made = image.make(
+            file,
+            geometry.parse(asked.size),
+            asked.ext,
+            focus=focus,
+            limits=how.limits,
+            quality=how.quality.get(asked.ext),
+            animated=how.animated,
+            copy=copy,
+        )
+    except errors.ImageError as error:
+        return {"error": type(error).__name__, "why": str(error)}, b""
+    told = f"{made.source_width}x{made.source_height} {made.source_format}"
+    if copy is not None and not new_copy:
+        told += " (its copy)"
+    return {"bytes": len(made.data), "source": told}, made.data + new_copy
+
+
+@contextlib.contextmanager
+def _copy(store: Store, asked: Asked, source_mtime_ns: int) -> Iterator[BinaryIO | None]:
+    """Open the middle-size copy of the picture; None if there is none of this source."""
+    with contextlib.ExitStack() as stack:
+        file = None
+        with contextlib.suppress(FileNotFoundError):
+            file = stack.enter_context(open(store.copy_path(asked.id), "rb"))
+        yield file if file is not None and store.is_of(file, source_mtime_ns) else None
+
+
+def _variants(store: Store, id: str) -> int:
+    return sum(store.has(f"{size}/{id}.{ext}") for size in store.sizes() for ext in EXTENSIONS)
+
+
+def _limits(options: dict[str, str]) -> Limits:
+    given = {}
+    for name in OWN_LIMITS:
+        value = settings.bytes_of(options, f"thumbnail.{name}", None)
+        if value is not None:
+            given[name] = value
+    formats = options.get("thumbnail.formats")
+    if formats is not None:
+        given["formats"] = tuple(formats.upper().split())
+        unknown = set(given["formats"]) - set(KNOWN_FORMATS)
+        if unknown:
+            raise settings.BadSettings(
+                f"thumbnail.formats: {sorted(unknown)[0]} is not among {' '.join(KNOWN_FORMATS)}"
+            )
+    return Limits(**given)
+
+
+def _quality(text: str) -> dict[str, int]:
+    found = {}
+    for pair in text.split():
+        ext, _, number = pair.partition(":")
+        if ext not in encode.FORMATS or not number.isdecimal() or not 1 <= int(number) <= 100:
+            raise settings.BadSettings(
+                f"thumbnail.quality: {pair!r} is not as in jpg:80 webp:75 avif:60"
+            )
+        found[ext] = int(number)
+    return found

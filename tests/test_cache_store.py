@@ -1,0 +1,189 @@
+"""The cache's files, turns and memory of failures, without a server."""
+
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from handlers import locks
+from handlers.cache.failures import FailedBefore, Failures
+from handlers.cache.store import EXTENSIONS, Store, purge
+from handlers.cache.turns import Busy, Turns
+
+NAME = "200x200/a.jpg"
+SECOND = 10**9
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "cache"))
+
+
+def test_thumbnail_has_the_time_of_its_source_and_the_access_time_of_now(store):
+    before = time.time()
+    store.write(store.path(NAME), b"x", 17 * 10**17)
+    found = os.stat(store.path(NAME))
+    assert abs(found.st_mtime_ns - 17 * 10**17) < 10_000
+    assert found.st_atime >= before - 1
+    assert os.listdir(store.part("tmp")) == []
+
+
+def test_time_is_settled_even_of_a_new_source(store):
+    store.write(store.path(NAME), b"x", time.time_ns() + 50 * SECOND)
+    assert os.stat(store.path(NAME)).st_mtime <= time.time() - 2 + 0.01
+
+
+def test_time_is_the_same_when_it_is_made_again_and_another_in_each_format(store):
+    times = set()
+    for ext in EXTENSIONS:
+        for _ in range(2):
+            store.write(store.path(f"200x200/a.{ext}"), b"x", 17 * 10**17 + 123_456_789)
+            times.add(os.stat(store.path(f"200x200/a.{ext}")).st_mtime_ns // 1000)
+    assert len(times) == len(EXTENSIONS)
+
+
+def test_failed_write_leaves_nothing(store):
+    os.makedirs(store.path(NAME))
+    with pytest.raises(OSError):
+        store.write(store.path(NAME), b"x", 0)
+    assert os.listdir(store.part("tmp")) == []
+
+
+def test_purge_reaches_all_and_nothing_else(store):
+    for size in ("200x200", "31x17-crop"):
+        for ext in EXTENSIONS:
+            for id in ("a", "ab"):
+                store.write(store.path(f"{size}/{id}.{ext}"), b"x", 0)
+    store.write(store.copy_path("a"), b"x", 0)
+    assert purge(store.directory, ["a", "nobody"]) == 8
+    left = [name for _, _, names in os.walk(store.part("thumbs")) for name in names]
+    assert len(left) == 8 and all(name.startswith("ab.") for name in left)
+    assert not os.path.exists(store.copy_path("a"))
+
+
+def test_purge_waits_for_what_is_being_made(store):
+    store.write(store.path("200x200/b.jpg"), b"x", 0)
+    turns = Turns(store.directory, 1, None, None)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with turns.thumbnail(NAME):
+            purging = pool.submit(purge, store.directory, ["a"])
+            store.write(store.path(NAME), b"x", 0)
+        assert purging.result() == 1
+    assert not store.has(NAME)
+
+
+def test_one_maker_for_each_thumbnail_and_as_many_as_allowed(store):
+    at_work, most, guard = set(), [], threading.Lock()
+
+    def make(number):
+        turns = Turns(store.directory, 3, None, None)
+        with turns.thumbnail(f"200x200/{number % 8}.jpg"), turns.maker():
+            with guard:
+                assert number % 8 not in at_work
+                at_work.add(number % 8)
+                most.append(len(at_work))
+            time.sleep(0.005)
+            with guard:
+                at_work.remove(number % 8)
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(make, range(64)))
+    assert max(most) == 3
+
+
+def test_who_may_not_wait_is_turned_away_at_once(store):
+    first = Turns(store.directory, 1, 0, 10)
+    with first.thumbnail(NAME):
+        started = time.monotonic()
+        with pytest.raises(Busy), Turns(store.directory, 1, 0, 10).thumbnail(NAME):
+            pass
+        assert time.monotonic() - started < 1
+    with first.thumbnail(NAME):
+        pass
+
+
+def test_wait_is_bounded_in_total(store):
+    turns = Turns(store.directory, 1, 5, 0.05)
+    other = Turns(store.directory, 1, 5, 1)
+    with other.thumbnail(NAME), other.maker():
+        for taken in (turns.thumbnail(NAME), turns.maker()):
+            with pytest.raises(locks.LockTimeout), taken:
+                pass
+
+
+def test_turns_of_a_killed_process_are_free(store):
+    code = (
+        "import os, sys, time\nfrom handlers.cache.turns import Turns\n"
+        f"turns = Turns({store.directory!r}, 1, 5, 1)\n"
+        f"with turns.thumbnail({NAME!r}), turns.maker():\n    print(1, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    checkout = os.path.dirname(os.path.dirname(__file__))
+    with subprocess.Popen([sys.executable, "-c", code], cwd=checkout, stdout=subprocess.PIPE) as it:
+        it.stdout.read(1)
+        turns = Turns(store.directory, 1, 0, 0)
+        with pytest.raises(Busy), turns.thumbnail(NAME):
+            pass
+        it.kill()
+        it.wait()
+        with turns.thumbnail(NAME), turns.maker():
+            pass
+
+
+class Final(Exception):
+    pass
+
+
+def record(store):
+    path = store.part("failures", NAME.replace("/", "~"))
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def test_success_leaves_no_mark(store):
+    failures = Failures(store.directory, 60, 3)
+    with failures.attempt(NAME, "v1", Final):
+        assert record(store)[:2] == ["v1", 1]
+    assert record(store) is None
+    failures.check(NAME, "v1")
+
+
+def test_final_failure_is_believed_for_a_jittered_while(store):
+    until = set()
+    for _ in range(8):
+        with pytest.raises(Final), Failures(store.directory, 60, 3).attempt(NAME, "v1", Final):
+            raise Final("no good")
+        until.add(round(record(store)[2] - time.time()))
+        with pytest.raises(FailedBefore, match="no good"):
+            Failures(store.directory, 60, 3).check(NAME, "v1")
+    assert min(until) >= 59 and max(until) <= 75 and len(until) > 1
+    Failures(store.directory, 60, 3).check(NAME, "v2")
+
+
+def test_other_failure_counts_until_it_is_believed(store, caplog):
+    failures = Failures(store.directory, 60, 2)
+    for _ in range(2):
+        failures.check(NAME, "v1")
+        with pytest.raises(RuntimeError), failures.attempt(NAME, "v1", Final):
+            raise RuntimeError("died")
+    with pytest.raises(FailedBefore, match="died"):
+        failures.check(NAME, "v1")
+    assert "given up after 2 attempts" in caplog.text
+
+
+def test_torn_record_is_no_record(store):
+    failures = Failures(store.directory, 60, 2)
+    with pytest.raises(Final), failures.attempt(NAME, "v1", Final):
+        raise Final
+    path = store.part("failures", NAME.replace("/", "~"))
+    for text in ("", "[", "{}", "[1,2,3,4,5,6]", "null"):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        failures.check(NAME, "v1")

@@ -1,0 +1,201 @@
+"""Thumbnails that cannot be made: what is remembered, what is shown, what it does to the rest."""
+
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+from PIL import Image
+
+from handlers.cache.store import purge
+from tests.conftest import SERVERS, watched
+from tests.servers.httpd import Httpd, make_images_table
+
+
+@pytest.fixture(params=SERVERS)
+def small_site(request, public_dir, pictures):
+    """A site of the test's own, not started yet, whose pictures the test may change."""
+    root = public_dir / "pictures"
+    root.mkdir()
+    (root / "broken.jpg").write_text("this is no picture")
+    Image.new("RGB", (640, 480), "teal").save(root / "fine.jpg")
+    rows = {"broken": "broken.jpg", "fine": "fine.jpg", "gone": "gone.jpg"}
+    server = Httpd(
+        public_dir / "site",
+        request.param,
+        make_images_table(public_dir / "images.db", rows),
+        root,
+    )
+    server.pictures = root
+    with server.stopped_at_the_end():
+        yield from watched(server)
+
+
+def test_failure_is_remembered_until_the_source_changes(small_site):
+    small_site.expect("thumbnail 200x200/broken.jpg: not a picture")
+    small_site.start()
+    for _ in range(5):
+        assert small_site.request("/thumbs/200x200/broken.jpg").status == 404
+    assert small_site.log().count("not a picture") == 1
+    Image.new("RGB", (640, 480), "navy").save(small_site.pictures / "broken.jpg")
+    assert small_site.request("/thumbs/200x200/broken.jpg").status == 200
+    assert os.listdir(os.path.join(small_site.work.cache, "failures")) == []
+
+
+def test_failure_is_believed_for_a_while_only(small_site):
+    small_site.expect("thumbnail 200x200/broken.jpg: not a picture")
+    small_site.settings("failure_ttl = 0\n")
+    small_site.start()
+    for _ in range(3):
+        assert small_site.request("/thumbs/200x200/broken.jpg").status == 404
+    assert small_site.log().count("not a picture") == 3
+
+
+def test_child_that_dies_in_the_attempt_is_counted(small_site):
+    """Three attempts that left nothing but their mark, as those of killed children do."""
+    small_site.expect("given up after 3 attempts")
+    small_site.start()
+    assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
+    found = os.stat(small_site.pictures / "fine.jpg")
+    record = [f"fine.jpg {found.st_mtime_ns} {found.st_size} None", 3, 0.0, "its process died"]
+    mark = pathlib.Path(small_site.work.cache, "failures", "400x400~fine.jpg")
+    mark.write_text(json.dumps(record))
+    mark.chmod(0o666)
+    for _ in range(3):
+        assert small_site.request("/thumbs/400x400/fine.jpg").status == 404
+    assert small_site.log().count("given up") == 1
+    assert json.loads(mark.read_text())[2] > time.time() + 3000
+
+
+def test_attempt_that_is_killed_is_503_and_tried_again(small_site):
+    grain = Image.effect_noise((8000, 6000), 60)
+    grain.save(small_site.pictures / "fine.jpg", quality=90)
+    small_site.expect("thumbnail 200x200/fine.jpg: killed by SIGKILL")
+    small_site.start()
+    before = set(small_site.child_pids())
+    url = f"http://127.0.0.1:{small_site.port}/thumbs/200x200/fine.jpg"
+    asking = subprocess.Popen(
+        ["curl", "-s", "-o", os.devnull, "-w", "%{http_code} %header{retry-after}", url],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.kill(worker_of(before), signal.SIGKILL)
+    assert asking.communicate()[0] == "503 3"
+    assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
+    assert set(small_site.child_pids()) == before
+
+
+def worker_of(pids):
+    """Wait for a process that one of the children has made; return its id."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for pid in pids:
+            made = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            if made:
+                return int(made[0])
+    raise AssertionError("no process was made")
+
+
+def test_error_picture_has_the_size_asked_for_and_the_right_status(small_site):
+    small_site.expect("thumbnail ")
+    Image.new("RGB", (800, 800), "red").save(small_site.pictures / "sorry.png")
+    small_site.settings(f"error_picture = {small_site.pictures}/sorry.png\n")
+    small_site.start()
+    for id in ("broken", "gone", "nobody"):
+        for name, size, kind in (
+            (f"200x200-crop/{id}.jpg", (200, 200), "JPEG"),
+            (f"400x400/{id}.webp", (400, 400), "WEBP"),
+        ):
+            answer = small_site.request(f"/thumbs/{name}")
+            assert answer.status == 404
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            picture = Image.open(io.BytesIO(answer.body))
+            assert (picture.size, picture.format) == (size, kind)
+    assert small_site.request("/thumbs/200x200/nobody.jpg", "HEAD").body == b""
+    assert small_site.request("/thumbs/9x9/fine.jpg").headers["Content-Type"] != "image/jpeg"
+
+
+def test_error_picture_that_is_not_there_is_one_line(small_site):
+    small_site.expect("error_picture /nowhere.png: ")
+    small_site.settings("error_picture = /nowhere.png\n")
+    small_site.children = 1
+    small_site.start()
+    for _ in range(3):
+        assert small_site.request("/thumbs/200x200/nobody.jpg").status == 404
+    assert small_site.log().count("error_picture") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["keys = short", "formats = JPG", "quality = 80", "animated = yes", "cpu = -1", "memory = 1X"],
+)
+def test_option_that_makes_no_sense_is_500_and_one_line(small_site, line):
+    name = line.partition(" ")[0]
+    small_site.expect(f"thumbnail.{name}")
+    small_site.settings(line + "\n")
+    small_site.children = 1
+    small_site.start()
+    asked = "/thumbs/9x9/fine.jpg?s=x" if name == "keys" else "/thumbs/200x200/fine.jpg"
+    assert [small_site.request(asked).status for _ in range(2)] == [500, 500]
+    assert small_site.log().count(f"thumbnail.{name}") == 1
+
+
+def test_options_of_the_picture_are_kept(small_site):
+    small_site.settings("quality = jpg:5\nformats = JPEG\n")
+    small_site.expect("format PNG is not among JPEG")
+    Image.new("RGB", (640, 480), "teal").save(small_site.pictures / "broken.jpg", "PNG")
+    picture = Image.effect_noise((640, 480), 90)
+    picture.save(small_site.pictures / "fine.jpg", quality=90)
+    small_site.start()
+    assert len(small_site.request("/thumbs/400x400/fine.jpg").body) < 9000
+    assert small_site.request("/thumbs/400x400/broken.jpg").status == 404
+
+
+def test_third_variant_leaves_a_copy_and_the_fourth_is_made_of_it(small_site):
+    grain = Image.effect_noise((4000, 3000), 30).convert("RGB")
+    grain.save(small_site.pictures / "fine.jpg", quality=90)
+    os.utime(small_site.pictures / "fine.jpg", (1.7e9, 1.7e9))
+    small_site.start()
+    copy = pathlib.Path(small_site.work.cache, "copies", "fine.jpg")
+    for name in ("200x200/fine.jpg", "200x200/fine.webp"):
+        assert small_site.request(f"/thumbs/{name}").status == 200
+    assert not copy.exists()
+    assert small_site.request("/thumbs/200x200-crop/fine.jpg").status == 200
+    with Image.open(copy) as picture:
+        assert picture.size == (1000, 750)
+    assert small_site.request("/thumbs/400x400/fine.png").status == 200
+    assert "400x400/fine.png made from 4000x3000 JPEG (its copy)" in small_site.log()
+    grain.rotate(180).save(small_site.pictures / "fine.jpg", quality=90)
+    os.utime(small_site.pictures / "fine.jpg", (1.6e9, 1.6e9))
+    assert small_site.request("/thumbs/400x400/fine.webp").status == 200
+    assert "400x400/fine.webp made from 4000x3000 JPEG in" in small_site.log()
+
+
+def test_purge_reaches_every_size_and_format(small_site):
+    small_site.start()
+    names = [
+        f"{size}/fine.{ext}" for size in ("200x200", "400x400-crop") for ext in ("jpg", "avif")
+    ]
+    first = [small_site.request(f"/thumbs/{name}").body for name in names]
+    Image.new("RGB", (640, 480), "red").save(small_site.pictures / "fine.jpg")
+    assert [small_site.request(f"/thumbs/{name}").body for name in names] == first
+    assert purge(small_site.work.cache, ["fine", "unknown"]) == 4
+    again = [small_site.request(f"/thumbs/{name}").body for name in names]
+    assert all(a != b for a, b in zip(first, again, strict=True))
+
+
+def test_no_script_and_no_htaccess_in_the_cache(small_site):
+    small_site.start()
+    assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
+    directory = pathlib.Path(small_site.work.cache, "thumbs", "200x200")
+    (directory / ".htaccess").write_text("Redirect 302 /thumbs/200x200/fine.jpg /elsewhere")
+    script = directory / "script.cgi"
+    script.write_text("#!/bin/sh\necho Content-Type: text/plain; echo; echo executed")
+    script.chmod(0o755)
+    assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
+    assert b"#!/bin/sh" in small_site.request("/thumbs/200x200/script.cgi").body

@@ -1,0 +1,217 @@
+"""Many clients at once: what is made once, who waits, who is turned away, and what survives."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from handlers import locks
+from tests.conftest import SERVERS, watched
+from tests.servers.httpd import Httpd, make_images_table
+
+CLIENTS = 64
+
+
+def site_of(request, public_dir, pictures, settings, children):
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    server = Httpd(public_dir / "site", request.param, url, root, children=children)
+    server.settings(settings)
+    return server
+
+
+@pytest.fixture(params=SERVERS)
+def wide_site(request, public_dir, pictures):
+    """Children for all clients at once; everybody may wait."""
+    with site_of(request, public_dir, pictures, "waiters = 64\n", CLIENTS) as server:
+        yield from watched(server)
+
+
+@pytest.fixture(params=SERVERS)
+def narrow_site(request, public_dir, pictures):
+    """Two makers, four that wait, and children for all clients."""
+    settings = "makers = 2\nwaiters = 4\n"
+    with site_of(request, public_dir, pictures, settings, CLIENTS + 8) as server:
+        yield from watched(server)
+
+
+def ask_all(site, paths):
+    barrier = threading.Barrier(len(paths))
+
+    def ask(path):
+        barrier.wait()
+        return site.request(path)
+
+    with concurrent.futures.ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(ask, paths))
+
+
+def test_64_clients_of_one_cold_thumbnail_cost_one_decode(wide_site):
+    answers = ask_all(wide_site, ["/thumbs/400x400-crop/large.jpg"] * CLIENTS)
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert wide_site.log().count("400x400-crop/large.jpg made") == 1
+
+
+def test_cold_thumbnails_do_not_occupy_every_child(narrow_site):
+    """Hot ones are answered while two are made, four wait, and the rest is turned away."""
+    narrow_site.expect("thumbnails turned away: 4 requests wait already")
+    assert narrow_site.request("/thumbs/200x200/p000.jpg").status == 200
+    # whoever would make one finds both makers at work for as long as this test wants
+    path = os.path.join(narrow_site.work.cache, "makers")
+    with contextlib.ExitStack() as stack:
+        for offset in range(2):
+            stack.enter_context(locks.held(path, offset, 10))
+        cold = [f"/thumbs/200x200-crop/p{number:03d}.jpg" for number in range(CLIENTS)]
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            asked = [pool.submit(narrow_site.request, path) for path in cold]
+            done = concurrent.futures.as_completed(asked)
+            turned_away = [next(done).result() for _ in range(CLIENTS - 4)]
+            assert {answer.status for answer in turned_away} == {503}
+            assert {answer.headers["Retry-After"] for answer in turned_away} == {"3"}
+            for _ in range(20):
+                assert narrow_site.request("/thumbs/200x200/p000.jpg", timeout=5).status == 200
+            stack.close()
+        waited = [future.result().status for future in asked]
+    assert waited.count(200) == 4
+    assert narrow_site.log().count("turned away") < CLIENTS
+
+
+def test_wait_ends_in_503(narrow_site, public_dir):
+    narrow_site.expect("turned away: makers not free within 0.2 s")
+    narrow_site.stop()
+    narrow_site.settings("wait = 0.2\n")
+    narrow_site.start()
+    assert narrow_site.request("/thumbs/200x200/p000.jpg").status == 200
+    path = os.path.join(narrow_site.work.cache, "makers")
+    with locks.held(path, 0, 10), locks.held(path, 1, 10):
+        answer = narrow_site.request("/thumbs/200x200/p001.jpg")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
+
+
+@pytest.fixture(params=SERVERS)
+def killed_site(request, public_dir, pictures):
+    settings = "[cache]\nbytes = 1M\ninterval = 0.5\n"
+    with site_of(request, public_dir, pictures, settings, 6) as server:
+        yield from watched(server)
+
+
+def test_killed_children_and_processes_leave_nothing_behind(killed_site):
+    """Mixed load with a sweep at work, while children and what they make are killed at random."""
+    killed_site.expect(r"exit signal Killed|AH00052")
+    killed_site.expect("thumbnail .*(killed by SIGKILL|given up)|turned away")
+    chance = random.Random(5)
+    stop = time.monotonic() + 8
+    sizes = ("200x200", "400x400", "200x200-crop")
+    statuses = []
+
+    def load(seed):
+        own = random.Random(seed)
+        while time.monotonic() < stop:
+            name = f"{own.choice(sizes)}/p{own.randrange(130):03d}.{own.choice(['jpg', 'webp'])}"
+            with contextlib.suppress(OSError):
+                statuses.append(killed_site.request(f"/thumbs/{name}").status)
+
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        running = [pool.submit(load, seed) for seed in range(5)]
+        while time.monotonic() < stop:
+            pids = killed_site.child_pids()
+            for pid in list(pids):
+                with contextlib.suppress(OSError):
+                    pids += map(int, children_of(pid))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(pids), signal.SIGKILL)
+            time.sleep(0.15)
+        for future in running:
+            future.result()
+    assert statuses.count(200) > 100
+    assert set(statuses) <= {200, 503, 404}
+    cache = pathlib.Path(killed_site.work.cache)
+    made = list(cache.glob("thumbs/*/*.*"))
+    assert made
+    for path in made:
+        with Image.open(path) as picture:
+            picture.load()
+    shutil.rmtree(cache / "thumbs" / "200x200")
+    for number in range(130):
+        assert killed_site.request(f"/thumbs/200x200/p{number:03d}.png").status in (200, 404)
+    for name in ("lock", "waiters"):
+        assert not held_bytes(cache / name)
+
+
+def children_of(pid):
+    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def held_bytes(path):
+    """Return the locks on a file that anybody holds."""
+    inode = path.stat().st_ino
+    locks_held = pathlib.Path("/proc/locks").read_text().splitlines()
+    return [line for line in locks_held if f":{inode} " in line]
+
+
+@pytest.fixture(params=SERVERS)
+def swept_site(request, public_dir, pictures):
+    settings = "[cache]\nbytes = 200K\ninterval = 0.2\n"
+    with site_of(request, public_dir, pictures, settings, 3) as server:
+        yield from watched(server)
+
+
+def test_one_child_keeps_the_cache_within_its_limit(swept_site):
+    for number in range(120):
+        assert swept_site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+    directory = pathlib.Path(swept_site.work.cache, "thumbs", "200x200")
+    deadline = time.monotonic() + 30
+    while sum(path.stat().st_blocks * 512 for path in directory.iterdir()) > 200 << 10:
+        assert time.monotonic() < deadline, swept_site.log()
+        time.sleep(0.05)
+    assert re.search(r"cache: \d+ thumbnails, 0\.\d MB; [1-9]\d* files deleted", swept_site.log())
+    assert swept_site.request("/thumbs/200x200/p000.jpg").status == 200
+
+
+@pytest.fixture(params=SERVERS)
+def small_disk_site(request, public_dir, pictures):
+    """A site whose cache is a file system of one megabyte."""
+    disk = public_dir / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True)
+    try:
+        root, rows = pictures
+        url = make_images_table(public_dir / "images.db", rows)
+        server = Httpd(public_dir / "site", request.param, url, root)
+        cache = pathlib.Path(server.work.cache)
+        shutil.rmtree(cache)
+        (disk / "cache" / "thumbs").mkdir(parents=True)
+        for path in (disk / "cache", disk / "cache" / "thumbs"):
+            shutil.chown(path, server.work.user.pw_name)
+        server.work.cache = str(disk / "cache")
+        with server:
+            yield from watched(server)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_full_disk_is_503_for_cold_and_nothing_for_hot(small_disk_site):
+    small_disk_site.expect("thumbnail cache .* cannot be written: .*No space left")
+    assert small_disk_site.request("/thumbs/200x200/p001.jpg").status == 200
+    filler = pathlib.Path(small_disk_site.work.cache, "filler")
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    cold = [small_disk_site.request("/thumbs/400x400/large.png") for _ in range(5)]
+    assert {answer.status for answer in cold} == {503}
+    assert {answer.headers["Retry-After"] for answer in cold} == {"3"}
+    assert small_disk_site.request("/thumbs/200x200/p001.jpg").status == 200
+    assert small_disk_site.log().count("No space left") <= small_disk_site.children
+    filler.unlink()
+    assert small_disk_site.request("/thumbs/400x400/large.png").status == 200
