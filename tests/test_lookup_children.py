@@ -61,7 +61,7 @@ def open_lookup(mariadb, name, tmp_path):
             thread.join()
 
 
-def until(claim, within=15):
+def until(claim, within=90):
     deadline = time.monotonic() + within
     while True:
         with contextlib.suppress(Unavailable):

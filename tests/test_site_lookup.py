@@ -41,7 +41,7 @@ def start(site):
     until(lambda: len(site.child_pids()) == CHILDREN)
 
 
-def until(true, seconds=30):
+def until(true, seconds=90):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
