@@ -80,7 +80,7 @@ def make(server, name):
     server.fill(f"{name}.images", "id, path", list(ROWS.items()))
 
 
-def until(claim, within=10):
+def until(claim, within=60):
     """Wait until *claim* holds; the database may be away meanwhile."""
     deadline = time.monotonic() + within
     while True:

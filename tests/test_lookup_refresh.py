@@ -27,7 +27,7 @@ def now(seconds=0):
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
 
 
-def until(claim, within=15):
+def until(claim, within=60):
     deadline = time.monotonic() + within
     while not claim():
         assert time.monotonic() < deadline

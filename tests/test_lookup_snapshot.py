@@ -30,7 +30,7 @@ def run(path, *statements, rows=()):
         connection.executemany("INSERT INTO images (id, path) VALUES (?, ?)", rows)
 
 
-def until(claim, within=10):
+def until(claim, within=60):
     deadline = time.monotonic() + within
     while not claim():
         assert time.monotonic() < deadline
