@@ -5,24 +5,28 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+
+from handlers.quickstart import httpd
+from tests.servers.httpd import free_port, make_images_table
 
 APACHE_CONF = pathlib.Path(__file__).parent.parent / "apache_conf"
 
 
 @pytest.fixture
-def stock(tmp_path):
+def stock(public_dir):
     """A copy of Debian's configuration as the package brings it, and the environment to use it."""
-    etc = tmp_path / "apache2"
+    etc = public_dir / "apache2"
     shutil.copytree("/etc/apache2", etc, symlinks=True)
     for path in etc.glob("mods-enabled/*"):
         if path.name.startswith(("python", "php", "wsgi", "headers")):
             path.unlink()
     (etc / "envvars").write_text(
-        f"export APACHE_RUN_USER=www-data APACHE_RUN_GROUP=www-data APACHE_LOG_DIR={tmp_path}\n"
-        f"export APACHE_RUN_DIR={tmp_path} APACHE_LOCK_DIR={tmp_path}\n"
-        f"export APACHE_PID_FILE={tmp_path}/pid LANG=C\n"
+        f"export APACHE_RUN_USER=www-data APACHE_RUN_GROUP=www-data APACHE_LOG_DIR={public_dir}\n"
+        f"export APACHE_RUN_DIR={public_dir} APACHE_LOCK_DIR={public_dir}\n"
+        f"export APACHE_PID_FILE={public_dir}/pid LANG=C\n"
     )
     return etc, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "APACHE_CONFDIR": str(etc)}
 
@@ -33,7 +37,7 @@ def run(environment, *command):
 
 
 @pytest.mark.parametrize("name", ["handlers", "handlers-mod_python"])
-def test_configtest_accepts_the_drop_in(stock, name, tmp_path):
+def test_configtest_accepts_the_drop_in(stock, name):
     etc, environment = stock
     text = (APACHE_CONF / f"{name}.conf").read_text()
     # the one line that an admin with another place for the package edits
@@ -45,6 +49,54 @@ def test_configtest_accepts_the_drop_in(stock, name, tmp_path):
     status, said = run(environment, "apachectl", "configtest")
     assert status == 0, said
     assert "Syntax OK" in said
+
+
+@pytest.mark.parametrize("name", ["handlers", "handlers-mod_python"])
+def test_shipped_files_serve_with_the_lines_edited_that_must_be(stock, name, public_dir, pictures):
+    """What README says to do, in the test's own directories."""
+    etc, environment = stock
+    root, rows = pictures
+    own, cache, port = public_dir / "etc", public_dir / "cache", free_port()
+    for directory in (own, cache):
+        directory.mkdir()
+    shutil.chown(cache, "www-data", "www-data")
+    shutil.copy(APACHE_CONF / "handlers.wsgi", own)
+    places = {
+        "/opt/modpython-handlers": sys.prefix,
+        "/etc/modpython-handlers": own,
+        "/var/cache/modpython-handlers": cache,
+        "/var/lib/modpython-handlers/images.db": public_dir / "images.db",
+        "/srv/pictures": root,
+        "#Define HANDLERS_GALLERY": "Define HANDLERS_GALLERY",
+    }
+    make_images_table(public_dir / "images.db", rows)
+    edited(APACHE_CONF / "settings.ini", own / "settings.ini", places)
+    edited(APACHE_CONF / f"{name}.conf", etc / "conf-available" / f"{name}.conf", places)
+    edited(etc / "ports.conf", etc / "ports.conf", {"Listen 80": f"Listen 127.0.0.1:{port}"})
+    assert run(environment, "a2enconf", name)[0] == 0
+    status, said = run(environment, "apachectl", "start")
+    assert status == 0, said
+    try:
+        curl = ("curl", "-sS", "-o", os.devnull, "-w", "%{http_code}")
+        patient = ("--retry-connrefused", "--retry", "9")
+        for path in ("/thumbs/200x200/p001.jpg", "/thumbs/200x200/p001.jpg", "/"):
+            status, said = run(environment, *curl, *patient, f"http://127.0.0.1:{port}{path}")
+            assert said == "200", (etc.parent / "error.log").read_text()
+        assert (cache / "thumbs" / "200x200" / "p001.jpg").exists()
+    finally:
+        assert run(environment, "apachectl", "stop")[0] == 0
+        deadline = time.monotonic() + 30
+        while (etc.parent / "pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def edited(source, target, places):
+    text = source.read_text()
+    for old, new in places.items():
+        text = text.replace(old, str(new))
+    target.write_text(text)
+    target.chmod(0o644)
 
 
 def test_both_drop_ins_have_the_same_sections():
@@ -62,9 +114,6 @@ def test_both_drop_ins_have_the_same_sections():
 
 def test_entry_script_serves_handlers_of_others_without_settings(public_dir):
     """Nothing but WSGIHandlerScript, SetHandler and SetEnv, in an httpd.conf of the test's own."""
-    from handlers.quickstart import httpd
-    from tests.servers.httpd import free_port
-
     entry = public_dir / "entry"
     code = public_dir / "code"
     for directory in (entry, code, public_dir / "logs", public_dir / "run"):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -187,6 +188,27 @@ def test_purge_reaches_every_size_and_format(small_site):
     assert purge(small_site.work.cache, ["fine", "unknown"]) == 4
     again = [small_site.request(f"/thumbs/{name}").body for name in names]
     assert all(a != b for a, b in zip(first, again, strict=True))
+
+
+def test_emptied_cache_is_filled_again(small_site):
+    small_site.start()
+    cache = pathlib.Path(small_site.work.cache)
+    first = small_site.request("/thumbs/200x200/fine").body
+    for path in cache.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert small_site.request("/thumbs/200x200/fine").body == first
+    assert small_site.request("/thumbs/200x200/fine.jpg").headers["ETag"]
+    assert (cache / "thumbs" / "200x200" / "fine.jpg").exists()
+
+
+def test_nothing_but_thumbnails_has_a_url(small_site):
+    """Wherever the cache lies: below the document root, say."""
+    small_site.expect("client denied by server configuration")
+    small_site.extra = f"Alias /all {small_site.work.cache}"
+    small_site.start()
+    assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
+    for path in ("/all/lock", "/all/thumbs/200x200/fine.jpg", "/all/", "/all/nothing"):
+        assert small_site.request(path).status == 403
 
 
 def test_no_script_and_no_htaccess_in_the_cache(small_site):
