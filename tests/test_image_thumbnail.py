@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
-from handlers.image import encode
+from handlers.image import encode, resampling
 from handlers.image.geometry import Geometry, fit, parse
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
@@ -75,6 +75,15 @@ def psnr(one, other):
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
+@pytest.fixture(params=["cykooz.resizer", "Pillow"])
+def resampler(request, monkeypatch):
+    """Resample by what is used where it is installed, then by what is always there."""
+    if request.param == "Pillow":
+        monkeypatch.setattr(resampling, "fast", None)
+    assert (resampling.fast is None) == (request.param == "Pillow")
+
+
+@pytest.mark.usefixtures("resampler")
 @pytest.mark.parametrize("format", encode.FORMATS)
 @pytest.mark.parametrize(
     ("mode", "source_format"),
@@ -166,6 +175,7 @@ def test_focus_is_meant_in_the_upright_picture(turned, focus, expected):
         assert near(found[2], expected[1])
 
 
+@pytest.mark.usefixtures("resampler")
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (5000, 1), (2, 3), (9, 8), (17, 1000)])
 @pytest.mark.parametrize("source_format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_the_thinnest_sources_are_served(size, source_format):
@@ -224,6 +234,7 @@ def test_transparent_colour_stays_transparent(mode, format):
     assert near(thumbnail.getpixel((80, 50)), (200, 200, 200, 255))
 
 
+@pytest.mark.usefixtures("resampler")
 def test_hidden_colours_do_not_shine_through_at_edges():
     picture = Image.new("RGBA", (400, 400), (255, 0, 0, 0))
     picture.paste((0, 0, 255, 255), (201, 0, 400, 400))
@@ -273,12 +284,14 @@ def test_profile_that_is_of_no_use_does_not_fail_the_picture(mode, profile):
     assert near(made(source, "100x100").convert("RGB").getpixel((9, 9)), (120, 120, 120), 6)
 
 
+@pytest.mark.usefixtures("resampler")
 def test_adobe_cmyk_is_not_inverted():
     picture = Image.new("RGB", (300, 200), (30, 60, 200)).convert("CMYK")
     thumbnail = made(saved(picture, "JPEG", quality=95), "100x100")
     assert near(thumbnail.getpixel((50, 30)), (30, 60, 200))
 
 
+@pytest.mark.usefixtures("resampler")
 @pytest.mark.parametrize(
     "geometry", ["200x200", "320x320", "400x400-crop", "700x700", "150x90-crop"]
 )
@@ -291,6 +304,7 @@ def test_thumbnail_is_nearly_that_of_full_decoding(geometry):
         assert psnr(made(source, geometry), ideal) >= 46
 
 
+@pytest.mark.usefixtures("resampler")
 def test_alpha_thumbnail_is_nearly_that_of_full_decoding():
     picture = photograph(1500, 1100)
     picture.putalpha(Image.radial_gradient("L").resize(picture.size))
@@ -391,6 +405,7 @@ def test_file_may_be_at_any_position_and_stays_open(tmp_path):
     assert first == second
 
 
+@pytest.mark.usefixtures("resampler")
 def test_threads_make_the_same_as_one_after_the_other():
     profile = swapped_profile()
     sources = [

@@ -1,8 +1,9 @@
-"""The one LANCZOS resampling of a thumbnail: by Pillow, or by cykooz.resizer where it is faster.
+"""The one LANCZOS resampling of a thumbnail: by Pillow, or by cykooz.resizer where it is installed.
 
-cykooz.resizer is a soft dependency: a wheel of 2 MB around a SIMD resizer written in Rust, which
-works on Pillow's pictures in place. It gives the same thumbnail (54 dB) in two thirds of the time
-of everything together at 640 pixels and more, and saves little below.
+cykooz.resizer is a soft dependency (``pip install modpython-handlers[fast]``): a wheel of 2 MB
+around a SIMD resizer written in Rust, which works on Pillow's pictures in place. It gives the same
+thumbnail (54 dB) for 0.8 of all CPU time at 400 pixels and 0.65 at 640, from a JPEG of 12
+megapixels; the smaller the source, the more.
 """
 
 from PIL import Image
@@ -14,13 +15,12 @@ except ImportError:
     fast = None
 
 Box = tuple[float, float, float, float]
-_FAST_FROM = 640
 _FAST_MODES = {"L", "RGB", "RGBa", "CMYK"}
 
 
 def resample(picture: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     """Return the *box* of *picture* at *size*, in the same mode."""
-    if fast is not None and max(size) >= _FAST_FROM and picture.mode in _FAST_MODES:
+    if fast is not None and picture.mode in _FAST_MODES:
         return _resample_fast(picture, size, box)
     return picture.resize(size, Image.Resampling.LANCZOS, box)
 
