@@ -113,7 +113,7 @@ def make(
             with (
                 turns.maker(),
                 _copy(store, asked, found.st_mtime_ns) as copy,
-                failures.attempt(asked.name, identity, errors.ImageError),
+                failures.attempt(asked.name, identity, errors.ImageError, worker.WorkerDied),
             ):
                 wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
                 made = _made(file, copy, wants_copy, asked, focus, how)

@@ -139,6 +139,10 @@ class Final(Exception):
     pass
 
 
+class Died(Exception):
+    pass
+
+
 def record(store):
     path = store.part("failures", NAME.replace("/", "~"))
     if not os.path.exists(path):
@@ -149,7 +153,7 @@ def record(store):
 
 def test_success_leaves_no_mark(store):
     failures = Failures(store.directory, 60, 3)
-    with failures.attempt(NAME, "v1", Final):
+    with failures.attempt(NAME, "v1", Final, Died):
         assert record(store)[:2] == ["v1", 1]
     assert record(store) is None
     failures.check(NAME, "v1")
@@ -158,7 +162,8 @@ def test_success_leaves_no_mark(store):
 def test_final_failure_is_believed_for_a_jittered_while(store):
     until = set()
     for _ in range(8):
-        with pytest.raises(Final), Failures(store.directory, 60, 3).attempt(NAME, "v1", Final):
+        failures = Failures(store.directory, 60, 3)
+        with pytest.raises(Final), failures.attempt(NAME, "v1", Final, Died):
             raise Final("no good")
         until.add(round(record(store)[2] - time.time()))
         with pytest.raises(FailedBefore, match="no good"):
@@ -167,20 +172,31 @@ def test_final_failure_is_believed_for_a_jittered_while(store):
     Failures(store.directory, 60, 3).check(NAME, "v2")
 
 
-def test_other_failure_counts_until_it_is_believed(store, caplog):
+def test_death_counts_until_it_is_believed(store, caplog):
     failures = Failures(store.directory, 60, 2)
     for _ in range(2):
         failures.check(NAME, "v1")
-        with pytest.raises(RuntimeError), failures.attempt(NAME, "v1", Final):
-            raise RuntimeError("died")
+        with pytest.raises(Died), failures.attempt(NAME, "v1", Final, Died):
+            raise Died("died")
     with pytest.raises(FailedBefore, match="died"):
         failures.check(NAME, "v1")
     assert "given up after 2 attempts" in caplog.text
 
 
+def test_what_is_not_the_sources_fault_does_not_count(store):
+    failures = Failures(store.directory, 60, 2)
+    with pytest.raises(Died), failures.attempt(NAME, "v1", Final, Died):
+        raise Died("died")
+    for _ in range(5):
+        failures.check(NAME, "v1")
+        with pytest.raises(OSError, match="no space"), failures.attempt(NAME, "v1", Final, Died):
+            raise OSError("no space")
+    assert record(store)[:2] == ["v1", 1]
+
+
 def test_torn_record_is_no_record(store):
     failures = Failures(store.directory, 60, 2)
-    with pytest.raises(Final), failures.attempt(NAME, "v1", Final):
+    with pytest.raises(Final), failures.attempt(NAME, "v1", Final, Died):
         raise Final
     path = store.part("failures", NAME.replace("/", "~"))
     for text in ("", "[", "{}", "[1,2,3,4,5,6]", "null"):

@@ -35,8 +35,8 @@ class Failures:
     """Failed thumbnails of the cache *directory*.
 
     :param ttl: seconds that a failure is believed; up to a quarter more, by chance.
-    :param tries: how many attempts may end with the death of their process, or by the clock,
-        before that counts as a failure.
+    :param tries: how many attempts may end with the death of their process before that counts as
+        a failure.
     """
 
     def __init__(self, directory: str, ttl: float, tries: int):
@@ -62,24 +62,33 @@ class Failures:
             raise FailedBefore(record.why)
 
     @contextlib.contextmanager
-    def attempt(self, name: str, source: str, final: type[Exception]) -> Iterator[None]:
-        """Count an attempt to make *name* until the with block has ended well.
+    def attempt(
+        self, name: str, source: str, final: type[Exception], died: type[Exception]
+    ) -> Iterator[None]:
+        """Count an attempt to make *name* until the with block has ended.
+
+        What else the block raises, for want of time or of disk space, is not the source's fault and
+        does not count.
 
         :param final: what the block raises if another attempt would end the same way.
+        :param died: what it raises if its process died, for which the source may be to blame.
         :raises OSError: if the cache cannot be written; nothing was attempted then.
         """
-        record = self._read(name)
-        if record is None or record.source != source or record.until:
-            record = _Record(source)
-        record = record._replace(tries=record.tries + 1, why="its process died")
+        before = self._read(name)
+        if before is None or before.source != source or before.until:
+            before = _Record(source)
+        record = before._replace(tries=before.tries + 1, why="its process died")
         self._write(name, record)
         try:
             yield
         except final as error:
             self._remember(name, record._replace(why=str(error)))
             raise
-        except Exception as error:
+        except died as error:
             self._write(name, record._replace(why=str(error)))
+            raise
+        except BaseException:
+            self._write(name, before)
             raise
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(name))
