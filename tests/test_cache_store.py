@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from handlers import locks
+from handlers.cache import turns as turns_module
 from handlers.cache.failures import FailedBefore, Failures
 from handlers.cache.store import EXTENSIONS, Store, purge
 from handlers.cache.turns import Busy, Turns
@@ -114,6 +116,44 @@ def test_wait_is_bounded_in_total(store):
         for taken in (turns.thumbnail(NAME), turns.maker()):
             with pytest.raises(locks.LockTimeout), taken:
                 pass
+
+
+def test_makers_follow_in_the_order_of_asking(store, monkeypatch):
+    """Each is woken: nobody has to look again."""
+    monkeypatch.setattr(turns_module, "_LOOK_AGAIN", 600)
+    os.makedirs(store.directory)
+    order, asking = [], threading.Semaphore(0)
+
+    def make(number):
+        asking.release()
+        with Turns(store.directory, 1, None, 60).maker():
+            order.append(number)
+
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        with Turns(store.directory, 1, None, 60).maker():
+            waiting = []
+            for number in range(12):
+                waiting.append(pool.submit(make, number))
+                asking.acquire()
+                time.sleep(0.05)
+        for future in waiting:
+            future.result(timeout=30)
+    assert order == list(range(12))
+
+
+def test_one_that_waits_takes_the_turn_of_a_killed_process(store):
+    code = (
+        "import time\nfrom handlers.cache.turns import Turns\n"
+        f"with Turns({store.directory!r}, 1, 5, 1).maker():\n    print(1, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    os.makedirs(store.directory)
+    checkout = os.path.dirname(os.path.dirname(__file__))
+    with subprocess.Popen([sys.executable, "-c", code], cwd=checkout, stdout=subprocess.PIPE) as it:
+        it.stdout.read(1)
+        threading.Timer(0.2, it.kill).start()
+        with Turns(store.directory, 1, 5, 30).maker():
+            assert it.wait() == -signal.SIGKILL
 
 
 def test_turns_of_a_killed_process_are_free(store):

@@ -8,6 +8,7 @@
     <cache>/failures/200x200~12345.jpg  why it could not be made, and until when that is believed
     <cache>/tmp/200x200~12345.jpg       while it is being written
     <cache>/lock makers waiters sweeper locks, one byte each
+    <cache>/sleepers                    a named pipe: who waits to be a maker sleeps on it
     <cache>/round                       how far the sweep has come
 
 :class:`~handlers.cache.store.Store` is the directory, :class:`~handlers.cache.turns.Turns` decides

@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 from handlers import locks
+from handlers.cache import wakeup
+
+_LOOK_AGAIN = 0.5
 
 
 class Busy(Exception):
@@ -55,23 +58,39 @@ class Turns:
 
     @contextlib.contextmanager
     def maker(self) -> Iterator[None]:
-        """Be one of the makers; raises as :meth:`thumbnail` does."""
-        fd = self._taken("makers", range(self._makers))
+        """Be one of the makers, in the order of asking; raises as :meth:`thumbnail` does."""
+        sleepers = os.path.join(self._directory, "sleepers")
+        fd = self._taken("makers", range(self._makers), sleepers)
         try:
             yield
         finally:
             os.close(fd)
+            wakeup.wake(sleepers)
 
-    def _taken(self, file: str, offsets: Sequence[int]) -> int:
+    def _taken(self, file: str, offsets: Sequence[int], sleepers: str | None = None) -> int:
         """Take one of the bytes *offsets*, waiting if need be and allowed."""
         path = os.path.join(self._directory, file)
         with contextlib.suppress(locks.LockTimeout):
             return locks.acquire_any(path, offsets, 0)
         try:
             with self._waiting():
-                return locks.acquire_any(path, offsets, self.left)
+                if sleepers is None:
+                    return locks.acquire_any(path, offsets, self.left)
+                return self._taken_when_woken(path, offsets, sleepers)
         except locks.LockTimeout:
             raise locks.LockTimeout(f"{file} not free within {self._wait:g} s") from None
+
+    def _taken_when_woken(self, path: str, offsets: Sequence[int], sleepers: str) -> int:
+        with wakeup.sleeping(sleepers) as sleep:
+            while True:
+                try:
+                    return locks.acquire_any(path, offsets, 0)
+                except locks.LockTimeout:
+                    left = self.left
+                    if left == 0:
+                        raise
+                # a maker that was killed wakes nobody
+                sleep(_LOOK_AGAIN if left is None else min(_LOOK_AGAIN, left))
 
     @contextlib.contextmanager
     def _waiting(self):
