@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _COPY_FROM = 3
 #: What one process takes beside the memory that is planned for: code, buffers, small objects.
 _SLACK_BYTES = 96 << 20
-#: On a machine under load the process gets what others leave, and runs that much longer by the clock.
+#: The process gets the CPU time that others leave: by the clock it may take that many times longer.
 _PATIENCE = 4
 #: Fields of Limits that are options of the same names.
 OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels")

@@ -10,12 +10,14 @@ import random
 import statistics
 import sys
 import tempfile
+import unittest.mock
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageChops
 
 from handlers import worker
+from handlers.image import resampling
 from handlers.image.geometry import Geometry
 from handlers.image.thumbnail import make
 from tests.benchmarks import _rivals
@@ -34,6 +36,7 @@ _GRAIN = 3.5
 _QUALITY = 90
 _THUMBNAIL_QUALITY = 80
 _OWN_PROCESS = "ours, in its own process"
+_FAST = "ours, with cykooz.resizer"
 
 
 class Case(NamedTuple):
@@ -57,6 +60,10 @@ def run(args) -> list[dict]:
             "floor": _rivals.timed(_rivals.floor),
             _OWN_PROCESS: _rivals.timed(in_own_process),
         }
+        if resampling.fast is None:
+            print("not installed: cykooz.resizer (pip install cykooz.resizer)", file=sys.stderr)
+        else:
+            rivals[_FAST] = _rivals.timed(with_resizer)
         for source, size in _SOURCES.items():
             path = Path(directory, f"{source}.jpg")
             photograph(*size).save(path, quality=_QUALITY)
@@ -85,19 +92,21 @@ def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
 
 
 def ours(path: Path, case: Case) -> None:
-    """Make the thumbnail as the handlers do, guards and all."""
+    """Make the thumbnail as the handlers do, guards and all, with what is always installed."""
+    with unittest.mock.patch.object(resampling, "fast", None):
+        with_resizer(path, case)
+
+
+def with_resizer(path: Path, case: Case) -> bytes:
+    """Make the thumbnail as the handlers do where cykooz.resizer is installed."""
     with open(path, "rb") as file:
-        make(file, case.geometry, "jpg", quality=_THUMBNAIL_QUALITY)
+        return make(file, case.geometry, "jpg", quality=_THUMBNAIL_QUALITY).data
 
 
 def in_own_process(path: Path, case: Case) -> None:
     """Make it as a child of the server does, in a process of its own."""
-
-    def work():
-        with open(path, "rb") as file:
-            return {}, make(file, case.geometry, "jpg", quality=_THUMBNAIL_QUALITY).data
-
-    worker.call(work, worker.Bounds(60, 60, 1 << 30))
+    with unittest.mock.patch.object(resampling, "fast", None):
+        worker.call(lambda: ({}, with_resizer(path, case)), worker.Bounds(60, 60, 1 << 30))
 
 
 def _measured(path, case, rivals, rounds) -> dict[str, list[float]]:
