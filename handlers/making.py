@@ -120,7 +120,7 @@ def make(
         length = made.answer["bytes"]
         store.write(store.path(asked.name), made.data[:length], found.st_mtime_ns)
         if len(made.data) > length:
-            store.write(store.copy_path(asked.id), made.data[length:], found.st_mtime_ns)
+            store.write_copy(asked.id, made.data[length:], found.st_mtime_ns)
 
 
 def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:

@@ -68,6 +68,25 @@ def test_purge_reaches_all_and_nothing_else(store):
     assert not os.path.exists(store.copy_path("a"))
 
 
+def test_copy_is_written_by_one_at_a_time(store):
+    """Two sizes of one picture, made at the same time, bring the same copy."""
+    data = os.urandom(1 << 20)
+    os.makedirs(store.directory)
+
+    def write(_):
+        for _ in range(20):
+            store.write_copy("a", data, 0)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    with open(store.copy_path("a"), "rb") as file:
+        assert file.read() == data and store.is_of(file, 0)
+    with locks.held(store.part("lock"), locks.key_offset("copies/b")):
+        store.write_copy("b", data, 0)
+    assert not os.path.exists(store.copy_path("b"))
+    assert os.listdir(store.part("tmp")) == []
+
+
 def test_purge_waits_for_what_is_being_made(store):
     store.write(store.path("200x200/b.jpg"), b"x", 0)
     turns = Turns(store.directory, 1, None, None)

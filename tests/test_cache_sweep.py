@@ -49,6 +49,22 @@ def test_without_limits_it_counts(store, caplog):
     assert len(re.findall(r"cache: 8 thumbnails, 0\.1 MB; 0 files deleted", caplog.text)) == 1
 
 
+def test_round_is_due_when_the_limit_is_passed(store):
+    """Not at the next interval only."""
+    fill(store, 6)
+    limits = Limits(bytes=10 * 8192)
+    run(store, limits)
+    sweep = Sweep(store.directory, limits)
+    assert not sweep.is_due(3600)
+    fill(store, 4, "400x400")
+    assert not sweep.is_due(3600)
+    fill(store, 1, "100x100")
+    assert sweep.is_due(3600) and not Sweep(store.directory, Limits()).is_due(3600)
+    assert run(store, limits).bytes == 9 * 8192
+    assert not Sweep(store.directory, limits).is_due(3600)
+    assert Sweep(store.directory, limits).is_due(0)
+
+
 def test_unused_for_too_long_is_deleted(store):
     fill(store, 3, unused_days=100)
     fill(store, 2, "400x400")

@@ -177,6 +177,14 @@ def test_third_variant_leaves_a_copy_and_the_fourth_is_made_of_it(small_site):
     assert "400x400/fine.webp made from 4000x3000 JPEG in" in small_site.log()
 
 
+def test_copy_that_cannot_be_written_is_done_without(small_site):
+    Image.new("RGB", (4000, 3000), "teal").save(small_site.pictures / "fine.jpg")
+    small_site.start()
+    pathlib.Path(small_site.work.cache, "copies").touch()
+    for name in ("200x200/fine.jpg", "200x200/fine.webp", "400x400/fine.jpg", "400x400/fine.webp"):
+        assert small_site.request(f"/thumbs/{name}").status == 200
+
+
 def test_purge_reaches_every_size_and_format(small_site):
     small_site.start()
     names = [

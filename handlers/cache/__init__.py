@@ -10,6 +10,7 @@
     <cache>/lock makers waiters sweeper locks, one byte each
     <cache>/sleepers                    a named pipe: who waits to be a maker sleeps on it
     <cache>/round                       how far the sweep has come
+    <cache>/growth                      as long as blocks have been written since it began
 
 :class:`~handlers.cache.store.Store` is the directory, :class:`~handlers.cache.turns.Turns` decides
 who may make a thumbnail, :mod:`~handlers.cache.failures` remembers what cannot be made, and

@@ -85,8 +85,7 @@ def _stand(directory: str, allowed: Limits, interval: float) -> None:
 
 
 def _keep(sweep: Sweep, interval: float) -> None:
-    """Bring the round that is under way to its end, or a new one if it is time for it."""
-    # abs: a clock that was set back must not stop the sweeps
-    while abs(time.time() - sweep.round.finished) >= interval:
+    """Bring the round that is under way to its end, or a new one if there is need for it."""
+    while sweep.is_due(interval):
         sweep.step(_STEP)
         time.sleep(_PAUSE)

@@ -17,7 +17,7 @@ EXTENSIONS = ("avif", "webp", "jpg", "png")
 # A file younger than this gets a weak ETag from Apache, which would change a moment later.
 _SETTLED_NS = 2 * 10**9
 _PURGE_WAIT = 30.0
-
+_BLOCK = 4096
 
 #: Where thumbnails lie: those that Apache serves, and private ones where it does not look.
 FOLDERS = ("thumbs", "private")
@@ -61,6 +61,18 @@ class Store:
         """Return where the middle-size copy of the picture *id* lies, if there is one."""
         return self.part("copies", f"{id}.jpg")
 
+    def write_copy(self, id: str, data: bytes, source_mtime_ns: int) -> None:
+        """Let the middle-size copy of the picture *id* appear, unless another process is doing so.
+
+        All it does is to save time later: one that cannot be written is done without.
+        """
+        lock = self.part("lock")
+        with (
+            contextlib.suppress(OSError),
+            locks.held(lock, locks.key_offset(f"copies/{id}"), 0),
+        ):
+            self.write(self.copy_path(id), data, source_mtime_ns)
+
     def is_of(self, file: BinaryIO, source_mtime_ns: int) -> bool:
         """Tell whether the open copy *file* was written for a source of that time."""
         found = os.fstat(file.fileno())
@@ -92,6 +104,23 @@ class Store:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+        self._note_growth(len(data))
+
+    def growth(self) -> int:
+        """Return the bytes written since :meth:`forget_growth`, in whole blocks of the disk."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.stat(self.part("growth")).st_size * _BLOCK
+        return 0
+
+    def forget_growth(self) -> None:
+        """Begin to count anew."""
+        with open(self.part("growth"), "wb"):
+            pass
+
+    def _note_growth(self, length: int) -> None:
+        # A byte for each block: who appends needs no lock, and the sum is the file's length.
+        with contextlib.suppress(OSError), open(self.part("growth"), "ab", buffering=0) as file:
+            file.write(bytes(-(-length // _BLOCK)))
 
 
 def purge(directory: str, ids: Iterable[str]) -> int:

@@ -1,9 +1,10 @@
 """Keeping the cache within its limits, one small step after the other.
 
-A round has two passes. The first looks at every file: it adds up what the cache holds, by the hour
-of last use, and deletes what is too old. If it holds too many bytes, the second pass deletes what
-was not used for longest, down to nine tenths of the limit. Where a round stands is in a file, so
-another process goes on if this one is killed.
+A round begins when it is time for it, or when what has been written since the last one began takes
+the cache over its limit. It has two passes. The first looks at every file: it adds up what the
+cache holds, by the hour of last use, and deletes what is too old. If it holds too many bytes, the
+second pass deletes what was not used for longest, down to nine tenths of the limit. Where a round
+stands is in a file, so another process goes on if this one is killed.
 
 Last use is the access time. Linux writes it at the first read after a change and then once a day at
 most (mount(8), relatime), which is exact enough; on a file system mounted noatime it stays the time
@@ -78,6 +79,18 @@ class Sweep:
         self._saved = 0.0
         self.round = self._load()
 
+    def is_due(self, interval: float) -> bool:
+        """Tell whether there is something to do.
+
+        That is a round left unfinished, one that is due *interval* seconds after the last, or more
+        in the cache by now than it may hold.
+        """
+        limit = self._limits.bytes
+        # abs: a clock that was set back must not stop the sweeps
+        if abs(time.time() - self.round.finished) >= interval:
+            return True
+        return limit is not None and self.round.bytes + self._store.growth() > limit
+
     def step(self, seconds: float) -> bool:
         """Work for about *seconds*; return whether this ended the round.
 
@@ -86,7 +99,7 @@ class Sweep:
         :raises OSError: if the cache cannot be read or its files cannot be deleted.
         """
         if self.round.finished:
-            self.round = Round(time.time())
+            self.round = self._begun()
         started = time.monotonic()
         ended = self._piece()
         while not ended and time.monotonic() - started < seconds:
@@ -198,7 +211,11 @@ class Sweep:
             with open(self._path, encoding="utf-8") as file:
                 return Round(**json.load(file))
         except (FileNotFoundError, ValueError, TypeError):
-            return Round(time.time())
+            return self._begun()
+
+    def _begun(self) -> Round:
+        self._store.forget_growth()
+        return Round(time.time())
 
     def _save(self) -> None:
         # read by nobody but the next sweep, under the same lock; a torn one begins a new round
