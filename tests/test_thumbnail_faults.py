@@ -180,7 +180,7 @@ def test_third_variant_leaves_a_copy_and_the_fourth_is_made_of_it(small_site):
 def test_copy_that_cannot_be_written_is_done_without(small_site):
     Image.new("RGB", (4000, 3000), "teal").save(small_site.pictures / "fine.jpg")
     small_site.start()
-    pathlib.Path(small_site.work.cache, "copies").touch()
+    pathlib.Path(small_site.work.cache, "copies").mkdir(mode=0o555)
     for name in ("200x200/fine.jpg", "200x200/fine.webp", "400x400/fine.jpg", "400x400/fine.webp"):
         assert small_site.request(f"/thumbs/{name}").status == 200
 
