@@ -12,6 +12,7 @@ import pytest
 
 from handlers.lookup import Lookup, Row, Unavailable, restart
 from handlers.lookup import state as states
+from tests.forked import forked
 
 COUNT = 5000
 ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(COUNT)}
@@ -79,27 +80,6 @@ def server(children, work):
 
     (answers,) = forked([start])
     return answers.split("\n")
-
-
-def forked(works):
-    pipes = []
-    for work in works:
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            # no exception may leave the child
-            try:
-                os.write(write, str(work()).encode())
-            finally:
-                os._exit(0)
-        os.close(write)
-        pipes.append((child, read))
-    answers = []
-    for child, read in pipes:
-        with open(read, "rb") as pipe:
-            answers.append(pipe.read().decode())
-        os.waitpid(child, 0)
-    return answers
 
 
 def full_reads(mariadb):

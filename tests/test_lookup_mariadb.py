@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import logging
-import os
 import subprocess
 import threading
 import time
@@ -11,6 +10,7 @@ import time
 import pytest
 
 from handlers.lookup import Lookup, Row, Unavailable
+from tests.forked import forked
 from tests.servers.mariadb import MariaDB
 
 ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(200)}
@@ -89,23 +89,6 @@ def until(claim, within=60):
                 return
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def in_a_child(question):
-    """Return what *question* returns in a forked child, as text."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        # no exception may leave the child
-        try:
-            os.write(write, str(question()).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with open(read, "rb") as answer:
-        found = answer.read().decode()
-    os.waitpid(child, 0)
-    return found
 
 
 def levels(caplog):
@@ -453,8 +436,8 @@ def test_forked_children_have_connections_of_their_own(mariadb, name, open_looku
     def ask():
         return pictures["p2"].path, mariadb.connections(), list(pictures)
 
-    assert in_a_child(ask) == "('a/2.jpg', 2, ['p1', 'p2'])"
-    assert in_a_child(ask) == "('a/2.jpg', 2, ['p1', 'p2'])"
+    assert forked([ask]) == ["('a/2.jpg', 2, ['p1', 'p2'])"]
+    assert forked([ask]) == ["('a/2.jpg', 2, ['p1', 'p2'])"]
     assert "p3" in pictures
     assert len(mariadb.statements(f"site@127.0.0.1 on {name}")) == 3
 

@@ -18,6 +18,7 @@ import pytest
 from handlers import locks
 from handlers.lookup import Lookup, Row, Unavailable, restart
 from handlers.lookup import state as states
+from tests.forked import forked
 
 COUNT = 3000
 ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(COUNT)}
@@ -75,28 +76,6 @@ def written(path, open_lookup):
     until(lambda: len(pictures) == COUNT)
     until(lambda: states.read(f"{path.parent}/snapshot.state"))
     return path.parent / "snapshot"
-
-
-def in_children(count, work):
-    """Run *work* in *count* forked children at once; return the texts they return."""
-    pipes = []
-    for _ in range(count):
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            # no exception may leave the child
-            try:
-                os.write(write, str(work()).encode())
-            finally:
-                os._exit(0)
-        os.close(write)
-        pipes.append((child, read))
-    answers = []
-    for child, read in pipes:
-        with open(read, "rb") as pipe:
-            answers.append(pipe.read().decode())
-        os.waitpid(child, 0)
-    return answers
 
 
 def test_rows_come_from_the_snapshot_when_the_database_is_gone(written, path, open_lookup):
@@ -197,11 +176,11 @@ def test_restart_reads_the_table_once_for_64_children(written, path, open_lookup
         return sum("rows from sqlite" in message for message in caplog.messages)
 
     def server():
-        return [sum(map(int, in_children(count, ask))) for count in (64, 4)]
+        return [sum(map(int, forked([ask] * count))) for count in (64, 4)]
 
     # A process that was no child's parent before is a server that was just started; the children
     # that it starts later need nothing.
-    assert in_children(1, server) == ["[1, 0]"]
+    assert forked([server]) == ["[1, 0]"]
 
 
 def test_child_ready_within_50_ms_of_fork(written, open_lookup):
@@ -213,7 +192,7 @@ def test_child_ready_within_50_ms_of_fork(written, open_lookup):
         assert pictures["p1"] == Row("a/1.jpg")
         return time.perf_counter() - start
 
-    took = sorted(float(seconds) for _ in range(9) for seconds in in_children(1, ready))
+    took = sorted(float(seconds) for _ in range(9) for seconds in forked([ready]))
     assert took[4] < 0.05
 
 
@@ -221,7 +200,7 @@ def test_forked_child_opens_the_snapshot_anew(written, open_lookup):
     pictures = open_lookup()
     pictures.warm()
     assert pictures["p1"] == Row("a/1.jpg")
-    asked = in_children(3, lambda: (pictures["p1"].path, pictures["p2"].path, len(pictures)))
+    asked = forked([lambda: (pictures["p1"].path, pictures["p2"].path, len(pictures))] * 3)
     assert asked == [str(("a/1.jpg", "a/2.jpg", COUNT))] * 3
     assert pictures["p3"] == Row("a/3.jpg")
 
@@ -377,7 +356,7 @@ def test_full_disk_leaves_the_old_snapshot(written, path, open_lookup, caplog):
         until(lambda: any("cannot be written" in text for text in caplog.messages))
         return pictures["p1"].path
 
-    assert in_children(1, refresh) == ["a/1.jpg"]
+    assert forked([refresh]) == ["a/1.jpg"]
     assert written.read_bytes() == before
     assert not pathlib.Path(f"{written}.new").exists()
 

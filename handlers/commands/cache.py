@@ -11,7 +11,7 @@ from handlers import lookup, making, settings, signing
 from handlers.cache import directory, keeper
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Sweep
-from handlers.commands import warming
+from handlers.commands import owner, warming
 from handlers.image import encode, geometry
 from handlers.locks import LockTimeout
 
@@ -138,14 +138,7 @@ def _url(args, options) -> int:
 
 
 def _store(args, options) -> Store:
-    """Return the cache; from here on the process is its owner's, if it was root's.
-
-    What root writes there, lock files above all, the server's children could not use.
-    """
+    """Return the cache; run by root, this goes on as its owner."""
     path = args.cache or settings.required(options, "thumbnail.cache")
-    found = os.stat(path)
-    if os.geteuid() == 0 and found.st_uid != 0:
-        os.setgroups([])
-        os.setgid(found.st_gid)
-        os.setuid(found.st_uid)
+    owner.become(path)
     return Store(path)

@@ -29,7 +29,6 @@ _DAMAGE = (
     LookupError,
     OverflowError,
     RuntimeError,
-    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
