@@ -11,6 +11,7 @@ from handlers.lookup.options import _NAMES as LOOKUP_NAMES
 from handlers.making import OWN_LIMITS
 from handlers.mod_python import Session
 from tests import bench
+from tests.servers.httpd import Httpd, make_images_table
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -94,9 +95,27 @@ def test_drop_in_paths_are_those_of_the_install_commands():
         assert default in README
 
 
-def test_log_lines_shown_are_lines_of_the_code():
-    for text in ("rows from", "made from"):
-        assert text in README and text in SOURCES
+def test_log_lines_shown_are_those_of_a_server(public_dir, pictures):
+    """All but the times, the counts and the paths."""
+    shown = re.findall(r"(?m)^    \[wsgi:(info|warn)\] (.*)", README)
+    assert len(shown) == 6
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    site = Httpd(public_dir / "site", "mod_wsgi", url, root, snapshot=True)
+    away = Httpd(public_dir / "away", "mod_wsgi", "mysql://a@127.0.0.1:1/b", root)
+    site.settings("[cache]\ninterval = 0.1\n")
+    with site:
+        for id in ("large", "gone"):
+            site.request(f"/thumbs/200x200/{id}.jpg")
+        log = site.log(0)
+    with away:
+        log += away.log(0)
+    for level, line in shown:
+        pattern = re.escape(line)
+        for value, any_value in ((r"\w+:/\S+|/var/\S+", r"\\S+"), (r"[0-9]+", "[0-9]+")):
+            pattern = re.sub(value, any_value, pattern)
+        pattern = pattern.replace(re.escape("..."), ".*")
+        assert re.search(rf"\[wsgi:{level}\].* {pattern}", log), (pattern, log)
 
 
 def test_project_speaks_of_itself_alone():
