@@ -37,7 +37,7 @@ def victim(request, base, attack_files):
     directory.mkdir()
     url = make_images_table(directory / "images.db", {id: id for id in ids()})
     server = Httpd(directory / "site", request.param, url, attack_files, children=1)
-    server.settings("animated = on\n")
+    server.settings("thumbnail.animated = on")
     with server:
         yield server
 

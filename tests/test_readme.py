@@ -103,7 +103,7 @@ def test_log_lines_shown_are_those_of_a_server(public_dir, pictures):
     url = make_images_table(public_dir / "images.db", rows)
     site = Httpd(public_dir / "site", "mod_wsgi", url, root, snapshot=True)
     away = Httpd(public_dir / "away", "mod_wsgi", "mysql://a@127.0.0.1:1/b", root)
-    site.settings("[cache]\ninterval = 0.1\n")
+    site.settings("cache.interval = 0.1")
     with site:
         for id in ("large", "gone"):
             site.request(f"/thumbs/200x200/{id}.jpg")

@@ -85,10 +85,7 @@ def test_restart_while_the_database_is_down_serves_from_the_snapshot(site, maria
 
 
 def test_thumbnail_of_a_changed_row_is_made_anew(site, mariadb):
-    with open(f"{site.work.etc}/settings.ini", encoding="utf-8") as file:
-        text = file.read()
-    with open(f"{site.work.etc}/settings.ini", "w", encoding="utf-8") as file:
-        file.write(text.replace("[lookup]\n", "[lookup]\nrefresh = 1\n"))
+    site.settings("lookup.refresh = 1")
     start(site)
     until(lambda: "rows from mysql" in site.log())
     first = site.request("/thumbs/200x200/p001.jpg")

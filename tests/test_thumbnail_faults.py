@@ -49,7 +49,7 @@ def test_failure_is_remembered_until_the_source_changes(small_site):
 
 def test_failure_is_believed_for_a_while_only(small_site):
     small_site.expect("thumbnail 200x200/broken.jpg: not a picture")
-    small_site.settings("failure_ttl = 0\n")
+    small_site.settings("thumbnail.failure_ttl = 0")
     small_site.start()
     for _ in range(3):
         assert small_site.request("/thumbs/200x200/broken.jpg").status == 404
@@ -104,7 +104,7 @@ def worker_of(pids):
 def test_error_picture_has_the_size_asked_for_and_the_right_status(small_site):
     small_site.expect("thumbnail ")
     Image.new("RGB", (800, 800), "red").save(small_site.pictures / "sorry.png")
-    small_site.settings(f"error_picture = {small_site.pictures}/sorry.png\n")
+    small_site.settings(f"thumbnail.error_picture = {small_site.pictures}/sorry.png")
     small_site.start()
     for id in ("broken", "gone", "nobody"):
         for name, size, kind in (
@@ -123,7 +123,7 @@ def test_error_picture_has_the_size_asked_for_and_the_right_status(small_site):
 
 def test_error_picture_that_is_not_there_is_one_line(small_site):
     small_site.expect("error_picture /nowhere.png: ")
-    small_site.settings("error_picture = /nowhere.png\n")
+    small_site.settings("thumbnail.error_picture = /nowhere.png")
     small_site.children = 1
     small_site.start()
     for _ in range(3):
@@ -138,7 +138,7 @@ def test_error_picture_that_is_not_there_is_one_line(small_site):
 def test_option_that_makes_no_sense_is_500_and_one_line(small_site, line):
     name = line.partition(" ")[0]
     small_site.expect(f"thumbnail.{name}")
-    small_site.settings(line + "\n")
+    small_site.settings(f"thumbnail.{line}")
     small_site.children = 1
     small_site.start()
     asked = "/thumbs/9x9/fine.jpg?s=x" if name == "keys" else "/thumbs/200x200/fine.jpg"
@@ -147,7 +147,7 @@ def test_option_that_makes_no_sense_is_500_and_one_line(small_site, line):
 
 
 def test_options_of_the_picture_are_kept(small_site):
-    small_site.settings("quality = jpg:5\nformats = JPEG\n")
+    small_site.settings("thumbnail.quality = jpg:5\nthumbnail.formats = JPEG")
     small_site.expect("format PNG is not among JPEG")
     Image.new("RGB", (640, 480), "teal").save(small_site.pictures / "broken.jpg", "PNG")
     picture = Image.effect_noise((640, 480), 90)

@@ -82,7 +82,7 @@ def signing_server(request, base, pictures):
     directory.mkdir()
     url = make_images_table(directory / "images.db", rows)
     server = Httpd(directory / "site", request.param, url, root)
-    server.settings(f"keys = {NEW_KEY} {OLD_KEY}\nlargest = 600\n")
+    server.settings(f"thumbnail.keys = {NEW_KEY} {OLD_KEY}\nthumbnail.largest = 600")
     with server:
         yield server
 

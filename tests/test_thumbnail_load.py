@@ -33,14 +33,14 @@ def site_of(request, public_dir, pictures, settings, children):
 @pytest.fixture(params=SERVERS)
 def wide_site(request, public_dir, pictures):
     """Children for all clients at once; everybody may wait."""
-    with site_of(request, public_dir, pictures, "waiters = 64\n", CLIENTS) as server:
+    with site_of(request, public_dir, pictures, "thumbnail.waiters = 64", CLIENTS) as server:
         yield from watched(server)
 
 
 @pytest.fixture(params=SERVERS)
 def narrow_site(request, public_dir, pictures):
     """Two makers, four that wait, and children for all clients."""
-    settings = "makers = 2\nwaiters = 4\n"
+    settings = "thumbnail.makers = 2\nthumbnail.waiters = 4"
     with site_of(request, public_dir, pictures, settings, CLIENTS + 8) as server:
         yield from watched(server)
 
@@ -87,21 +87,28 @@ def test_cold_thumbnails_do_not_occupy_every_child(narrow_site):
     assert narrow_site.log().count("turned away") < CLIENTS
 
 
-def test_wait_ends_in_503(narrow_site, public_dir):
-    narrow_site.expect("turned away: makers not free within 0.2 s")
-    narrow_site.stop()
-    narrow_site.settings("wait = 0.2\n")
-    narrow_site.start()
-    assert narrow_site.request("/thumbs/200x200/p000.jpg").status == 200
-    path = os.path.join(narrow_site.work.cache, "makers")
+@pytest.fixture(params=SERVERS)
+def hasty_site(request, public_dir, pictures):
+    """Two makers, and nobody waits for long."""
+    settings = "thumbnail.makers = 2\nthumbnail.wait = 0.2"
+    with site_of(request, public_dir, pictures, settings, 4) as server:
+        yield from watched(server)
+
+
+def test_wait_ends_in_503(hasty_site):
+    hasty_site.expect("turned away: makers not free within 0.2 s")
+    # the lock files are to be the server's
+    assert hasty_site.request("/thumbs/200x200/p000.jpg").status == 200
+    path = os.path.join(hasty_site.work.cache, "makers")
     with locks.held(path, 0, 10), locks.held(path, 1, 10):
-        answer = narrow_site.request("/thumbs/200x200/p001.jpg")
+        answer = hasty_site.request("/thumbs/200x200/p001.jpg")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
+    assert hasty_site.request("/thumbs/200x200/p001.jpg").status == 200
 
 
 @pytest.fixture(params=SERVERS)
 def killed_site(request, public_dir, pictures):
-    settings = "[cache]\nbytes = 1M\ninterval = 0.5\n"
+    settings = "cache.bytes = 1M\ncache.interval = 0.5"
     with site_of(request, public_dir, pictures, settings, 6) as server:
         yield from watched(server)
 
@@ -171,7 +178,7 @@ def used_bytes(directory):
 
 @pytest.fixture(params=SERVERS)
 def swept_site(request, public_dir, pictures):
-    settings = "[cache]\nbytes = 200K\ninterval = 0.2\n"
+    settings = "cache.bytes = 200K\ncache.interval = 0.2"
     with site_of(request, public_dir, pictures, settings, 3) as server:
         yield from watched(server)
 

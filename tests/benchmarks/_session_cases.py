@@ -78,8 +78,8 @@ class Case:
         raise NotImplementedError
 
     def settings(self, sweeping: bool) -> str:
-        """Return lines for settings.ini, in its last section, that of the sessions."""
-        return "sweep = off\n"
+        """Return the options of the sessions, as Httpd.settings takes them."""
+        return "mod_python.session.sweep = off"
 
     def prepare(self) -> None:
         """Make what the sessions are filled into; runs as Apache's user."""

@@ -51,8 +51,7 @@ class Ours(Case):
             # the next round begins when one is through
             "sweep_interval": "1",
         }
-        del options["database_directory"]
-        return "".join(f"{key} = {value}\n" for key, value in options.items())
+        return "".join(f"mod_python.session.{key} = {value}\n" for key, value in options.items())
 
     def fill(self, ids, accessed):
         store, serializer = self.store(), Serializer(self.serializer)

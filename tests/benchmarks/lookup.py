@@ -182,10 +182,8 @@ def _first_answer(base, server, count, children):
     (pictures / "2019" / "1").mkdir(parents=True)
     (pictures / _path(1)).write_bytes(b"\xff\xd8\xff")
     site = Httpd(base / "site", "mod_wsgi", server.url("site"), pictures, children=children)
-    settings = pathlib.Path(site.work.etc, "settings.ini")
     snapshot = pathlib.Path(site.work.cache, "lookup.snapshot")
-    text = settings.read_text().replace("[lookup]", f"[lookup]\nsnapshot = {snapshot}")
-    settings.write_text(text)
+    site.settings(f"lookup.snapshot = {snapshot}")
     took = {}
     for case in ("without", "with"):
         start = time.perf_counter()

@@ -37,7 +37,7 @@ def _run(base, count):
     ids = [f"p{number}" for number in range(CLIENTS)]
     url = make_images_table(base / "images.db", dict.fromkeys([*ids, "hot"], "a.jpg"))
     site = Httpd(base / "site", "mod_wsgi", url, base / "pictures", children=CLIENTS + 16)
-    site.settings(f"makers = {MAKERS}\n")
+    site.settings(f"thumbnail.makers = {MAKERS}")
     with site:
         assert site.request("/thumbs/200x200/hot.jpg").status == 200
         made = [_one_cold(site) for _ in range(count)]

@@ -1,5 +1,6 @@
 """A real Apache prefork with the shipped drop-in, on a free port, in a directory of its own."""
 
+import configparser
 import contextlib
 import http.client
 import os
@@ -103,9 +104,18 @@ class Httpd:
         httpd.stop(self.work)
 
     def settings(self, text: str) -> None:
-        """Add lines to settings.ini; they hold from the next start."""
-        with open(os.path.join(self.work.etc, "settings.ini"), "a", encoding="utf-8") as file:
-            file.write(text)
+        """Set options in settings.ini, ``section.key = value`` a line, from the next start on."""
+        path = os.path.join(self.work.etc, "settings.ini")
+        parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+        parser.read(path, encoding="utf-8")
+        for line in text.splitlines():
+            name, _, value = line.partition("=")
+            section, _, key = name.strip().rpartition(".")
+            if not parser.has_section(section):
+                parser.add_section(section)
+            parser.set(section, key, value.strip())
+        with open(path, "w", encoding="utf-8") as file:
+            parser.write(file)
 
     def request(self, path, method="GET", headers=None, body=None, timeout=60) -> Answer:
         """Send one request on a connection of its own."""
