@@ -244,6 +244,9 @@ def test_death_counts_until_it_is_believed(store, caplog):
 
 def test_what_is_not_the_sources_fault_does_not_count(store):
     failures = Failures(store.directory, 60, 2)
+    with pytest.raises(OSError, match="no space"), failures.attempt(NAME, "v1", Final, Died):
+        raise OSError("no space")
+    assert record(store) is None
     with pytest.raises(Died), failures.attempt(NAME, "v1", Final, Died):
         raise Died("died")
     for _ in range(5):

@@ -88,8 +88,14 @@ class Failures:
             self._write(name, record._replace(why=str(error)))
             raise
         except BaseException:
-            self._write(name, before)
+            if before.tries:
+                self._write(name, before)
+            else:
+                self._forget(name)
             raise
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(name))
 

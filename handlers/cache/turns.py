@@ -58,7 +58,10 @@ class Turns:
 
     @contextlib.contextmanager
     def maker(self) -> Iterator[None]:
-        """Be one of the makers, in the order of asking; raises as :meth:`thumbnail` does."""
+        """Be one of the makers; raises as :meth:`thumbnail` does.
+
+        Of those who wait, the one that has waited longest is woken first.
+        """
         sleepers = os.path.join(self._directory, "sleepers")
         fd = self._taken("makers", range(self._makers), sleepers)
         try:
