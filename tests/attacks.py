@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 MEGABYTE = 1024 * 1024
 
@@ -77,6 +77,127 @@ def flat_jpeg(width, height, progressive=False, interleaved=True, components=3, 
         pieces.append(jpeg_segment(0xDA, bytes((1, 1, 0, 1, 63, 0x10))))
         pieces.append(bytes((blocks // 16384 + 1) * 15 // 8 + 2))
     return b"".join(pieces) + b"\xff\xd9"
+
+
+def deflate_bloat(block, size):
+    """Return a PNG of 8 x 8 pixels that come after *size* bytes of a deflate *block* without any.
+
+    :param block: its bits, the first one first.
+    """
+    bits = block * 8
+    unit = bytes(
+        sum(bit << place for place, bit in enumerate(bits[at : at + 8]))
+        for at in range(0, len(bits), 8)
+    )
+    pixels = bytes(8 * 25)
+    stored = b"\1" + struct.pack("<HH", len(pixels), len(pixels) ^ 0xFFFF) + pixels
+    stream = b"\x78\1" + unit * (size // len(unit)) + stored
+    stream += zlib.adler32(pixels).to_bytes(4, "big")
+    pieces = [stream[at : at + MEGABYTE] for at in range(0, len(stream), MEGABYTE)]
+    return png(8, 8, idat=b"".join(png_chunk(b"IDAT", piece) for piece in pieces))
+
+
+def empty_dynamic_block():
+    """Return the bits of a deflate block whose two code tables hold nothing but its end."""
+    bits = []
+
+    def put(value, count):
+        bits.extend(value >> place & 1 for place in range(count))
+
+    put(0b100, 3)
+    put(0, 10)
+    put(14, 4)
+    for symbol in (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1):
+        put(symbol in (1, 18), 3)
+    # 256 zeros, then the code of the end, then that of a distance
+    for zeros in (138, 118):
+        put(1, 1)
+        put(zeros - 11, 7)
+    put(0, 3)
+    return bits
+
+
+def profile_with_program(curve_segments, steps):
+    """Return sRGB's profile with a multiProcessElements tag (ICC.1:2022, 10.16) beside the rest.
+
+    :param curve_segments: how many segments the one curve of the program has.
+    :param steps: how often the program sends each colour through it.
+    """
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # a picture that says it is sRGB is not converted
+    plain = plain.replace("sRGB".encode("utf-16-be"), "nRGB".encode("utf-16-be"))
+    (count,) = struct.unpack_from(">I", plain, 128)
+    end = 132 + 12 * count
+    segment = b"parf" + bytes(4) + struct.pack(">HH4f", 0, 0, 1, 1, 0, 0)
+    breaks = b"".join(struct.pack(">f", at / curve_segments) for at in range(1, curve_segments))
+    curve = b"curf" + bytes(4) + struct.pack(">HH", curve_segments, 0) + breaks
+    curve += segment * curve_segments
+    element_at = 16 + 8 * steps
+    curves_at = 12 + 3 * 8
+    element = b"cvst" + bytes(4) + struct.pack(">HH", 3, 3)
+    element += struct.pack(">II", curves_at, len(curve)) * 3 + curve
+    program = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, steps)
+    program += struct.pack(">II", element_at, len(element)) * steps + element
+    tags = b"".join(
+        struct.pack(">4sII", name, offset + 12, size)
+        for name, offset, size in struct.iter_unpack(">4sII", plain[132:end])
+    )
+    tags += struct.pack(">4sII", b"D2B0", len(plain) + 12, len(program))
+    body = plain[4:128] + struct.pack(">I", count + 1) + tags + plain[end:] + program
+    return struct.pack(">I", len(body) + 4) + body
+
+
+def jpeg_with_profile(profile, picture=None):
+    """Return a JPEG with *profile* in as many segments as it takes."""
+    size = 65519
+    pieces = [profile[at : at + size] for at in range(0, len(profile), size)]
+    return jpeg_with(
+        b"".join(
+            jpeg_segment(0xE2, b"ICC_PROFILE\0" + bytes((number + 1, len(pieces))) + piece)
+            for number, piece in enumerate(pieces)
+        ),
+        picture,
+    )
+
+
+def box(name, *contents):
+    body = b"".join(contents)
+    return (len(body) + 8).to_bytes(4, "big") + name + body
+
+
+def avif_of_items(count):
+    """Return an AVIF whose table of items has *count* more entries than its picture needs."""
+    whole = saved(Image.new("RGB", (64, 64), "teal"), "AVIF")
+    extra = b"".join(
+        box(b"infe", bytes((2, 0, 0, 0)), struct.pack(">HH", 1000 + number, 0), b"av01\0")
+        for number in range(count)
+    )
+    start = whole.index(b"iinf") - 4
+    size = int.from_bytes(whole[start : start + 4], "big")
+    head = whole[start + 8 : start + 12]
+    (entries,) = struct.unpack_from(">H", whole, start + 12)
+    table = box(
+        b"iinf", head, struct.pack(">H", entries + count), whole[start + 14 : start + size], extra
+    )
+    grown = len(table) - size
+    meta = whole.index(b"meta") - 4
+    meta_size = int.from_bytes(whole[meta : meta + 4], "big") + grown
+    patched = bytearray(whole[:start] + table + whole[start + size :])
+    patched[meta : meta + 4] = meta_size.to_bytes(4, "big")
+    # the place of the picture's data, in the only extent of the only item
+    iloc = patched.index(b"iloc")
+    place = patched.index(struct.pack(">I", whole.index(b"mdat") + 4), iloc)
+    patched[place : place + 4] = struct.pack(">I", whole.index(b"mdat") + 4 + grown)
+    return bytes(patched)
+
+
+def avif_of_places(count):
+    """Return an AVIF whose table of places has an item of *count* places that take no bytes."""
+    whole = saved(Image.new("RGB", (64, 64), "teal"), "AVIF")
+    start = whole.index(b"iloc") - 4
+    size = int.from_bytes(whole[start : start + 4], "big")
+    table = bytes(4) + b"\0\0" + struct.pack(">HHHH", 1, 1, 0, count)
+    return whole[:start] + box(b"iloc", table.ljust(size - 8, b"\0")) + whole[start + size :]
 
 
 def gif_screen(width, height):
@@ -152,6 +273,27 @@ ATTACKS = {
         lambda: jpeg_with(jpeg_segment(0xE1, b"Exif\0\0" + JUNK) * 600),
         "RefusedSource",
     ),
+    "jpeg of small EXIF blocks": (
+        lambda: jpeg_with(jpeg_segment(0xE1, b"Exif\0\0MM\0*" + bytes(1000)) * 4000),
+        "served",
+    ),
+    "jpeg with a profile that is a program": (
+        lambda: jpeg_with_profile(
+            profile_with_program(60_000, 12), Image.new("RGB", (640, 480), "teal")
+        ),
+        "served",
+    ),
+    "png of empty dynamic blocks": (
+        lambda: deflate_bloat(empty_dynamic_block(), 45 * MEGABYTE),
+        "RefusedSource",
+    ),
+    "png of empty fixed blocks": (
+        lambda: deflate_bloat([0, 1, 0, 0, 0, 0, 0, 0, 0, 0], 45 * MEGABYTE),
+        "RefusedSource",
+    ),
+    "avif of 60,000 items": (lambda: avif_of_items(60_000), "RefusedSource"),
+    "avif of 60,000 places in no bytes": (lambda: avif_of_places(60_000), "RefusedSource"),
+    "avif of 2,000 items": (lambda: avif_of_items(2_000), "served"),
     "jpeg of profiles": (
         lambda: jpeg_with(jpeg_segment(0xE2, b"ICC_PROFILE\0\1\1" + JUNK) * 120),
         "served",
@@ -168,11 +310,11 @@ ATTACKS = {
         lambda: png(
             8, 8, before=png_chunk(b"zTXt", b"t\0\0" + zlib.compress(bytes(MEGABYTE - 1))) * 60
         ),
-        "RefusedSource",
+        "served",
     ),
     "png of a large private chunk": (
         lambda: png(8, 8, before=png_chunk(b"prVt", bytes(45 * MEGABYTE))),
-        "RefusedSource",
+        "served",
     ),
     "png with a long tail of IDAT": (
         lambda: png(

@@ -17,6 +17,7 @@ from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from handlers.image import avif, gif, jpeg, png, webp
 from handlers.image.errors import BrokenSource, RefusedSource
+from handlers.image.excerpt import Excerpt
 from handlers.image.limits import Header, Limits, check_file, check_size
 
 # what Pillow's plugins raise for damaged files, apart from their own two kinds of bomb
@@ -105,7 +106,7 @@ def _through(plugin: type[ImageFile.ImageFile]) -> Callable[[BinaryIO, Header], 
     """Return an opener by *plugin*, whose picture is decoded when it is loaded."""
 
     def open(file: BinaryIO, header: Header) -> Image.Image:
-        picture = plugin(file)
+        picture = plugin(file if header.places is None else Excerpt(file, header.places))
         check_size(header, picture.size)
         return picture
 

@@ -8,12 +8,20 @@ from handlers.image import orientation
 from handlers.image.errors import BrokenSource, RefusedSource
 from handlers.image.limits import Header, Limits
 
-_SOS, _APP1 = 0xDA, 0xE1
+_SOS, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
 #: Sequential and progressive Huffman frames; browsers show no other kind.
 _FRAMES = {0xC0, 0xC1, 0xC2}
 _PROGRESSIVE = 0xC2
 #: Segments that may come before the first scan: tables, restart interval, APPn, comment.
-_SEGMENTS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+_TABLES = {0xC4, 0xDB, 0xDD}
+_SEGMENTS = {*_TABLES, 0xFE, *range(0xE0, 0xF0)}
+#: APPn segments that tell the decoder about colour, by how they begin, and their least length;
+#: it passes over shorter ones, on which Pillow would give up.
+_COLOUR = {
+    _APP0: (b"JFIF\0", 14),
+    _APP2: (b"ICC_PROFILE\0", 15),
+    _APP14: (b"Adobe", 12),
+}
 _BLOCK = 8
 _BLOCK_BYTES = 64 * 2
 #: Rows of the picture that the decoder keeps while it scales and converts them.
@@ -39,22 +47,27 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     """
     file.seek(2)
     frame, turned, metadata = None, 1, 0
+    places = [(0, 2)]
     for _ in range(limits.parts):
         marker = _marker(file)
         if marker is None:
             continue
+        start = file.tell() - 2
         length = _length(file)
         if marker in _FRAMES and frame is None:
             frame = _frame(marker, file.read(length))
+            places.append((start, length + 4))
         elif marker == _SOS and frame is not None:
             components = file.read(1)
+            places.append((start, file_bytes - start))
             break
         elif marker in _SEGMENTS:
             metadata += length
             if marker == _APP1 and turned == 1:
                 turned = orientation.read(file.read(length))
-            else:
-                file.seek(length, 1)
+            elif marker in _TABLES or _tells_colour(file, marker, length):
+                places.append((start, length + 4))
+            file.seek(start + length + 4)
         else:
             raise BrokenSource(f"JPEG of an unknown kind: marker {marker:#x}")
         if metadata > limits.metadata_bytes:
@@ -67,7 +80,17 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
         _check_scans(file, file_bytes, width * height, limits)
         decoder_bytes += _coefficient_bytes(width, height, samplings)
     pixel_bytes = 1 if len(samplings) == 1 else 4
-    return Header("JPEG", width, height, decoder_bytes, pixel_bytes, turned, True, True)
+    return Header(
+        "JPEG",
+        width,
+        height,
+        decoder_bytes,
+        pixel_bytes,
+        turned,
+        scalable=True,
+        direct=True,
+        places=tuple(places),
+    )
 
 
 def _marker(file: BinaryIO) -> int | None:
@@ -84,6 +107,11 @@ def _marker(file: BinaryIO) -> int | None:
     if second in (b"", b"\0"):
         return None
     return second[0]
+
+
+def _tells_colour(file: BinaryIO, marker: int, length: int) -> bool:
+    start, least = _COLOUR.get(marker, (b"", 0))
+    return bool(start) and length >= least and file.read(len(start)) == start
 
 
 def _length(file: BinaryIO) -> int:

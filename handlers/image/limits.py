@@ -71,6 +71,8 @@ class Header(NamedTuple):
     direct: bool = False
     #: Frames, where the reader counts them; 1 stands for a still picture and for "not counted".
     frames: int = 1
+    #: (offset, length) of what the decoder needs of the file; None for all of it.
+    places: tuple[tuple[int, int], ...] | None = None
 
 
 def check_file(file_bytes: int, limits: Limits) -> None:
