@@ -5,8 +5,10 @@ On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_pyth
 """
 
 import functools
+import glob
 import importlib
 import logging
+import os
 import threading
 from collections.abc import Iterable
 
@@ -17,34 +19,43 @@ from handlers.mod_python import Session
 
 log = logging.getLogger(__name__)
 
+_DEFAULT_FILE = "settings.ini"
 
-def start(path: str) -> None:
-    """Read the settings file *path*, warm this child's lookup from the database that it names, and
-    let the child take part in the election of the one that sweeps sessions, if it names any.
 
-    If the file names the cache, too, the thumbnails of pictures whose rows have changed are removed
-    from it, and this child stands for election as its keeper.
-    A fault is one line in the error log. It never stops the child: what does not need the database
-    is served all the same.
+def start(directory: str) -> None:
+    """Prepare this child for the sites whose settings files, ``*.ini``, lie in *directory*.
+
+    For each: read it, warm the lookup from the database that it names, and stand for election as
+    the child that keeps its cache and sweeps its sessions. ``settings.ini`` is the file of every
+    request that names no other one. A fault is one line in the error log. It never stops the
+    child: what does not need that site is served all the same.
     """
-    try:
-        settings.use(path)
-        options = settings.read(path)
-        if "lookup.database" in options:
-            pictures = lookup.open(options)
-            if "thumbnail.cache" in options:
-                pictures.on_change = functools.partial(_purge, options["thumbnail.cache"])
-            pictures.warm()
-        if "images.root" in options:
-            # Pillow takes as long to import as a thumbnail to make; no request waits for it here.
-            threading.Thread(
-                target=importlib.import_module, args=("handlers.making",), daemon=True
-            ).start()
+    paths = sorted(glob.glob(os.path.join(glob.escape(directory), "*.ini")))
+    for path in paths:
+        if os.path.basename(path) == _DEFAULT_FILE:
+            settings.use(path)
+        try:
+            _start_site(path)
+        except ValueError as error:
+            log.error("%s", error)
+    if paths:
+        # Pillow takes as long to import as a thumbnail to make; no request waits for it here.
+        threading.Thread(
+            target=importlib.import_module, args=("handlers.making",), daemon=True
+        ).start()
+
+
+def _start_site(path: str) -> None:
+    options = settings.read(path)
+    if "lookup.database" in options:
+        pictures = lookup.open(options)
         if "thumbnail.cache" in options:
-            keeper.start(options["thumbnail.cache"], options)
-        Session.start_sweep(options)
-    except ValueError as error:
-        log.error("%s", error)
+            pictures.on_change = functools.partial(_purge, options["thumbnail.cache"])
+        pictures.warm()
+    if "thumbnail.cache" in options:
+        keeper.start(options["thumbnail.cache"], options)
+    is_default = os.path.basename(path) == _DEFAULT_FILE
+    Session.start_sweep(options, None if is_default else path)
 
 
 def most_requests() -> int:
@@ -66,7 +77,7 @@ def _purge(directory: str, ids: Iterable[str]) -> None:
 
 
 def start_mod_python() -> None:
-    """Do what :func:`start` does, with the server's ``PythonOption handlers.settings``.
+    """Do what :func:`start` does, in the directory of the server's ``PythonOption handlers.etc``.
 
     Log records of the package go to Apache's error log first of all, as mod_wsgi's runtime does it,
     and ``from mod_python import Session`` gives the package's sessions instead of mod_python's own.
@@ -78,9 +89,9 @@ def start_mod_python() -> None:
     package = logging.getLogger("handlers")
     package.setLevel(logging.INFO)
     package.addHandler(_ErrorLog(apache))
-    path = apache.main_server.get_options().get("handlers.settings")
-    if path:
-        start(path)
+    directory = apache.main_server.get_options().get("handlers.etc")
+    if directory:
+        start(directory)
 
 
 class _ErrorLog(logging.Handler):

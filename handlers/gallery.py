@@ -4,8 +4,9 @@
 pictures are there for whoever is signed in.
 
 Options, as PythonOption or in settings.ini: ``thumbnail.sizes`` (the page uses the first one, and
-the one of twice its sides for dense screens if there is such), ``lookup.*``, and those of
-:mod:`handlers.visitor`.
+the one of twice its sides for dense screens if there is such), ``thumbnail.url`` and
+``images.url`` (where thumbnails and originals are; ``off``: no originals), ``lookup.*``, and those
+of :mod:`handlers.visitor`.
 """
 
 import math
@@ -42,6 +43,7 @@ def handler(req) -> int:
     if number > last:
         return apache.HTTP_NOT_FOUND
     small, double = _sizes(options)
+    images = options.get("images.url", "off")
     view = page.View(
         ids=ids,
         total=total,
@@ -51,6 +53,8 @@ def handler(req) -> int:
         marked=frozenset(marked),
         user=user,
         can_sign_in=bool(options.get("gallery.users")),
+        thumbs=options.get("thumbnail.url", "/thumbs"),
+        images=None if images == "off" else images,
         small=small,
         double=double,
     )

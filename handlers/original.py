@@ -1,7 +1,7 @@
 """Serve ``/images/<id>``: the original file of a picture, streamed by Apache.
 
-Options, as PythonOption or in settings.ini: ``images.root`` and ``lookup.*`` as for
-:mod:`handlers.thumbnail`.
+Options, as PythonOption or in settings.ini: ``images.url``, the part of the URL before the id,
+``images.root`` and ``lookup.*`` as for :mod:`handlers.thumbnail`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from handlers import lookup, sending, settings, source, visitor
 
 log = logging.getLogger(__name__)
 
-_URI = re.compile(r"/images/([A-Za-z0-9_-]{1,128})")
+_ID = re.compile(r"/([A-Za-z0-9_-]{1,128})")
 _CONTENT_TYPES = {
     "avif": "image/avif",
     "gif": "image/gif",
@@ -34,7 +34,8 @@ def handler(req) -> int:
     A file whose name does not end as a picture's is offered for download, never shown.
     """
     options = settings.of(req)
-    asked = _URI.fullmatch(req.uri)
+    prefix = options.get("images.url", "/images")
+    asked = _ID.fullmatch(req.uri.removeprefix(prefix)) if req.uri.startswith(prefix) else None
     if asked is None:
         return apache.HTTP_NOT_FOUND
     try:

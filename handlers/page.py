@@ -53,6 +53,9 @@ class View(NamedTuple):
     user: str | None
     #: whether there is anybody who could sign in
     can_sign_in: bool
+    #: URLs of thumbnails and of originals without the rest; no URL if originals are not published
+    thumbs: str
+    images: str | None
     #: sizes of the thumbnails, the second for dense screens
     small: str
     double: str | None
@@ -149,9 +152,10 @@ def _item(id: str, view: View) -> str:
     mark, label = ("★", "Take from favourites") if marked else ("☆", "Add to favourites")
     # Ids come from a database that others fill.
     id = html.escape(id)
-    source = f"/thumbs/{view.small}/{id}.jpg"
-    srcset = f' srcset="{source} 1x, /thumbs/{view.double}/{id}.jpg 2x"' if view.double else ""
-    return f"""<li><a href="/images/{id}">\
+    source = f"{view.thumbs}/{view.small}/{id}.jpg"
+    double = f"{view.thumbs}/{view.double or view.small}/{id}.jpg"
+    srcset = f' srcset="{source} 1x, {double} 2x"' if view.double else ""
+    return f"""<li><a href="{f"{view.images}/{id}" if view.images else double}">\
 <img src="{source}"{srcset} alt="{id}" loading="lazy"><span>{id}</span></a>
 <form method="post" action="/favourites">\
 <input type="hidden" name="back" value="{html.escape(_address(view, view.number))}">\

@@ -53,6 +53,9 @@ def is_signed(name: str, signature: str, keys: Sequence[str]) -> bool:
     return right
 
 
-def url(name: str, key: str) -> str:
-    """Return the path and query under which the thumbnail *name* is served."""
-    return f"/thumbs/{name}?s={sign(name, key)}"
+def url(name: str, key: str, prefix: str = "/thumbs") -> str:
+    """Return the path and query under which the thumbnail *name* is served.
+
+    :param prefix: the option ``thumbnail.url``.
+    """
+    return f"{prefix}/{name}?s={sign(name, key)}"

@@ -1,34 +1,18 @@
-"""The drop-ins under Debian's stock configuration, enabled by Debian's own tools."""
+"""The drop-in on a server that has other sites, too."""
 
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
 from handlers.quickstart import httpd
-from tests.servers.httpd import free_port, make_images_table
+from tests.conftest import SERVERS, watched
+from tests.servers.httpd import Httpd, free_port, make_images_table
 
 APACHE_CONF = pathlib.Path(__file__).parent.parent / "apache_conf"
-
-
-@pytest.fixture
-def stock(public_dir):
-    """A copy of Debian's configuration as the package brings it, and the environment to use it."""
-    etc = public_dir / "apache2"
-    shutil.copytree("/etc/apache2", etc, symlinks=True)
-    for path in etc.glob("mods-enabled/*"):
-        if path.name.startswith(("python", "php", "wsgi", "headers")):
-            path.unlink()
-    (etc / "envvars").write_text(
-        f"export APACHE_RUN_USER=www-data APACHE_RUN_GROUP=www-data APACHE_LOG_DIR={public_dir}\n"
-        f"export APACHE_RUN_DIR={public_dir} APACHE_LOCK_DIR={public_dir}\n"
-        f"export APACHE_PID_FILE={public_dir}/pid LANG=C\n"
-    )
-    return etc, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "APACHE_CONFDIR": str(etc)}
 
 
 def run(environment, *command):
@@ -36,80 +20,80 @@ def run(environment, *command):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["handlers", "handlers-mod_python"])
-def test_configtest_accepts_the_drop_in(stock, name):
-    etc, environment = stock
-    text = (APACHE_CONF / f"{name}.conf").read_text()
-    # the one line that an admin with another place for the package edits
-    text = text.replace(
-        "Define HANDLERS_HOME /opt/modpython-handlers", f"Define HANDLERS_HOME {sys.prefix}"
+class Hosts(Httpd):
+    """A server of two virtual hosts, a.example and b.example, with one database each."""
+
+    def get(self, host, path):
+        return self.request(path, headers={"Host": f"{host}.example"})
+
+
+@pytest.fixture(params=SERVERS)
+def hosts(request, public_dir, pictures):
+    """Both hosts have pictures 1 and 2; 2 is private on b.example only. There is no site beside."""
+    root = pictures[0]
+    url = make_images_table(public_dir / "a.db", {"1": "sub/p001.jpg", "2": "sub/p002.jpg"})
+    server = Hosts(public_dir / "site", request.param, url, root)
+    work = server.work
+    other = make_images_table(
+        public_dir / "b.db", {"1": "sub/p003.jpg", "2": "sub/p004.jpg"}, private=("2",)
     )
-    (etc / "conf-available" / f"{name}.conf").write_text(text)
-    assert run(environment, "a2enconf", name)[0] == 0
-    status, said = run(environment, "apachectl", "configtest")
-    assert status == 0, said
-    assert "Syntax OK" in said
-
-
-@pytest.mark.parametrize("name", ["handlers", "handlers-mod_python"])
-def test_shipped_files_serve_with_the_lines_edited_that_must_be(stock, name, public_dir, pictures):
-    """What README says to do, in the test's own directories."""
-    etc, environment = stock
-    root, rows = pictures
-    own, cache, port = public_dir / "etc", public_dir / "cache", free_port()
-    for directory in (own, cache):
-        directory.mkdir()
-    shutil.chown(cache, "www-data", "www-data")
-    shutil.copy(APACHE_CONF / "handlers.wsgi", own)
-    places = {
-        "/opt/modpython-handlers": sys.prefix,
-        "/etc/modpython-handlers": own,
-        "/var/cache/modpython-handlers": cache,
-        "/var/lib/modpython-handlers/images.db": public_dir / "images.db",
-        "/srv/pictures": root,
-        "#Define HANDLERS_GALLERY": "Define HANDLERS_GALLERY",
-    }
-    make_images_table(public_dir / "images.db", rows)
-    edited(APACHE_CONF / "settings.ini", own / "settings.ini", places)
-    edited(APACHE_CONF / f"{name}.conf", etc / "conf-available" / f"{name}.conf", places)
-    edited(etc / "ports.conf", etc / "ports.conf", {"Listen 80": f"Listen 127.0.0.1:{port}"})
-    assert run(environment, "a2enconf", name)[0] == 0
-    status, said = run(environment, "apachectl", "start")
-    assert status == 0, said
-    try:
-        curl = ("curl", "-sS", "-o", os.devnull, "-w", "%{http_code}")
-        patient = ("--retry-connrefused", "--retry", "9")
-        for path in ("/thumbs/200x200/p001.jpg", "/thumbs/200x200/p001.jpg", "/"):
-            status, said = run(environment, *curl, *patient, f"http://127.0.0.1:{port}{path}")
-            assert said == "200", (etc.parent / "error.log").read_text()
-        assert (cache / "thumbs" / "200x200" / "p001.jpg").exists()
-    finally:
-        assert run(environment, "apachectl", "stop")[0] == 0
-        deadline = time.monotonic() + 30
-        while (etc.parent / "pid").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
-def edited(source, target, places):
-    text = source.read_text()
-    for old, new in places.items():
-        text = text.replace(old, str(new))
-    target.write_text(text)
-    target.chmod(0o644)
-
-
-def test_both_drop_ins_have_the_same_sections():
-    def sections(name):
-        lines = (APACHE_CONF / name).read_text().splitlines()
-        return [line for line in lines if line.strip().startswith(("<", "Header", "Alias"))]
-
-    def without_loading(lines):
-        return [line for line in lines if "python_module" not in line and "wsgi_module" not in line]
-
-    assert without_loading(sections("handlers.conf")) == without_loading(
-        sections("handlers-mod_python.conf")
+    text = pathlib.Path(work.settings).read_text()
+    text = text.replace(url, f"{other}\nprivate = private").replace(work.cache, f"{work.cache}-b")
+    settings = pathlib.Path(work.etc, "b.ini")
+    settings.write_text(text.replace("200x200 400x400", "100x100 400x400"))
+    documents = public_dir / "documents"
+    documents.mkdir(mode=0o755)
+    (documents / "index.html").write_text("home")
+    cache_b = pathlib.Path(f"{work.cache}-b")
+    cache_b.mkdir()
+    for path in (settings, cache_b):
+        shutil.chown(path, *(("www-data", "www-data") if os.geteuid() == 0 else (os.getuid(),)))
+    granted = f'DocumentRoot "{documents}"\n<Directory "{documents}">\nRequire all granted\n'
+    granted += "</Directory>\n"
+    dir_module = "LoadModule dir_module ${HANDLERS_MODULES}/mod_dir.so\nDirectoryIndex index.html"
+    parts = (
+        ("a", httpd.site_part(work.settings, work.cache)),
+        ("b", httpd.site_part(str(settings), str(cache_b), "/small")),
+        ("c", ""),
     )
+    server.site = dir_module + "".join(
+        f"\n<VirtualHost *>\nServerName {name}.example\n{granted}{part}\n</VirtualHost>"
+        for name, part in parts
+    )
+    with server.stopped_at_the_end():
+        yield from watched(server)
+
+
+def test_two_hosts_keep_apart_what_is_theirs(hosts):
+    hosts.start(warm=False)
+    a, b = hosts.get("a", "/thumbs/400x400/1.jpg"), hosts.get("b", "/small/400x400/1.jpg")
+    assert (a.status, b.status) == (200, 200)
+    assert a.body != b.body
+    # again, from the cache
+    assert hosts.get("a", "/thumbs/400x400/1.jpg").body == a.body
+    assert hosts.get("b", "/small/400x400/1.jpg").body == b.body
+    assert hosts.get("a", "/thumbs/400x400/2.jpg").status == 200
+    assert hosts.get("b", "/small/400x400/2.jpg").status == 404
+    assert hosts.get("a", "/thumbs/200x200/1.jpg").status == 200
+    assert hosts.get("b", "/small/200x200/1.jpg").status == 404
+    assert hosts.get("b", "/small/100x100/1.jpg").status == 200
+    assert hosts.get("a", "/images/2").status == 200
+    assert hosts.get("b", "/images/2").status == 404
+    assert b'"/small/100x100/1.jpg"' in hosts.get("b", "/").body
+    assert hosts.get("b", "/thumbs/400x400/1.jpg").status == 404
+
+
+def test_site_part_in_a_virtual_host_takes_nothing_from_another(hosts):
+    hosts.start(warm=False)
+    for path in ("/thumbs/400x400/1.jpg", "/small/400x400/1.jpg", "/images/1", "/favourites"):
+        assert hosts.get("c", path).status == 404
+    assert hosts.get("c", "/").body == b"home"
+
+
+def test_gallery_comes_before_an_index_of_the_document_root(hosts):
+    hosts.start(warm=False)
+    assert b"<title>Pictures" in hosts.get("a", "/").body
+    assert hosts.get("a", "/index.html").body == b"home"
 
 
 def test_entry_script_serves_handlers_of_others_without_settings(public_dir):

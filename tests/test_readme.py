@@ -23,7 +23,7 @@ FROM_FILE_SESSION = {"enable_fast_cleanup", "verify_session_timeout"}
 # What handlers ask of their options, by the literal in the code.
 ASKED = set(
     re.findall(
-        r'"((?:thumbnail|cache)\.[a-z_]+|images\.root|gallery\.users|handlers\.settings)"', SOURCES
+        r'"((?:thumbnail|cache)\.[a-z_]+|images\.root|gallery\.users|handlers\.settings|images\.url)"', SOURCES
     )
 ) | {f"thumbnail.{name}" for name in OWN_LIMITS}
 
@@ -86,13 +86,6 @@ def test_named_files_exist(path):
 
 def test_benchmarks_named_are_there():
     assert set(re.findall(r"tests/bench\.py ([a-z][a-z-]*)", README)) == set(bench.NAMES)
-
-
-def test_drop_in_paths_are_those_of_the_install_commands():
-    drop_in = (ROOT / "apache_conf" / "handlers.conf").read_text()
-    for name in ("HANDLERS_HOME", "HANDLERS_ETC", "HANDLERS_CACHE"):
-        default = re.search(rf"(?m)^ *Define {name} (\S+)$", drop_in)[1]
-        assert default in README
 
 
 def test_log_lines_shown_are_those_of_a_server(public_dir, pictures):

@@ -50,9 +50,9 @@ def server(request, public_dir, pictures):
         f"Define HANDLERS_HOME {sys.prefix}\nDefine HANDLERS_MODULES {MODULES}",
         f"LoadModule wsgi_module {httpd.mod_wsgi_location()}\nWSGIPythonHome {sys.prefix}",
         f"WSGISocketPrefix {work.run}/wsgi\n{directives}Define HANDLERS_GROUP {group}",
-        f"Define HANDLERS_ETC {work.etc}\nDefine HANDLERS_CACHE {work.cache}",
-        f'Define HANDLERS_SIZES "{httpd.SIZES}"\nDefine HANDLERS_GALLERY',
-        f"DocumentRoot htdocs\nInclude {shipped('handlers.conf')}",
+        f"Define HANDLERS_ETC {work.etc}\nDocumentRoot htdocs",
+        f"Include {shipped('handlers.conf')}",
+        httpd.site_part(work.settings, work.cache),
     ]
     with open(work.configuration, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

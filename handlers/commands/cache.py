@@ -133,7 +133,7 @@ def _url(args, options) -> int:
         encode.check(args.format)
     key = signing.keys(settings.required(options, "thumbnail.keys"))[0]
     for id in args.ids:
-        print(signing.url(name % id, key))
+        print(signing.url(name % id, key, options.get("thumbnail.url", "/thumbs")))
     return 0
 
 

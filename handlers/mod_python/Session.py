@@ -119,16 +119,19 @@ def Session(req, sid=0, secret=None, timeout=0, lock=1):
     return opened(req, sid=sid, secret=secret, timeout=timeout, lock=lock)
 
 
-def start_sweep(options) -> None:
-    """Make *options* those of all sessions of this process, and start its sweeper.
+def start_sweep(options, settings: str | None = None) -> None:
+    """Make *options* those of the sessions of this process, and start its sweeper.
 
     For the start of a child. Without an option of sessions among them nothing is started. A fault
     is logged and does not stop the child; sessions raise it when they are opened. Where this is
     not called, the first session of the child starts the sweeper.
+
+    :param settings: the options hold for requests with ``PythonOption handlers.settings`` of this
+        value only; None for all that have no such option of their own.
     """
-    session_options.use(options)
+    session_options.use(options, settings)
     try:
-        found = session_options.of_child()
+        found = session_options.of_child(settings)
         if found.given:
             name = session_options.store_of(found.session_type)
             session_backing.open_backing(name, found)

@@ -28,7 +28,9 @@ _HOST_PREFIX = "__Host-"
 _TRUE = ("yes", "true", "on", "1")
 _FALSE = ("no", "false", "off", "0")
 
-_defaults: dict[str, str] = {}
+# the value of this PythonOption, None without, to the defaults of such requests
+_SETTINGS = "handlers.settings"
+_defaults: dict[str | None, dict[str, str]] = {None: {}}
 
 
 class Options(NamedTuple):
@@ -57,10 +59,12 @@ class Options(NamedTuple):
     sweep: bool
 
 
-def use(options: Mapping[str, str]) -> None:
-    """Make *options* those of every request; its own PythonOptions win over them."""
-    global _defaults
-    _defaults = dict(_of_sessions(options.items()))
+def use(options: Mapping[str, str], settings: str | None = None) -> None:
+    """Make *options* those of every request; its own PythonOptions win over them.
+
+    :param settings: of those requests only whose ``PythonOption handlers.settings`` is this.
+    """
+    _defaults[settings] = dict(_of_sessions(options.items()))
     of_child.cache_clear()
 
 
@@ -74,16 +78,21 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
         return parse(tuple(sorted((dict(of(req).given) | overrides).items())))
     found = getattr(req, _KEPT, None)
     if found is None:
-        own = _of_sessions(req.get_options().items())
-        found = parse(tuple(sorted((_defaults | own).items()))) if own else of_child()
+        given = req.get_options()
+        own, settings = _of_sessions(given.items()), given.get(_SETTINGS)
+        if settings not in _defaults:
+            settings = None
+        found = of_child(settings)
+        if own:
+            found = parse(tuple(sorted((_defaults[settings] | own).items())))
         setattr(req, _KEPT, found)
     return found
 
 
 @functools.cache
-def of_child() -> Options:
+def of_child(settings: str | None = None) -> Options:
     """Return the options of :func:`use` by themselves; raises as :func:`of` does."""
-    return parse(tuple(sorted(_defaults.items())))
+    return parse(tuple(sorted(_defaults[settings].items())))
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,8 +14,6 @@ import time
 
 from handlers.quickstart.work import Failed, Work, shipped
 
-SIZES = "200x200 400x400 200x200-crop 400x400-crop"
-
 _BINARIES = ("apache2", "httpd")
 _MODULE_DIRECTORIES = (
     "/usr/lib/apache2/modules",
@@ -24,7 +22,12 @@ _MODULE_DIRECTORIES = (
 )
 _MODULES = ("mpm_prefork", "unixd", "authz_core", "log_config", "alias", "env", "mime")
 # Real mod_python and Apache work out paths from these, so nothing of the caller's is handed down.
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+# mod_python finds the package by PYTHONPATH; mod_wsgi's entry script has its own way.
+_ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "PYTHONPATH": sysconfig.get_path("purelib"),
+}
 _START_LIMIT = 30.0
 _STOP_LIMIT = 20.0
 
@@ -45,30 +48,29 @@ def check_port(port: int) -> None:
 
 
 def write_configuration(
-    work: Work, port: int, children: int, server: str, sizes: str = SIZES, extra: str = ""
+    work: Work,
+    port: int,
+    children: int,
+    server: str,
+    extra: str = "",
+    site: str | None = None,
 ) -> None:
     """Write the configuration of a prefork httpd that includes the shipped drop-in.
 
     :param server: ``mod_wsgi`` or ``mod_python``.
     :param extra: directives to add at the end.
+    :param site: directives of the sites; None for one with all that the site part can do.
     """
     modules = _first_existing(_MODULE_DIRECTORIES)
     defines = {
         "HANDLERS_HOME": sys.prefix,
         "HANDLERS_MODULES": modules,
         "HANDLERS_ETC": work.etc,
-        "HANDLERS_CACHE": work.cache,
-        "HANDLERS_SIZES": f'"{sizes}"',
-        "HANDLERS_WEBP": "",
-        "HANDLERS_AVIF": "",
-        "HANDLERS_GALLERY": "",
     }
     if server == "mod_wsgi":
         defines["HANDLERS_MOD_WSGI"] = mod_wsgi_location()
-        defines["HANDLERS_GROUP"] = "%{GLOBAL}"
         drop_in, level = "handlers.conf", "warn wsgi:info"
     else:
-        defines["HANDLERS_SITE_PACKAGES"] = sysconfig.get_path("purelib")
         drop_in, level = "handlers-mod_python.conf", "info"
     lines = [
         "# Made by apache_conf/quickstart, anew at each start.",
@@ -95,13 +97,31 @@ def write_configuration(
         'DocumentRoot "htdocs"',
         "<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>",
         f'<Directory "{work.documents}">\n    Require all granted\n</Directory>',
-        *(f"Define {name} {value}".rstrip() for name, value in defines.items()),
+        *(f'Define {name} "{value}"' for name, value in defines.items()),
         f'Include "{shipped(drop_in)}"',
+        site_part(work.settings, work.cache) if site is None else site,
         "CustomLog logs/access.log handlers",
         extra,
     ]
     with open(work.configuration, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
+
+
+def site_part(settings: str, cache: str, thumbs: str = "/thumbs") -> str:
+    """Return the directives of one site: the shipped site part with all that it can do.
+
+    :param settings: the site's settings file.
+    :param cache: its cache directory.
+    :param thumbs: the URL of its thumbnails.
+    """
+    return f"""Define HANDLERS_SETTINGS "{settings}"
+Define HANDLERS_CACHE "{cache}"
+Define HANDLERS_THUMBS {thumbs}
+Define HANDLERS_IMAGES /images
+Define HANDLERS_GALLERY
+Define HANDLERS_WEBP
+Define HANDLERS_AVIF
+Include "{shipped("handlers-site.conf")}\""""
 
 
 def start(work: Work) -> None:

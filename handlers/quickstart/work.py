@@ -3,10 +3,11 @@
 import os
 import pwd
 import secrets
-import shutil
 import sys
 
 from handlers import htpasswd
+
+SIZES = "200x200 400x400 200x200-crop 400x400-crop"
 
 _APACHE_USERS = ("www-data", "apache", "daemon", "nobody")
 
@@ -26,6 +27,7 @@ class Work:
         self.cache = self._in("cache")
         self.snapshot = self._in("cache", "lookup.snapshot")
         self.etc = self._in("etc")
+        self.settings = self._in("etc", "settings.ini")
         self.documents = self._in("htdocs")
         self.logs = self._in("logs")
         self.error_log = self._in("logs", "error.log")
@@ -57,7 +59,12 @@ class Work:
             raise Failed(f"cannot make {error.filename}: {error.strerror}") from None
 
     def write_settings(
-        self, url: str, root: str, private: str | None = None, snapshot: bool = True
+        self,
+        url: str,
+        root: str,
+        private: str | None = None,
+        snapshot: bool = True,
+        sizes: str = SIZES,
     ) -> None:
         """Write settings.ini, readable by Apache's user alone, and the entry script beside it.
 
@@ -72,9 +79,12 @@ class Work:
         lines += ["", "[images]", f"root = {root}"]
         lines += ["", "[gallery]", f"users = {self.users}"]
         lines += ["", "[mod_python.session]", f"database_directory = {self.sessions}"]
-        lines += ["", "[thumbnail]", f"cache = {self.cache}"]
-        self._write_secret(os.path.join(self.etc, "settings.ini"), "\n".join(lines) + "\n")
-        shutil.copy(shipped("handlers.wsgi"), self.etc)
+        lines += ["", "[thumbnail]", f"cache = {self.cache}", f"sizes = {sizes}"]
+        self._write_secret(self.settings, "\n".join(lines) + "\n")
+        with open(shipped("handlers.wsgi"), encoding="utf-8") as file:
+            entry = file.read().replace('"/opt/modpython-handlers"', repr(sys.prefix))
+        with open(os.path.join(self.etc, "handlers.wsgi"), "w", encoding="utf-8") as file:
+            file.write(entry)
 
     def make_user(self, name: str) -> str:
         """Make the file of users with *name* in it, unless it is there; return the password."""

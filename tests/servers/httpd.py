@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from handlers.quickstart import httpd
-from handlers.quickstart.work import Work
+from handlers.quickstart.work import SIZES, Work
 
 # A test server has as few children as the test needs, and more clients now and then.
 _ALWAYS_EXPECTED = ("AH00161: server reached MaxRequestWorkers",)
@@ -53,7 +53,7 @@ class Httpd:
         *,
         children=3,
         extra="",
-        sizes=httpd.SIZES,
+        sizes=SIZES,
         snapshot=False,
     ):
         self.work = Work(str(directory))
@@ -61,9 +61,10 @@ class Httpd:
         self.port = free_port()
         self.children = children
         self.extra = extra
-        self.sizes = sizes
+        #: Directives in place of the shipped site part.
+        self.site: str | None = None
         self.work.make()
-        self.work.write_settings(url, str(root), snapshot=snapshot)
+        self.work.write_settings(url, str(root), snapshot=snapshot, sizes=sizes)
         self._expected: list[str] = []
         self._mark = 0
 
@@ -91,7 +92,7 @@ class Httpd:
     def start(self, warm=True) -> None:
         """Start it and wait for its first answer, and for all children to be *warm*."""
         httpd.write_configuration(
-            self.work, self.port, self.children, self.server, self.sizes, self.extra
+            self.work, self.port, self.children, self.server, self.extra, self.site
         )
         started = self._log_size()
         httpd.start(self.work)
