@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 #: A shorter key is refused: who has one URL could try all of them.
 SHORTEST_KEY = 16
+#: Pixels of the longer side of a signed size, unless ``thumbnail.largest`` says otherwise.
+LARGEST = 2000
 
 
 class BadKey(ValueError):

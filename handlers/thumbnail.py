@@ -111,7 +111,7 @@ def _exists(asked: Asked, query: str | None, options: dict[str, str]) -> bool:
         return False
     try:
         wanted = geometry.parse(asked.size)
-        if max(wanted[:2]) > settings.number(options, "thumbnail.largest", 2000):
+        if max(wanted[:2]) > settings.number(options, "thumbnail.largest", signing.LARGEST):
             return False
         return signing.is_signed(asked.name, signatures[0], signing.keys(keys))
     except geometry.BadGeometry:

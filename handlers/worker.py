@@ -107,13 +107,18 @@ def call(
     return Done(answer, data, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
+def die_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send the signal *number* to this process when its parent's thread ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
 def _work(function, bounds, parent, writing, keep, mask):
     """Do the work and end the process, without ever returning into the server's code."""
     try:
         for number in _SIGNALS:
             _libc.signal(int(number), None)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        die_with_parent(signal.SIGKILL)
         if os.getppid() == parent:
             _close_but({0, 1, 2, writing, *keep})
             _bound(bounds)

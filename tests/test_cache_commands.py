@@ -1,11 +1,15 @@
-"""``python -m handlers cache`` as an admin uses it, in processes of its own."""
+"""``modpython-handlers cache`` as an admin uses it, in processes of its own."""
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,20 +49,138 @@ def stats(site):
 
 def test_warm_makes_all_and_goes_on_where_it_was(site):
     done = run(site, "warm", "--all", "--formats", "jpg webp")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert re.search(r"5 of 5 pictures: 20 made \(\d+/s\), 0 there already, 0 failed", done.stderr)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "5 pictures: 20 thumbnails made, 0 there already, 0 failed\n"
     os.unlink(site / "cache" / "thumbs" / "200x200" / "p002.webp")
-    again = run(site, "warm", "--all", "--formats", "jpg webp").stderr
-    assert "1 made" in again and "19 there already" in again
+    again = run(site, "warm", "--all", "--formats", "jpg webp", "--json").stdout
+    assert json.loads(again) == {"pictures": 5, "made": 1, "present": 19, "failed": 0}
     assert stats(site)["thumbs/200x200"]["formats"] == {"jpg": 5, "webp": 5}
 
 
 def test_warm_takes_ids_and_names_what_fails(site):
     done = run(site, "warm", "--sizes", "50x50", "p001", "nobody")
     assert done.returncode == 1
-    assert "nobody: no such picture" in done.stderr and "1 made" in done.stderr
+    assert done.stderr == "nobody: no such picture\n"
+    assert done.stdout == "2 pictures: 1 thumbnails made, 0 there already, 1 failed\n"
     piped = run(site, "warm", "--sizes", "50x50", "-", input="p002\np003\n")
-    assert piped.returncode == 0 and "2 made" in piped.stderr
+    assert piped.returncode == 0 and "2 thumbnails made" in piped.stdout
+
+
+def test_warm_without_ids_is_wrong_usage(site):
+    done = run(site, "warm")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ID --all is required" in done.stderr
+
+
+def test_warm_of_all_makes_the_first_snapshot(site):
+    settings = site / "settings.ini"
+    text = settings.read_text().replace("[lookup]", f"[lookup]\nsnapshot = {site}/cache/snapshot")
+    settings.write_text(text)
+    done = run(site, "warm", "--all", "--json")
+    assert (done.returncode, json.loads(done.stdout)["made"]) == (0, 10), done.stderr
+    assert (site / "cache" / "snapshot").exists()
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("arguments", [("--all",), ("p001",)])
+def test_warm_with_the_database_away_is_one_sentence(site, arguments, snapshot):
+    settings = site / "settings.ini"
+    url = "mysql://site:secret@127.0.0.1:1/pictures"
+    lines = f"database = {url}" + (f"\nsnapshot = {site}/cache/snapshot" if snapshot else "")
+    settings.write_text(re.sub("database = .*", lines, settings.read_text()))
+    done = run(site, "warm", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "modpython-handlers: lookup.database mysql://site@127.0.0.1:1/pictures: "
+    )
+    assert done.stderr.count("\n") == 1 and "Can't connect" in done.stderr
+
+
+def test_warm_whose_process_is_killed_says_how_to_go_on(site):
+    """The kernel's out-of-memory killer takes one of the processes."""
+    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    with subprocess.Popen(
+        [*command, "cache", "warm", "--processes", "1", "-"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as warming:
+        warming.stdin.write("p001\np002\n")
+        warming.stdin.flush()
+        children = pathlib.Path(f"/proc/{warming.pid}/task/{warming.pid}/children")
+        deadline = time.monotonic() + 30
+        while not children.read_text().split() or len(thumbnails(site)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        said = warming.communicate("".join(f"p{number:03d}\n" for number in range(20)))[1]
+    assert warming.returncode == 1
+    assert said.endswith("run the command again, and it goes on where it stopped\n")
+    assert said.count("\n") == 1
+
+
+def thumbnails(site):
+    return list((site / "cache").glob("thumbs/*/*.jpg"))
+
+
+def test_bar_is_not_broken_by_warnings(site):
+    """On a terminal: a warning stands in a line of its own, above the bar."""
+    parent, child = pty.openpty()
+    ids = "".join(f"p00{1 + number % 3}\nnobody{number}\n" for number in range(40))
+    with open(child, "w") as terminal:
+        done = run_to(site, terminal, ids, "warm", "-")
+    with open(parent, "rb", buffering=0) as file:
+        said = read_all(file)
+    assert done.returncode == 1
+    lines = [re.split("\r\x1b\\[K", line)[-1] for line in said.replace("\r\n", "\n").split("\n")]
+    assert sorted(lines[:-1]) == sorted(f"nobody{number}: no such picture" for number in range(40))
+    assert lines[-1] == ""
+
+
+def run_to(site, terminal, ids, *arguments):
+    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    return subprocess.run(
+        [*command, "cache", *arguments],
+        cwd=CHECKOUT,
+        input=ids,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+
+
+def read_all(file):
+    pieces = []
+    # the end of a pseudoterminal is an error
+    with contextlib.suppress(OSError):
+        while piece := file.read(4096):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
+
+
+def test_warm_is_interrupted_without_a_traceback(site):
+    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    with subprocess.Popen(
+        [*command, "cache", "warm", "-"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as warming:
+        warming.stdin.write("p001\n")
+        warming.stdin.flush()
+        deadline = time.monotonic() + 30
+        while len(thumbnails(site)) < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        # as Ctrl-C does, to all processes of the terminal
+        os.killpg(warming.pid, signal.SIGINT)
+        said = warming.stdout.read()
+    assert (warming.returncode, said) == (130, "")
 
 
 def test_purge_and_stats(site):
@@ -84,6 +206,40 @@ def test_url_is_signed(site):
     path, _, signature = said.partition("?s=")
     assert signing.is_signed(path.removeprefix("/thumbs/"), signature, [KEY])
     assert run(site, "url", "300x200", "p001").stdout.strip() == signing.url("300x200/p001", KEY)
+    listed = run(site, "url", "300x200", "p001", "p002", "--json").stdout
+    assert json.loads(listed) == [signing.url(f"300x200/{id}", KEY) for id in ("p001", "p002")]
+
+
+def test_url_of_a_listed_size_is_not_signed(site):
+    done = run(site, "url", "200x200", "p001", "--format", "jpg")
+    assert (done.returncode, done.stdout) == (0, "/thumbs/200x200/p001.jpg\n")
+    assert done.stderr == "200x200 is in thumbnail.sizes: its URLs need no signature\n"
+
+
+def test_output_that_nobody_reads_is_no_traceback(site):
+    """As in ``modpython-handlers cache url ... | head``."""
+    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as gone:
+        done = subprocess.run(
+            [*command, "cache", "url", "300x200", "p001"],
+            cwd=CHECKOUT,
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, "cache", "url", "300x200", "p001"],
+            cwd=CHECKOUT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "modpython-handlers: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +248,10 @@ def test_url_is_signed(site):
         (("url", "0x10", "p001"), "not a size: '0x10'"),
         (("url", "10x10", "p001", "--format", "gif"), "'gif' is not among"),
         (("warm", "--sizes", "1x", "p001"), "not a size: '1x'"),
-        (("--cache", "/nowhere", "stats"), "No such file or directory"),
+        (("--cache", "/nowhere", "stats"), "/nowhere: no such directory"),
+        (("url", "3000x3000", "p001"), "3000x3000 would be answered 404"),
+        (("url", "2001x10", "p001"), "2001x10 would be answered 404"),
+        (("url", "300x200", "foo.bar"), "'foo.bar' cannot stand in a URL"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(site, arguments, why):

@@ -1,7 +1,9 @@
-"""``python -m handlers lookup``: what the admin sees."""
+"""``modpython-handlers lookup``: what the admin sees."""
 
-import argparse
+import configparser
 import contextlib
+import itertools
+import json
 import os
 import sqlite3
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 from handlers import locks
-from handlers.commands import lookup as command
+from handlers.commands import line
 from handlers.lookup import Lookup
 
 
@@ -27,18 +29,29 @@ def options(tmp_path):
 
 
 @pytest.fixture
-def run(options, capsys):
+def run(options, capsys, tmp_path):
+    runs = itertools.count()
+
     def run_one(*arguments, **changes):
-        parser = argparse.ArgumentParser()
-        command.configure(parser)
-        args = parser.parse_args(arguments)
         given = {**options, **{f"lookup.{name}": value for name, value in changes.items()}}
-        given = {name: value for name, value in given.items() if value is not None}
-        status = args.run(args, given)
+        # a file is read once in a process
+        path = tmp_path / f"settings-{next(runs)}.ini"
+        write_settings(path, given)
+        status = line.run(["--settings", str(path), "lookup", *arguments])
         said = capsys.readouterr()
         return status, said.out, said.err
 
     return run_one
+
+
+def write_settings(path, options):
+    parser = configparser.ConfigParser(interpolation=None)
+    for name, value in options.items():
+        section, _, key = name.partition(".")
+        if value is not None:
+            parser.read_dict({section: {key: value}})
+    with open(path, "w") as file:
+        parser.write(file)
 
 
 def test_warm_writes_the_snapshot_that_children_use(run, options, tmp_path):
@@ -60,7 +73,22 @@ def test_show_tells_both_sides(run, tmp_path):
     os.unlink(tmp_path / "images.db")
     status, said, error = run("show", "b")
     assert (status, said) == (1, "snapshot: 'x/b.jpg', private\n")
-    assert error.startswith("lookup: the database does not answer: ")
+    assert error.startswith("lookup.database sqlite:///") and error.count("\n") == 1
+
+
+def test_results_in_json(run, tmp_path):
+    assert json.loads(run("warm", "--json")[1]) | {"seconds": 0} == {
+        "rows": 2,
+        "database": f"sqlite:///{tmp_path}/images.db",
+        "seconds": 0,
+        "new": True,
+        "changed": 0,
+    }
+    shown = json.loads(run("show", "b", "--json")[1])
+    assert shown["snapshot"] == shown["database"]
+    assert (shown["database"]["path"], shown["database"]["private"]) == ("x/b.jpg", True)
+    told = json.loads(run("stats", "--json")[1])
+    assert (told["rows"], told["public"], told["changes_told"]) == (2, 1, True)
 
 
 @pytest.mark.parametrize("id", ["c", "no id", "\udcff"])
@@ -91,7 +119,7 @@ def test_foreign_snapshot_is_told(run):
 def test_without_a_snapshot_there_is_nothing_to_warm(run):
     assert run("warm", snapshot=None)[::2] == (
         1,
-        "lookup: lookup.snapshot is not set: there is nothing to write\n",
+        "modpython-handlers: lookup.snapshot is not set: there is nothing to write\n",
     )
     assert run("stats", snapshot=None)[0] == 0
     assert run("show", "a", snapshot=None) == (0, "database: 'x/a.jpg'\n", "")
@@ -109,7 +137,7 @@ def test_without_a_snapshot_there_is_nothing_to_warm(run):
 def test_fault_is_one_line_and_status_1(run, changes, says):
     status, said, error = run("warm", **changes)
     assert (status, said) == (1, "")
-    assert error.startswith("lookup: ")
+    assert error.startswith("modpython-handlers: ")
     assert error.count("\n") == 1
     assert says in error
 
@@ -117,7 +145,7 @@ def test_fault_is_one_line_and_status_1(run, changes, says):
 def test_warm_waits_for_another_writer_only_so_long(run, options):
     with locks.held(options["lookup.snapshot"] + ".state"):
         status, _, error = run("warm", "--wait", "0.05")
-    assert status == 1
+    assert status == 75
     assert "not free within 0.05 s" in error
 
 
@@ -134,16 +162,15 @@ def test_root_goes_on_as_the_owner_of_the_directory(public_dir):
         status = 2
         # no exception may leave the child
         try:
-            parser = argparse.ArgumentParser()
-            command.configure(parser)
-            args = parser.parse_args(["warm"])
-            status = args.run(
-                args,
+            path = public_dir / "settings.ini"
+            write_settings(
+                path,
                 {
                     "lookup.database": f"sqlite:///{public_dir}/i.db",
                     "lookup.snapshot": f"{directory}/snapshot",
                 },
             )
+            status = line.run(["--settings", str(path), "lookup", "warm"])
             sys.stdout.flush()
         finally:
             os._exit(status)

@@ -1,5 +1,7 @@
-"""``python -m handlers sessions``, as cron and an admin run it."""
+"""``modpython-handlers sessions``, as cron and an admin run it."""
 
+import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -55,7 +57,9 @@ def test_purge_ends_the_sessions_of_one_user(run, files):
 
 
 def test_sweep_deletes_what_has_expired_and_says_how_much(run, files):
-    assert "2 of 6 sessions deleted" in run(files, "sweep", "--fast").stderr
+    done = run(files, "sweep", "--fast")
+    assert done.stdout.startswith("2 of 6 sessions deleted in ") and done.stdout.count("\n") == 1
+    assert done.stderr == ""
     assert run(files, "stats").stdout.splitlines()[1].split() == ["expired", "0"]
 
 
@@ -65,6 +69,58 @@ def test_create_makes_the_table(run, mariadb):
     assert run(text, "create").returncode == 0
     assert mariadb.execute("SHOW TABLES FROM commands") == [("sessions",)]
     assert run(text, "stats").stdout.splitlines()[0].split() == ["live", "0"]
+
+
+def test_results_in_json(run, files):
+    told = json.loads(run(files, "stats", "--json").stdout)
+    assert (told["live"], told["expired"]) == (4, 2)
+    listed = json.loads(run(files, "list", "--json").stdout)
+    assert sorted(entry["user"] for entry in listed) == ["ann", "ann", "ann", "bob"]
+    swept = json.loads(run(files, "sweep", "--fast", "--json").stdout)
+    assert (swept["deleted"], swept["finished"]) == (2, True)
+    assert json.loads(run(files, "purge", "bob", "--json").stdout) == {"ended": 1}
+    assert json.loads(run(files, "list", "--user", "bob", "--json").stdout) == []
+    assert json.loads(run(files, "create", "--json").stdout) == {"table": None}
+
+
+def test_another_sweep_is_busy(run, files, tmp_path):
+    options = {"mod_python.session.database_directory": str(tmp_path)}
+    with open_store("file", options)._acquire("sweep", 0):
+        done = run(files, "sweep")
+    assert done.returncode == 75
+    assert done.stderr == "modpython-handlers: another process is sweeping\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("kind", ["file", "dbm", "sqlite"])
+def test_root_becomes_the_owner_of_the_sessions(run, public_dir, kind):
+    """Also with secrets that only the owner can read; nothing there becomes root's."""
+    place = public_dir / "mp_sessions"
+    place.mkdir(mode=0o700)
+    secrets = public_dir / "secrets"
+    secrets.write_text("a secret of many letters\n")
+    secrets.chmod(0o600)
+    for path in (place, secrets):
+        os.chown(path, 33, 33)
+    text = {
+        "file": f"database_directory = {public_dir}",
+        "dbm": f"session_type = DbmSession\ndatabase_directory = {public_dir}",
+        "sqlite": f"session_type = SqlSession\ndatabase = sqlite:///{place}/sessions.db",
+    }[kind]
+    text += f"\nsecret_file = {secrets}"
+    for arguments in (("stats",), ("list",), ("sweep", "--fast"), ("purge", "ann")):
+        done = run(text, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    owners = {path.stat().st_uid for path in place.rglob("*")}
+    assert owners <= {33}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_makes_no_sessions_of_its_own(run, public_dir):
+    done = run(f"database_directory = {public_dir}", "stats")
+    assert done.returncode == 1
+    assert "there is none yet" in done.stderr
+    assert not (public_dir / "mp_sessions").exists()
 
 
 @pytest.mark.parametrize(
@@ -87,4 +143,4 @@ def test_settings_file_missing_is_one_sentence(tmp_path):
     command = [sys.executable, "-m", "handlers", "--settings", tmp_path / "none.ini"]
     done = subprocess.run([*command, "sessions", "stats"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert done.stderr.startswith("handlers: settings file")
+    assert done.stderr.startswith("modpython-handlers: settings file")

@@ -58,7 +58,8 @@ ALLOWED = {
         "source",
         "worker",
     },
-    "__main__": {"commands", "database_url", "sessions", "settings"},
+    "__main__": {"commands"},
+    "wheel": set(),
     "quickstart": {"database_url", "htpasswd"},
 }
 

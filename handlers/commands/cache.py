@@ -1,24 +1,27 @@
-"""``python -m handlers cache``: count, purge, sweep and fill the cache, and sign URLs."""
+"""``modpython-handlers cache``: count, purge, sweep and fill the cache, and sign URLs."""
 
 import argparse
-import functools
-import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from handlers import lookup, making, settings, signing
 from handlers.cache import directory, keeper
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Sweep
 from handlers.commands import owner, warming
+from handlers.commands.result import Failed, Result
 from handlers.image import encode, geometry
 from handlers.locks import LockTimeout
+from handlers.lookup.row import is_id
 
 HELP = "stats, purge, sweep, warm the cache of thumbnails, or sign the url of one"
 _BLOCK = 512
 _PIECE = 10_000
 _STEP = 0.5
+# seconds to wait for a child that writes the first snapshot, as long as "lookup warm" does
+_SNAPSHOT_WAIT = 600.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", metavar="DIR", help="instead of the option thumbnail.cache")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     stats = commands.add_parser("stats", help="count thumbnails and their bytes on the disk")
-    stats.add_argument("--json", action="store_true", help="one object")
     stats.set_defaults(run=_stats)
     purging = commands.add_parser("purge", help="delete every size and format of pictures")
     purging.add_argument("ids", nargs="+", metavar="ID")
@@ -34,11 +36,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sweep = commands.add_parser("sweep", help="bring the cache within its limits now")
     sweep.set_defaults(run=_sweep)
     warm = commands.add_parser("warm", help="make thumbnails ahead, on all cores; resumable")
-    warm.add_argument("ids", nargs="*", metavar="ID", help="- reads ids from standard input")
-    warm.add_argument("--all", action="store_true", help="every id in the database")
+    which = warm.add_mutually_exclusive_group(required=True)
+    # a list by default, so that argparse takes no ids for none given
+    which.add_argument(
+        "ids", nargs="*", metavar="ID", default=[], help="- reads ids from standard input"
+    )
+    which.add_argument("--all", action="store_true", help="every id in the database")
     warm.add_argument("--sizes", help="instead of the option thumbnail.sizes")
     warm.add_argument("--formats", default="jpg", help="such as 'jpg webp avif' (jpg)")
-    warm.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time (CPUs)")
+    warm.add_argument("--processes", type=_at_least_1, help="at a time (CPUs)")
     warm.set_defaults(run=_warm)
     url = commands.add_parser("url", help="print the signed URL of a thumbnail of any size")
     url.add_argument("size", help="such as 300x200 or 300x200-crop")
@@ -47,19 +53,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     url.set_defaults(run=_url)
 
 
-def _stats(args, options) -> int:
+def _at_least_1(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+def _stats(args, options) -> Result:
     store = _store(args, options)
-    found = {
-        part: _count(store.part(part))
-        for part in [*(f"thumbs/{size}" for size in store.sizes()), "copies", "failures"]
-    }
-    if args.json:
-        print(json.dumps(found))
-        return 0
+    return Result(
+        {
+            part: _count(store.part(part))
+            for part in [*(f"thumbs/{size}" for size in store.sizes()), "copies", "failures"]
+        },
+        _stats_text,
+    )
+
+
+def _stats_text(found: dict[str, dict]) -> str:
+    lines = []
     for part, count in found.items():
         formats = ", ".join(f"{number} {ext}" for ext, number in sorted(count["formats"].items()))
-        print(f"{part:28} {count['files']:9} files {count['bytes'] / 2**20:10.1f} MB  {formats}")
-    return 0
+        size = count["bytes"] / 2**20
+        lines.append(f"{part:28} {count['files']:9} files {size:10.1f} MB  {formats}".rstrip())
+    return "\n".join(lines)
 
 
 def _count(path: str) -> dict:
@@ -80,17 +98,17 @@ def _count(path: str) -> dict:
     return {"files": files, "bytes": size, "formats": dict(formats)}
 
 
-def _purge(args, options) -> int:
-    print(f"{purge(_store(args, options).directory, args.ids)} thumbnails deleted.")
-    return 0
+def _purge(args, options) -> Result:
+    deleted = purge(_store(args, options).directory, args.ids)
+    return Result({"deleted": deleted}, lambda values: f"{values['deleted']} thumbnails deleted.")
 
 
-def _sweep(args, options) -> int:
+def _sweep(args, options) -> Result:
     store = _store(args, options)
     try:
         fd = keeper.lock(store.directory, 0)
     except LockTimeout:
-        print("A child of the server is sweeping; waiting for it.", file=sys.stderr)
+        args.terminal.say("A child of the server is sweeping; waiting for it.")
         fd = keeper.lock(store.directory, None)
     try:
         sweep = Sweep(store.directory, keeper.limits(options))
@@ -99,46 +117,69 @@ def _sweep(args, options) -> int:
     finally:
         os.close(fd)
     at = sweep.round
-    print(
-        f"{at.files} files, {at.bytes / 2**20:.1f} MB; "
-        f"{at.deleted} deleted, {at.freed / 2**20:.1f} MB freed."
+    return Result(
+        {"files": at.files, "bytes": at.bytes, "deleted": at.deleted, "freed": at.freed},
+        lambda values: (
+            f"{at.files} files, {at.bytes / 2**20:.1f} MB; "
+            f"{at.deleted} deleted, {at.freed / 2**20:.1f} MB freed."
+        ),
     )
-    return 0
 
 
-def _warm(args, options) -> int:
+def _warm(args, options) -> Result:
     sizes = (args.sizes or settings.required(options, "thumbnail.sizes")).split()
     formats = args.formats.split()
     for size in sizes:
         geometry.parse(size)
     for format in formats:
         encode.check(format)
+    recipe = making.recipe(options)
     store = _store(args, options)
-    pictures = lookup.open(options)
+    pictures, total = lookup.open(options), None
     if args.all:
-        pictures.warm()
-        ids = iter(pictures)
+        total = pictures.load(_SNAPSHOT_WAIT)
+        ids: Iterable[str] = iter(pictures)
     elif args.ids == ["-"]:
-        ids = (line.strip() for line in sys.stdin)
+        ids = (line.strip() for line in sys.stdin if line.strip())
     else:
-        ids = iter(args.ids)
-    how = making.recipe(options)
-    work = functools.partial(warming.warm, store.directory, sizes, formats, how, args.processes)
-    return warming.run(pictures, ids, work, args.processes, len(pictures) if args.all else None)
+        ids, total = args.ids, len(args.ids)
+    processes = args.processes or os.cpu_count() or 1
+    plan = warming.Plan(store.directory, sizes, formats, recipe, processes)
+    counts = warming.run(pictures, ids, plan, total, args.terminal)
+    return Result(
+        counts,
+        "{pictures} pictures: {made} thumbnails made, {present} there already, "
+        "{failed} failed".format_map,
+        1 if counts["failed"] else 0,
+    )
 
 
-def _url(args, options) -> int:
-    name = f"{geometry.parse(args.size)}/%s" + (f".{args.format}" if args.format else "")
+def _url(args, options) -> Result:
+    size = geometry.parse(args.size)
     if args.format:
         encode.check(args.format)
-    key = signing.keys(settings.required(options, "thumbnail.keys"))[0]
+    names = [f"{size}/{id}" + (f".{args.format}" if args.format else "") for id in args.ids]
     for id in args.ids:
-        print(signing.url(name % id, key, options.get("thumbnail.url", "/thumbs")))
-    return 0
+        if not is_id(id):
+            raise Failed(f"{id!r} cannot stand in a URL: ids are 1 to 128 of A-Z a-z 0-9 _ -")
+    prefix = options.get("thumbnail.url", "/thumbs")
+    if str(size) in options.get("thumbnail.sizes", "").split():
+        args.terminal.say(f"{size} is in thumbnail.sizes: its URLs need no signature")
+        return Result((f"{prefix}/{name}" for name in names), str)
+    largest = settings.number(options, "thumbnail.largest", signing.LARGEST)
+    if max(size[:2]) > largest:
+        raise Failed(
+            f"{size} would be answered 404: signed sizes have at most {largest:g} pixels a side "
+            "(thumbnail.largest)"
+        )
+    key = signing.keys(settings.required(options, "thumbnail.keys"))[0]
+    return Result((signing.url(name, key, prefix) for name in names), str)
 
 
-def _store(args, options) -> Store:
+def _store(args, options: Mapping[str, str]) -> Store:
     """Return the cache; run by root, this goes on as its owner."""
     path = args.cache or settings.required(options, "thumbnail.cache")
+    if not os.path.isdir(path):
+        raise Failed(f"{path}: no such directory; modpython-handlers setup makes the cache")
     owner.become(path)
     return Store(path)

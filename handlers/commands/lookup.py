@@ -1,17 +1,17 @@
-"""``python -m handlers lookup warm | show ID | stats``: the lookup, as its children see it."""
+"""``modpython-handlers lookup warm | show ID | stats``: the lookup, as its children see it."""
 
 import argparse
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from handlers.commands import owner
-from handlers.locks import LockTimeout
-from handlers.lookup import BadOption, BadURL, Lookup, Row, Unavailable, snapshot, state
+from handlers.commands.result import Failed, Result
+from handlers.lookup import Lookup, Row, snapshot, state
 from handlers.lookup import options as lookup_options
-from handlers.lookup.errors import DatabaseAway, DatabaseMisconfigured
+from handlers.lookup.errors import Unavailable
 from handlers.lookup.refresh import Refresher
 from handlers.lookup.row import is_id
 
@@ -38,71 +38,107 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace, options: Mapping[str, str]) -> int:
+def run(args: argparse.Namespace, options: Mapping[str, str]) -> Result:
     """Run the command that *args* name with the ``lookup.*`` entries of *options*.
 
     Run by root, it goes on as the owner of the snapshot's directory.
 
-    :return: the exit status: 0, or 1 after one line on standard error.
+    :raises Failed, DatabaseAway, DatabaseMisconfigured, LockTimeout, ValueError: with the sentence
+        that says why it cannot be done.
     """
+    read = lookup_options.from_mapping(options)
+    if read.snapshot:
+        directory = os.path.dirname(read.snapshot)
+        if not os.path.isdir(directory):
+            raise Failed(f"lookup.snapshot: {directory}: no such directory")
+        owner.become(directory)
     try:
-        read = lookup_options.from_mapping(options)
-        if read.snapshot:
-            owner.become(os.path.dirname(read.snapshot))
         return args.command(args, read, options)
-    except (BadOption, BadURL, DatabaseMisconfigured, LockTimeout) as error:
-        return _failed(str(error))
-    except (DatabaseAway, Unavailable) as error:
-        return _failed(f"the database does not answer: {error}")
+    except TimeoutError:
+        # a LockTimeout, which is no fault of the snapshot
+        raise
     except (OSError, sqlite3.Error, snapshot.Unusable) as error:
-        return _failed(f"{read.snapshot}: {error}")
+        raise Failed(f"snapshot {read.snapshot}: {error}") from error
 
 
-def _warm(args, read: lookup_options.Options, options: Mapping[str, str]) -> int:
+def _warm(args, read: lookup_options.Options, options: Mapping[str, str]) -> Result:
     if not read.snapshot:
-        return _failed("lookup.snapshot is not set: there is nothing to write")
+        raise Failed("lookup.snapshot is not set: there is nothing to write")
     start = time.monotonic()
     done = Refresher(read).refresh(lock_timeout=args.wait)
-    print(
-        f"{done.read} rows from {read.database} in {time.monotonic() - start:.1f} s: "
-        f"{'new snapshot' if done.new else 'snapshot as before'}, {done.changed} changed or gone"
+    values = {
+        "rows": done.read,
+        "database": str(read.database),
+        "seconds": round(time.monotonic() - start, 3),
+        "new": done.new,
+        "changed": done.changed,
+    }
+    return Result(
+        values,
+        lambda values: (
+            f"{done.read} rows from {read.database} in {values['seconds']:.1f} s: "
+            f"{'new snapshot' if done.new else 'snapshot as before'}, "
+            f"{done.changed} changed or gone"
+        ),
     )
-    return 0
 
 
-def _show(args, read: lookup_options.Options, options: Mapping[str, str]) -> int:
-    found, reason = _open(read)
+def _show(args, read: lookup_options.Options, options: Mapping[str, str]) -> Result:
+    values: dict[str, Any] = {}
+    lines = []
     if read.snapshot:
+        found, reason = _open(read)
         row = found.get(args.id) if found and is_id(args.id) else None
-        print(f"snapshot: {_text(row) if found else reason}")
+        values["snapshot"] = row and row._asdict()
+        lines.append(f"snapshot: {_text(row) if found else reason}")
     fresh = Lookup.from_options(
         {name: value for name, value in options.items() if name != "lookup.snapshot"}
     )
-    row = fresh.get(args.id)
-    fresh.close()
-    print(f"database: {_text(row)}")
-    return 0 if row is not None else 1
+    row = None
+    try:
+        row = fresh.get(args.id)
+        values["database"] = row and row._asdict()
+        lines.append(f"database: {_text(row)}")
+    except Unavailable as error:
+        # what the snapshot says is worth knowing all the more
+        values["error"] = str(error)
+        args.terminal.say(f"lookup.database {read.database}: {error}")
+    finally:
+        fresh.close()
+    return Result(values, lambda values: "\n".join(lines), 0 if row is not None else 1)
 
 
-def _stats(args, read: lookup_options.Options, options: Mapping[str, str]) -> int:
-    print(f"database: {read.database}")
+def _stats(args, read: lookup_options.Options, options: Mapping[str, str]) -> Result:
+    values: dict[str, Any] = {"database": str(read.database), "snapshot": read.snapshot}
     if not read.snapshot:
-        print("snapshot: none, each child reads the table")
-        return 0
-    print(f"snapshot: {read.snapshot}")
+        return Result(values, _stats_text)
     found, reason = _open(read)
     if found is None:
-        return _failed(f"{read.snapshot}: {reason}")
+        raise Failed(f"snapshot {read.snapshot}: {reason}")
     line = state.read(read.snapshot + ".state") or state.State()
-    print(f"rows: {found.rows}")
-    print(f"public: {found.public}")
-    print(f"bytes: {found.size}")
-    print(f"written: {_when(found.written)}")
-    print(f"refreshed: {_when(line.refreshed)}")
-    print(f"changes told: {'yes' if line.told == found.serial else 'not yet'}")
+    values |= {
+        "rows": found.rows,
+        "public": found.public,
+        "bytes": found.size,
+        "written": found.written,
+        "refreshed": line.refreshed or None,
+        "changes_told": line.told == found.serial,
+    }
     if found.mark is not None:
-        print(f"updated up to: {line.mark if line.serial == found.serial else found.mark}")
-    return 0
+        values["updated_up_to"] = line.mark if line.serial == found.serial else found.mark
+    return Result(values, _stats_text)
+
+
+def _stats_text(values: dict[str, Any]) -> str:
+    texts = dict(values)
+    if not values["snapshot"]:
+        texts["snapshot"] = "none, each child reads the table"
+    for name in ("written", "refreshed"):
+        if name in values:
+            texts[name] = _when(values[name])
+    if "changes_told" in values:
+        texts["changes_told"] = "yes" if values["changes_told"] else "not yet"
+    return "\n".join(f"{name.replace('_', ' ')}: {text}" for name, text in texts.items())
 
 
 def _open(read: lookup_options.Options) -> tuple[snapshot.Snapshot | None, str]:
@@ -123,13 +159,8 @@ def _text(row: Row | None) -> str:
     return f"{row.path!r}{', private' if row.private else ''}{focus}"
 
 
-def _when(moment: float) -> str:
+def _when(moment: float | None) -> str:
     if not moment:
         return "never"
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
     return f"{stamp}, {max(0, time.time() - moment):.0f} s ago"
-
-
-def _failed(message: str) -> int:
-    print(f"lookup: {message}", file=sys.stderr)
-    return 1

@@ -1,17 +1,18 @@
-"""``python -m handlers sessions``: make the table, sweep, look at and end sessions."""
+"""``modpython-handlers sessions``: make the table, sweep, look at and end sessions."""
 
 import argparse
-import sys
 import time
+from collections.abc import Mapping
 
 from handlers.commands import owner
+from handlers.commands.result import Result
+from handlers.locks import LockTimeout
 from handlers.mod_python import session_options
-from handlers.sessions import directory_of, grace_period, open_store
-from handlers.sessions.store import Store
-from handlers.sessions.sweep import Pace, report
+from handlers.sessions import directory_of_store, grace_period, open_store
+from handlers.sessions.store import Entry, Store
+from handlers.sessions.sweep import Pace
 
 HELP = "create, sweep, stats, list or purge sessions"
-_BUSY = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,54 +34,66 @@ def configure(parser: argparse.ArgumentParser) -> None:
     purge.set_defaults(run=_purge)
 
 
-def _create(args, options) -> int:
+def _create(args, options) -> Result:
     store = _open(options)
     if not hasattr(store, "create"):
-        print("This store needs no table.")
-        return 0
+        return Result({"table": None}, lambda values: "This store needs no table.")
     store.create()
-    print("The table is there.")
-    return 0
+    return Result({"table": store.table}, lambda values: f"The table {values['table']} is there.")
 
 
-def _sweep(args, options) -> int:
+def _sweep(args, options) -> Result:
     pace = Pace.flat_out() if args.fast else Pace(limit=args.seconds)
     swept = _open(options).sweep(pace, grace_period(options))
     if swept is None:
-        print("Another process is sweeping.", file=sys.stderr)
-        return _BUSY
-    report(swept)
-    return 0
+        raise LockTimeout("another process is sweeping")
+    values = swept._asdict() | {"seconds": round(swept.seconds, 3)}
+    return Result(
+        values,
+        lambda values: (
+            "{deleted} of {seen} sessions deleted in {seconds:.1f} s".format_map(values)
+            + ("" if values["finished"] else ", and more to do")
+        ),
+    )
 
 
-def _stats(args, options) -> int:
-    for name, value in _listing(options).stats()._asdict().items():
-        print(f"{name:8} {value}")
-    return 0
+def _stats(args, options) -> Result:
+    return Result(
+        _listing(options).stats()._asdict(),
+        lambda values: "\n".join(f"{name:8} {value}" for name, value in values.items()),
+    )
 
 
-def _list(args, options) -> int:
-    for entry in _listing(options).entries(args.user):
-        accessed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.accessed))
-        print(f"{entry.key}  {accessed}  {entry.size:7}  {entry.user or '-'}")
-    return 0
+def _list(args, options) -> Result:
+    entries = _listing(options).entries(args.user)
+    if args.json:
+        entries = (entry._asdict() for entry in entries)
+    return Result(entries, _line)
 
 
-def _purge(args, options) -> int:
-    print(f"{_listing(options).purge(args.user)} sessions ended.")
-    return 0
+def _line(entry: Entry) -> str:
+    accessed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.accessed))
+    return f"{entry.key}  {accessed}  {entry.size:7}  {entry.user or '-'}"
 
 
-def _open(options) -> Store:
+def _purge(args, options) -> Result:
+    ended = _listing(options).purge(args.user)
+    return Result({"ended": ended}, lambda values: f"{values['ended']} sessions ended.")
+
+
+def _open(options: Mapping[str, str]) -> Store:
+    """Open the sessions of the settings file; run by root, this goes on as their owner."""
     session_options.use(options)
-    found = session_options.of_child()
-    kind = session_options.store_of(found.session_type)
-    if kind in ("file", "dbm"):
-        owner.become(directory_of(dict(found.given), kind))
-    return open_store(kind, dict(found.given))
+    given, session_type = session_options.given()
+    kind = session_options.store_of(session_type)
+    directory = directory_of_store(given, kind)
+    if directory is not None:
+        owner.become(directory)
+    # as the owner: a file of secrets may be readable for it alone
+    return open_store(kind, dict(session_options.of_child().given))
 
 
-def _listing(options) -> Store:
+def _listing(options: Mapping[str, str]) -> Store:
     store = _open(options)
     if not store.lists:
         raise ValueError("this store cannot tell which sessions it holds")

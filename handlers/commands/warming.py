@@ -1,16 +1,21 @@
 """Making thumbnails ahead, by several processes; what is there already is left alone."""
 
+import functools
 import logging
 import multiprocessing
-import sys
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 from handlers import lookup, making, source, worker
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
 from handlers.cache.turns import Turns
+from handlers.commands.result import Failed
+from handlers.commands.terminal import Terminal
 from handlers.image.errors import ImageError
 from handlers.making import Asked, Recipe
 
@@ -19,60 +24,113 @@ log = logging.getLogger(__name__)
 _BAR = 40
 _REDRAWN = 0.1
 _REPORTED = 30.0
+# jobs that wait for each process, so that none is idle while the next id is looked up
+_AHEAD = 4
+
+
+class Plan(NamedTuple):
+    """What to make for each picture, and how."""
+
+    directory: str
+    sizes: list[str]
+    formats: list[str]
+    recipe: Recipe
+    #: Processes that make thumbnails at a time.
+    processes: int
 
 
 class Warmed(NamedTuple):
-    """What became of one picture's thumbnails."""
+    """What became of one picture's thumbnails, and what there is to say of it."""
 
-    id: str
     made: int
     present: int
     failed: int
+    messages: tuple[str, ...]
 
 
 def run(
-    pictures: lookup.Lookup,
-    ids: Iterable[str],
-    work: Callable[[tuple[str, lookup.Row | None]], Warmed],
-    processes: int,
-    total: int | None,
-) -> int:
-    """Do the *work* for every one of the *ids*; return 1 if a thumbnail could not be made.
+    pictures: lookup.Lookup, ids: Iterable[str], plan: Plan, total: int | None, terminal: Terminal
+) -> dict[str, int]:
+    """Make the thumbnails of *plan* for every one of the *ids*; return counts of what was done.
 
-    Progress goes to standard error: a bar on a terminal, else a line now and then.
+    Warnings and progress go to *terminal*: a bar, or where there is nobody to look at one, a line
+    now and then.
+
+    :raises lookup.Unavailable: if the database is needed and does not answer.
+    :raises Failed: if somebody killed one of the processes.
     """
-    progress = _Progress(total)
-    jobs = ((id, pictures.get(id)) for id in ids)
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for warmed in pool.imap_unordered(work, jobs):
-            progress.add(warmed)
-    progress.end()
-    return 1 if progress.failed else 0
+    progress = _Progress(total, terminal)
+    context = multiprocessing.get_context("fork")
+    try:
+        with futures.ProcessPoolExecutor(plan.processes, context, _begin) as pool:
+            try:
+                for warmed in _each(pool, functools.partial(_warm, plan), pictures, ids, plan):
+                    progress.add(warmed)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise Failed(
+            "a process that makes thumbnails was killed; run the command again, "
+            "and it goes on where it stopped"
+        ) from None
+    finally:
+        terminal.clear()
+    return progress.counts
 
 
-def warm(
-    directory: str,
-    sizes: list[str],
-    formats: list[str],
-    how: Recipe,
-    makers: int,
-    job: tuple[str, lookup.Row | None],
-) -> Warmed:
+def _each(pool, work, pictures: lookup.Lookup, ids: Iterable[str], plan: Plan) -> Iterator[Warmed]:
+    waiting: set[futures.Future] = set()
+    for id in ids:
+        waiting.add(pool.submit(work, id, pictures.get(id)))
+        if len(waiting) >= plan.processes * _AHEAD:
+            done, waiting = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    yield from (future.result() for future in futures.as_completed(waiting))
+
+
+def _begin() -> None:
+    """Make the process one that ends with its parent, and whose log lines its parent writes."""
+    worker.die_with_parent(signal.SIGTERM)
+    # Ctrl-C is for the parent, which lets the thumbnails in the making be finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("handlers").handlers[:] = [_collector]
+
+
+class _Collector(logging.Handler):
+    """Keeps messages until the picture that they belong to is done."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+    def take(self) -> tuple[str, ...]:
+        messages, self._messages = tuple(self._messages), []
+        return messages
+
+
+_collector = _Collector()
+
+
+def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
     """Make the thumbnails of one picture that are not in the cache."""
-    id, row = job
     if row is None:
         log.warning("%s: no such picture", id)
-        return Warmed(id, 0, 0, 1)
+        return Warmed(0, 0, 1, _collector.take())
     if row.private:
-        return Warmed(id, 0, 0, 0)
-    store, focus = Store(directory), making.focus_of(row)
+        return Warmed(0, 0, 0, ())
+    store, focus = Store(plan.directory), making.focus_of(row)
     made = present = failed = 0
-    for asked in _asked(id, sizes, formats):
+    for asked in (Asked(size, id, format) for size in plan.sizes for format in plan.formats):
         if store.has(asked.name):
             present += 1
             continue
+        turns = Turns(plan.directory, plan.processes, None, None)
         try:
-            making.make(store, asked, row.path, focus, how, Turns(directory, makers, None, None))
+            making.make(store, asked, row.path, focus, plan.recipe, turns)
             made += 1
         except (
             source.SourceMissing,
@@ -84,50 +142,37 @@ def warm(
         ) as error:
             log.warning("%s: %s", asked.name, error)
             failed += 1
-    return Warmed(id, made, present, failed)
-
-
-def _asked(id: str, sizes: list[str], formats: list[str]) -> Iterator[Asked]:
-    return (Asked(size, id, format) for size in sizes for format in formats)
+    return Warmed(made, present, failed, _collector.take())
 
 
 class _Progress:
     """Counts, and says so."""
 
-    def __init__(self, total: int | None):
+    def __init__(self, total: int | None, terminal: Terminal):
+        self.counts = {"pictures": 0, "made": 0, "present": 0, "failed": 0}
         self._total = total
-        self._started = time.monotonic()
-        self._said = 0.0
-        self._on_terminal = sys.stderr.isatty()
-        self._pictures = self._made = self._present = 0
-        self.failed = 0
+        self._terminal = terminal
+        self._started = self._said = time.monotonic()
 
     def add(self, warmed: Warmed) -> None:
         """Count one picture."""
-        self._pictures += 1
-        self._made += warmed.made
-        self._present += warmed.present
-        self.failed += warmed.failed
+        for message in warmed.messages:
+            self._terminal.say(message)
+        self.counts["pictures"] += 1
+        for name in ("made", "present", "failed"):
+            self.counts[name] += getattr(warmed, name)
         now = time.monotonic()
-        if now - self._said > (_REDRAWN if self._on_terminal else _REPORTED):
+        if now - self._said > (_REDRAWN if self._terminal.interactive else _REPORTED):
             self._said = now
-            self._say("\r" if self._on_terminal else "\n")
+            (self._terminal.draw if self._terminal.interactive else self._terminal.say)(
+                self._line(now - self._started)
+            )
 
-    def end(self) -> None:
-        """Say the last word."""
-        self._say("\n")
-
-    def _say(self, end: str) -> None:
-        bar = ""
-        if self._total and self._on_terminal:
-            filled = min(_BAR, _BAR * self._pictures // self._total)
-            bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] "
-        of = f" of {self._total}" if self._total else ""
-        rate = self._made / max(1e-9, time.monotonic() - self._started)
-        print(
-            f"{bar}{self._pictures}{of} pictures: {self._made} made ({rate:.0f}/s), "
-            f"{self._present} there already, {self.failed} failed",
-            end=end,
-            file=sys.stderr,
-            flush=True,
-        )
+    def _line(self, seconds: float) -> str:
+        pictures, bar, of = self.counts["pictures"], "", ""
+        if self._total:
+            of = f" of {self._total}"
+            filled = min(_BAR, _BAR * pictures // self._total)
+            bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._terminal.interactive else ""
+        rate = self.counts["made"] / max(1e-9, seconds)
+        return f"{bar}{pictures}{of} pictures: {self.counts['made']} made ({rate:.0f}/s)"

@@ -12,6 +12,7 @@ from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured, Unavailable
 from .limit import Limit
 from .memory import Memory
+from .refresh import Refresher
 from .row import Row, is_id
 from .snapshot import Replaced, Snapshot, Unusable
 
@@ -150,6 +151,23 @@ class Lookup(Mapping):
                 return 0 if snapshot is None else snapshot.rows
             return self._warm()
 
+    def load(self, lock_timeout: float) -> int:
+        """Know all rows, or raise: what a command does in place of :meth:`warm`.
+
+        With ``lookup.snapshot`` it writes the first one if there is none.
+
+        :param lock_timeout: seconds to wait for another process that writes it.
+        :return: the number of rows that are known.
+        :raises handlers.locks.LockTimeout: if that takes longer.
+        :raises DatabaseAway, DatabaseMisconfigured: if the database is needed and does not answer.
+        :raises OSError, sqlite3.Error, Unusable: if the snapshot cannot be written.
+        """
+        if self._options.snapshot:
+            Refresher(self._options).ensure(lock_timeout)
+            return self.warm()
+        with self._warming:
+            return self._read_all()
+
     def page(self, start: int, count: int, private: bool = False) -> tuple[list[str], int]:
         """Return *count* ids from the place *start* on, and how many there are to page through.
 
@@ -207,11 +225,14 @@ class Lookup(Mapping):
         self._database.close()
 
     def _warm(self) -> int:
-        start = time.monotonic()
         try:
-            rows = dict(self._database.rows())
+            return self._read_all()
         except (DatabaseAway, DatabaseMisconfigured):
             return 0
+
+    def _read_all(self) -> int:
+        start = time.monotonic()
+        rows = dict(self._database.rows())
         self._current.put(rows, time.monotonic() - start)
         logger.info(
             "lookup: %d rows from %s in %.0f ms",

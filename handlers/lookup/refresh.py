@@ -99,6 +99,13 @@ class Refresher:
         with locks.held(self.state_path, timeout=lock_timeout) as lock:
             return self._refresh(lock, self._state(), self._usable(), full=True)
 
+    def ensure(self, lock_timeout: float) -> None:
+        """Write the snapshot now if there is none that can be used; raises as :meth:`refresh`."""
+        with locks.held(self.state_path, timeout=lock_timeout) as lock:
+            current = self._usable()
+            if current is None:
+                self._refresh(lock, self._state(), None, full=True)
+
     def pause(self) -> None:
         """Do nothing for a while, as something went wrong."""
         self._pause_until = time.monotonic() + _PAUSE

@@ -25,6 +25,7 @@ _SAMESITE = {"lax": "Lax", "strict": "Strict", "none": "None", "off": None}
 # the attribute of a request that holds its Options
 _KEPT = "_session_options"
 _HOST_PREFIX = "__Host-"
+_DEFAULT_TYPE = "FileSession"
 _TRUE = ("yes", "true", "on", "1")
 _FALSE = ("no", "false", "off", "0")
 
@@ -95,6 +96,11 @@ def of_child(settings: str | None = None) -> Options:
     return parse(tuple(sorted(_defaults[settings].items())))
 
 
+def given() -> tuple[dict[str, str], str]:
+    """Return the options of :func:`use` as they stand there, unread, and the session type."""
+    return dict(_defaults), _defaults.get(_OWN + "session_type", _DEFAULT_TYPE)
+
+
 @functools.lru_cache(maxsize=64)
 def parse(given: tuple[tuple[str, str], ...]) -> Options:
     """Return what the pairs *given* come to; raises as :func:`of` does.
@@ -116,7 +122,7 @@ def parse(given: tuple[tuple[str, str], ...]) -> Options:
     store_empty = get("store_empty")
     found = Options(
         given=given,
-        session_type=get("session_type", "FileSession"),
+        session_type=get("session_type", _DEFAULT_TYPE),
         cookie_name=get("cookie_name", "pysid"),
         application_domain=get("application_domain"),
         application_path=get("application_path"),

@@ -38,9 +38,7 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
     if name == "dbm":
         from handlers.sessions.dbm import DbmStore
 
-        given = options.get("mod_python.dbm_session.database_filename", options.get("session_dbm"))
-        path = given or os.path.join(directory_of(options, "dbm"), _FOLDER, "sessions.dbm")
-        return DbmStore(path, **size)
+        return DbmStore(_dbm_path(options), **size)
     if name == "memory":
         from handlers.sessions.memory import MemoryStore
 
@@ -108,6 +106,25 @@ def directory_of(options: Mapping[str, str], kind: str) -> str:
         if options.get(name):
             return options[name]
     return tempfile.gettempdir()
+
+
+def directory_of_store(options: Mapping[str, str], kind: str) -> str | None:
+    """Return the directory that the files of the store *kind* lie in, None if it has no files."""
+    if kind == "file":
+        return os.path.join(directory_of(options, kind), _FOLDER)
+    if kind == "dbm":
+        return os.path.dirname(os.path.abspath(_dbm_path(options)))
+    if kind == "sql" and options.get(_OWN + "database"):
+        from handlers.database_url import parse
+
+        url = parse(options[_OWN + "database"])
+        return os.path.dirname(url.path) if url.scheme == "sqlite" else None
+    return None
+
+
+def _dbm_path(options: Mapping[str, str]) -> str:
+    given = options.get("mod_python.dbm_session.database_filename", options.get("session_dbm"))
+    return given or os.path.join(directory_of(options, "dbm"), _FOLDER, "sessions.dbm")
 
 
 def _flag(text: str) -> bool:
