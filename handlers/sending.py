@@ -9,11 +9,14 @@ import time
 from mod_python import apache
 
 from handlers import lookup, settings
+from handlers.sessions.store import StoreUnavailable, report
 
 log = logging.getLogger(__name__)
 
 _QUIET = 10.0
 _MESSAGES_KNOWN = 64
+# seconds after which a client may try again what failed for its session's sake
+_SESSIONS_AWAY = 10
 _quiet_until: dict[str, float] = {}
 
 
@@ -43,19 +46,37 @@ def send_file(req, path: str, content_type: str) -> int:
 def get_only(handle):
     """Make a handler of *handle*, which answers GET and HEAD and may let faults through.
 
-    405 with Allow for any other method; 503 with Retry-After while the database is away and memory
-    does not know the answer; 500 and one line in the log of each child for a wrong configuration.
+    405 with Allow for any other method; faults are answered as :func:`faults_answered` does it.
     """
+    handle = faults_answered(handle)
 
     @functools.wraps(handle)
     def handler(req) -> int:
         if req.method not in ("GET", "HEAD"):
             req.allow_methods(["GET", "HEAD"], 1)
             return apache.HTTP_METHOD_NOT_ALLOWED
+        return handle(req)
+
+    return handler
+
+
+def faults_answered(handle):
+    """Make a handler of *handle*, which may let faults of what stands behind it through.
+
+    503 with Retry-After while the database is away and memory does not know the answer, or while
+    the store of sessions fails, with one line of each child; 500 and one line in the log of each
+    child for a wrong configuration.
+    """
+
+    @functools.wraps(handle)
+    def handler(req) -> int:
         try:
             return handle(req)
         except lookup.Unavailable as error:
             return unavailable(req, error.retry_after)
+        except StoreUnavailable as error:
+            report(error)
+            return unavailable(req, _SESSIONS_AWAY)
         except (settings.BadSettings, lookup.BadOption, lookup.BadURL) as error:
             _log_once(str(error))
             return apache.HTTP_INTERNAL_SERVER_ERROR

@@ -40,6 +40,7 @@ def favourite_ids(req) -> list[str]:
     return list(_read(req).get("favourites", ()))
 
 
+@sending.faults_answered
 def favourites(req) -> int:
     """Mark a picture as a favourite, or take the mark away; then back to the page it came from."""
     form, refused = _form(req)
@@ -59,6 +60,7 @@ def favourites(req) -> int:
     return _see_other(req, page.back_to(form.get("back", "")))
 
 
+@sending.faults_answered
 def sign_in(req) -> int:
     """Show the form, or check what it sends; the session gets a new id when somebody signs in."""
     users = settings.of(req).get("gallery.users")
@@ -87,6 +89,7 @@ def sign_in(req) -> int:
     return _see_other(req, "/")
 
 
+@sending.faults_answered
 def sign_out(req) -> int:
     """End the session, favourites and all."""
     _, refused = _form(req)

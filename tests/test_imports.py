@@ -22,7 +22,7 @@ ALLOWED = {
     "worker": set(),
     "error_picture": {"image"},
     "making": {"cache", "image", "settings", "source", "worker"},
-    "sending": {"lookup", "settings"},
+    "sending": {"lookup", "sessions", "settings"},
     "child": {"cache", "lookup", "mod_python", "settings"},
     "htpasswd": set(),
     "page": set(),

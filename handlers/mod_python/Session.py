@@ -65,10 +65,9 @@ cleanup_time_limit                        [session_cleanup_time_limit]
 """
 
 import dbm as _dbm
-import logging
 import sys
 
-from handlers.sessions.store import StoreError
+from handlers.sessions.store import StoreError, report
 
 from . import Cookie, session_backing, session_options
 from .session_base import CLEANUP_CHANCE, DFT_TIMEOUT, BaseSession, unlock_session_cleanup
@@ -99,8 +98,6 @@ DFT_FAST_CLEANUP = True
 DFT_VERIFY_CLEANUP = True
 DFT_GRACE_PERIOD = 240
 DFT_CLEANUP_TIME_LIMIT = 2
-
-logger = logging.getLogger(__name__)
 
 
 def Session(req, sid=0, secret=None, timeout=0, lock=1):
@@ -136,7 +133,7 @@ def start_sweep(options, settings: str | None = None) -> None:
             name = session_options.store_of(found.session_type)
             session_backing.open_backing(name, found)
     except (ValueError, OSError, StoreError) as error:
-        logger.error("sessions: %s", error)
+        report(error)
 
 
 def install() -> None:

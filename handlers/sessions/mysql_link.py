@@ -9,7 +9,7 @@ from pymysql.constants import CLIENT, CR, ER
 
 from handlers.database_url import URL
 from handlers.sessions.sql import Busy, Duplicate, Lost
-from handlers.sessions.store import RecordTooLarge, StoreUnavailable
+from handlers.sessions.store import RecordTooLarge, StoreUnavailable, TableMissing
 
 #: what a server answers to an account that may not do what it asks for
 DENIED = {ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
@@ -79,6 +79,8 @@ class Link:
                 raise Duplicate(str(text)) from error
             if code in _TOO_LARGE:
                 raise RecordTooLarge(str(text)) from error
+            if code == ER.NO_SUCH_TABLE:
+                raise TableMissing(str(text)) from error
             raise Refused(code, str(text)) from error
 
     def release(self, name: str) -> None:

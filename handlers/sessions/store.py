@@ -5,6 +5,7 @@ business of :mod:`handlers.sessions.serial` and of the session class above.
 """
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,22 @@ from handlers.sessions.sweep import Pace, Swept
 
 MAX_SIZE = 16 * 1024 * 1024
 _PURGE_WAIT = 10.0
+# seconds until the same failure is logged again
+_QUIET = 600.0
+_MESSAGES_KNOWN = 64
+
+logger = logging.getLogger(__name__)
+_quiet_until: dict[str, float] = {}
+
+
+def report(error: Exception) -> None:
+    """Log the failure of a store in one line: once in this process, and again if it lasts."""
+    message, now = str(error), time.monotonic()
+    if now >= _quiet_until.get(message, 0.0):
+        if len(_quiet_until) >= _MESSAGES_KNOWN:
+            _quiet_until.clear()
+        _quiet_until[message] = now + _QUIET
+        logger.error("sessions: %s", message)
 
 
 class StoreError(Exception):
@@ -24,6 +41,13 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """Raised when the disk or the server behind a store failed; nothing was changed."""
+
+
+class TableMissing(StoreUnavailable):
+    """Raised when the database has no table for sessions yet; the message says how to make it."""
+
+    def __init__(self, text: str):
+        super().__init__(f"{text}; run: modpython-handlers sessions create")
 
 
 class StoreRefused(StoreError):

@@ -130,6 +130,9 @@ class Sweeper:
             atexit.unregister(self.stop)
 
     def _run(self) -> None:
+        # which imports this module
+        from handlers.sessions.store import StoreError, report
+
         wait = random.uniform(0, min(self._interval, 1))
         while not self._stop.wait(wait):
             wait = random.uniform(_ELECTION / 2, _ELECTION)
@@ -138,6 +141,8 @@ class Sweeper:
                 if elected is not None:
                     with elected:
                         self._rounds()
+            except StoreError as error:
+                report(error)
             except Exception:
                 logger.exception("sweep broken off, and tried again in %.0f s", wait)
 
