@@ -232,9 +232,14 @@ def include_line(apache: Apache, name: str) -> str:
 
 def _debians(apache: Apache, name: str) -> str | None:
     """Return the module *name* that a package of Debian's has installed, enabled or not."""
-    path = os.path.join(apache.directory, "mods-available", f"{name}.load")
-    module = os.path.join(apache.module_directory, f"mod_{name}.so")
-    return module if os.path.exists(path) and os.path.exists(module) else None
+    load = os.path.join(apache.directory, "mods-available", f"{name}.load")
+    try:
+        with open(load, encoding="utf-8", errors="surrogateescape") as file:
+            found = re.search(rf"(?m)^\s*LoadModule\s+{name}_module\s+(\S+)", file.read())
+    except FileNotFoundError:
+        return None
+    module = apache.path(found[1]) if found else ""
+    return module if os.path.exists(module) else None
 
 
 def _refuse_beside(module: str | None, name: str, cure: str) -> None:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, _options) -> Result:
         for path in sorted(glob.glob(apache.conf_file("handlers*")))
         if generated.is_marked(path)
     ]
-    names = [os.path.splitext(os.path.basename(path))[0] for path in conf]
+    names = sorted(os.path.splitext(os.path.basename(path))[0] for path in conf)
     includes = [
         {"file": d.file, "line": d.line, "text": f"{d.name} {' '.join(d.arguments)}"}
         for d in apache.named("Include", "IncludeOptional")
