@@ -1,12 +1,17 @@
 """README is true: its commands and options are those of the code, and no other."""
 
+import argparse
+import configparser
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
+from handlers.commands import cache, lookup, sessions, setup
+from handlers.commands import line as command_line
 from handlers.lookup.options import _NAMES as LOOKUP_NAMES
 from handlers.making import OWN_LIMITS
 from handlers.mod_python import Session
@@ -49,12 +54,58 @@ def test_every_option_of_sessions_is_described():
         assert f'"{name}"' in SOURCES
 
 
+def commands(text):
+    """Return the commands of the package that stand in *text*, without the program's name."""
+    return re.findall(r"(?m)^ {4,}modpython-handlers (.+)$", text)
+
+
 def test_every_command_is_known():
-    commands = re.findall(r"(?m)^    python -m handlers (\w+) (\w+)", README)
-    assert commands
-    for part, command in commands:
-        done = subprocess.run([sys.executable, "-m", "handlers", part, command, "--help"], cwd=ROOT)
-        assert done.returncode == 0
+    """Parsed as they stand there; what they do has tests of its own."""
+    parser = command_line._parser()
+    assert len(commands(README)) > 12
+    for command in commands(README):
+        assert callable(parser.parse_args(command.split()).run)
+
+
+def test_every_command_is_described():
+    said = subprocess.run(
+        [sys.executable, "-m", "handlers", "--help"], capture_output=True, text=True, cwd=ROOT
+    ).stdout
+    parts = set(re.findall(r"(?m)^    ([a-z]+)  ", said))
+    assert {command.split()[0] for command in commands(README)} == parts
+    for module in (cache, lookup, sessions):
+        parser = argparse.ArgumentParser()
+        module.configure(parser)
+        part = module.__name__.rpartition(".")[2]
+        for name in re.search(r"\{([a-z,]+)\}", _choices(parser))[1].split(","):
+            assert any(command.startswith(f"{part} {name}") for command in commands(README))
+
+
+def _choices(parser):
+    (action,) = [action for action in parser._actions if action.choices]
+    return "{" + ",".join(action.choices) + "}"
+
+
+def test_options_of_setup_are_those_of_its_help():
+    said = subprocess.run(
+        [sys.executable, "-m", "handlers", "setup", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout
+    section = README[README.index("## Drop it in") : README.index("## What it serves")]
+    described = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
+    assert described == set(re.findall(r"(?m)^  (--[a-z-]+)", said)) - {"--json", "--help"}
+
+
+def test_packages_of_the_install_without_a_compiler_are_those_of_setup_cfg():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    needed = set(parser["options"]["install_requires"].split())
+    line = re.search(r"bin/pip install ('.*>=.*')", README)[1]
+    # mod_wsgi is the system's there
+    assert set(shlex.split(line)) == {name for name in needed if not name.startswith("mod_wsgi")}
 
 
 def test_quickstart_options_are_those_of_its_help():
@@ -86,6 +137,13 @@ def test_named_files_exist(path):
 
 def test_benchmarks_named_are_there():
     assert set(re.findall(r"tests/bench\.py ([a-z][a-z-]*)", README)) == set(bench.NAMES)
+
+
+def test_places_are_those_of_setup():
+    section = README[README.index("## Drop it in") : README.index("## What it serves")]
+    assert f"`{setup.ETC}`" in section
+    for directory in re.findall(r"/var/cache/[\w-]+", README):
+        assert directory in ("/var/cache/modpython-handlers", "/var/cache/x")
 
 
 def test_log_lines_shown_are_those_of_a_server(public_dir, pictures):

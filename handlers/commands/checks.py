@@ -45,6 +45,18 @@ def check_python(module: str) -> None:
         )
 
 
+def check_environment() -> None:
+    """Make sure that this is a virtual environment, which is where the entry script looks.
+
+    :raises Failed: if it is not.
+    """
+    if sys.prefix == sys.base_prefix:
+        raise Failed(
+            f"{sys.prefix} is no virtual environment: install the package into one, made with "
+            "/usr/bin/python3 -m venv /opt/modpython-handlers"
+        )
+
+
 def check_readable(user: str, uid: int, gid: int, more: list[str]) -> None:
     """Make sure that Apache's user can read this environment, its Python, and *more* files.
 

@@ -4,6 +4,7 @@ import argparse
 import configparser
 import glob
 import grp
+import json
 import os
 import pwd
 import re
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace, _options) -> Result:
     default = _settings_text(site)
     options = settings.read(site.settings) if os.path.exists(site.settings) else _parsed(default)
 
+    checks.check_environment()
     checks.check_python(server.module)
     checks.check_readable(user.pw_name, user.pw_uid, gid, [server.module] if server.is_ours else [])
     checks.check_shared_places(etc, site.settings, options)
@@ -128,8 +130,7 @@ def run(args: argparse.Namespace, _options) -> Result:
             if action.path:
                 generated.write(file, action.path)
 
-    prefixes = [options.get("thumbnail.url", "/thumbs")]
-    prefixes += [options["images.url"]] if "images.url" in options else []
+    prefixes = [options.get("thumbnail.url", "/thumbs"), options.get("images.url", "off")]
     is_new = actions[2].word == generated.WRITTEN
     values = {
         "server": server.name,
@@ -144,7 +145,7 @@ def run(args: argparse.Namespace, _options) -> Result:
             {"path": path, "action": done[path], "owner": user.pw_name} for path in folders
         ],
         "warnings": [
-            *checks.taken_urls(apache, prefixes),
+            *checks.taken_urls(apache, [url for url in prefixes if url != "off"]),
             *([] if is_new else _data_warnings(user, gid, options)),
         ],
         "edit": site.settings if is_new else None,
@@ -256,17 +257,24 @@ def _server_part(apache: Apache, server: Server, etc: str) -> str:
     if server.name == "mod_wsgi":
         drop_in = "handlers.conf"
         defines["HANDLERS_MOD_WSGI"] = server.module
-        defines["HANDLERS_GROUP"] = "%{GLOBAL}"
     defines["HANDLERS_ETC"] = etc
     return (
         "# The server part: it loads what runs the handlers, and takes no URL.\n"
         + "".join(f"Define {name} {_quoted(value)}\n" for name, value in defines.items())
+        + _DAEMON * (server.name == "mod_wsgi")
         + f"Include {_quoted(os.path.join(SHARE, drop_in))}\n"
     )
 
 
+_DAEMON = """\
+# Where Python runs, if not in Apache's own children: in the processes of this WSGIDaemonProcess
+#Define HANDLERS_GROUP name
+"""
+
+
 def _site_part(site: Site, options: dict[str, str]) -> str:
-    images = options.get("images.url")
+    images = options.get("images.url", "off")
+    publishes = images != "off"
     return f"""\
 # The site part: enabled with a2enconf it holds for all sites, included in a <VirtualHost> for one.
 Define HANDLERS_SETTINGS {_quoted(site.settings)}
@@ -275,7 +283,7 @@ Define HANDLERS_CACHE {_quoted(options.get("thumbnail.cache", site.cache))}
 # The URLs that it takes: thumbnails, as thumbnail.url in the settings file
 Define HANDLERS_THUMBS {_quoted(options.get("thumbnail.url", "/thumbs"))}
 # and the original files, as images.url there; without this line they are not published
-{"" if images else "#"}Define HANDLERS_IMAGES {_quoted(images or "/images")}
+{"" if publishes else "#"}Define HANDLERS_IMAGES {_quoted(images if publishes else "/images")}
 # The gallery at /
 #Define HANDLERS_GALLERY
 # Formats that a client gets if it accepts them and the URL has no extension, besides jpg
@@ -293,7 +301,14 @@ def _settings_text(site: Site) -> str:
 
 
 def _entry_script() -> str:
-    return _shipped("handlers.wsgi")
+    text, replaced = re.subn(
+        r"(?m)^ENVIRONMENT = .*$",
+        lambda found: f"ENVIRONMENT = {json.dumps(sys.prefix)}",
+        _shipped("handlers.wsgi"),
+    )
+    if replaced != 1:
+        raise Failed(f"{SHARE}/handlers.wsgi is not that of this package; install it again")
+    return text
 
 
 def _path_file(server: Server, directory: str | None) -> File:
