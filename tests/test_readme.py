@@ -28,7 +28,8 @@ FROM_FILE_SESSION = {"enable_fast_cleanup", "verify_session_timeout"}
 # What handlers ask of their options, by the literal in the code.
 ASKED = set(
     re.findall(
-        r'"((?:thumbnail|cache)\.[a-z_]+|images\.root|gallery\.users|handlers\.settings|images\.url)"', SOURCES
+        r'"((?:thumbnail|cache)\.[a-z_]+|images\.root|gallery\.users|handlers\.settings|images\.url)"',
+        SOURCES,
     )
 ) | {f"thumbnail.{name}" for name in OWN_LIMITS}
 

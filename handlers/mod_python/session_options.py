@@ -98,7 +98,7 @@ def of_child(settings: str | None = None) -> Options:
 
 def given() -> tuple[dict[str, str], str]:
     """Return the options of :func:`use` as they stand there, unread, and the session type."""
-    return dict(_defaults), _defaults.get(_OWN + "session_type", _DEFAULT_TYPE)
+    return dict(_defaults[None]), _defaults[None].get(_OWN + "session_type", _DEFAULT_TYPE)
 
 
 @functools.lru_cache(maxsize=64)
