@@ -128,27 +128,22 @@ def thumbnails(site):
 def test_bar_is_not_broken_by_warnings(site):
     """On a terminal: a warning stands in a line of its own, above the bar."""
     parent, child = pty.openpty()
-    ids = "".join(f"p00{1 + number % 3}\nnobody{number}\n" for number in range(40))
+    ids = [id for number in range(40) for id in (f"p00{1 + number % 3}", f"nobody{number}")]
+    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
     with open(child, "w") as terminal:
-        done = run_to(site, terminal, ids, "warm", "-")
+        done = subprocess.run(
+            [*command, "cache", "warm", *ids],
+            cwd=CHECKOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+        )
     with open(parent, "rb", buffering=0) as file:
-        said = read_all(file)
+        said = read_all(file).replace("\r\n", "\n")
     assert done.returncode == 1
-    lines = [re.split("\r\x1b\\[K", line)[-1] for line in said.replace("\r\n", "\n").split("\n")]
+    assert re.search(r"\[#*\.+\] \d+ of 80 pictures: \d+ made \(\d+/s\)", said)
+    lines = [line.rpartition("\r\x1b[K")[2] for line in said.split("\n")]
     assert sorted(lines[:-1]) == sorted(f"nobody{number}: no such picture" for number in range(40))
     assert lines[-1] == ""
-
-
-def run_to(site, terminal, ids, *arguments):
-    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
-    return subprocess.run(
-        [*command, "cache", *arguments],
-        cwd=CHECKOUT,
-        input=ids,
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=terminal,
-    )
 
 
 def read_all(file):

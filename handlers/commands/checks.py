@@ -116,6 +116,17 @@ def taken_urls(apache: Apache, prefixes: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def forbidden_embedding(apache: Apache) -> list[str]:
+    """Return a sentence if mod_wsgi may not run Python in Apache's own children."""
+    found = apache.named("WSGIRestrictEmbedded")
+    if not found or [text.lower() for text in found[-1].arguments] != ["on"]:
+        return []
+    return [
+        f"{found[-1].file}:{found[-1].line} has WSGIRestrictEmbedded On: define HANDLERS_GROUP in "
+        f"{apache.conf_file('handlers.conf')} as the name of a WSGIDaemonProcess"
+    ]
+
+
 def unreadable_data(user: str, uid: int, gid: int, options: Mapping[str, str]) -> list[str]:
     """Return a sentence for each of the pictures' directory and an SQLite file that Apache's user
     cannot read, or that is not there."""

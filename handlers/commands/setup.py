@@ -25,6 +25,7 @@ PTH = "modpython-handlers.pth"
 
 _CACHE = "/var/cache/modpython-handlers"
 _NEEDED = ("headers", "setenvif", "env", "alias")
+_LIBRARIES = ("purelib", "platlib")
 _SERVER = "handlers"
 _SITE = "handlers-site"
 _NO_MOD_WSGI = (
@@ -36,6 +37,11 @@ _NO_MOD_PYTHON = (
     "mod_python is not installed: apt install libapache2-mod-python; Debian 13 and later do not "
     "have it any more, and there mod_wsgi runs the same handlers (--server mod_wsgi)"
 )
+
+_DAEMON = """\
+# Where Python runs, if not in Apache's own children: in the processes of this WSGIDaemonProcess
+#Define HANDLERS_GROUP name
+"""
 
 
 class Server(NamedTuple):
@@ -146,6 +152,7 @@ def run(args: argparse.Namespace, _options) -> Result:
         ],
         "warnings": [
             *checks.taken_urls(apache, [url for url in prefixes if url != "off"]),
+            *(checks.forbidden_embedding(apache) if server.name == "mod_wsgi" else []),
             *([] if is_new else _data_warnings(user, gid, options)),
         ],
         "edit": site.settings if is_new else None,
@@ -266,12 +273,6 @@ def _server_part(apache: Apache, server: Server, etc: str) -> str:
     )
 
 
-_DAEMON = """\
-# Where Python runs, if not in Apache's own children: in the processes of this WSGIDaemonProcess
-#Define HANDLERS_GROUP name
-"""
-
-
 def _site_part(site: Site, options: dict[str, str]) -> str:
     images = options.get("images.url", "off")
     publishes = images != "off"
@@ -316,9 +317,6 @@ def _path_file(server: Server, directory: str | None) -> File:
     directory = directory or f"/usr/local/lib/python{version}/dist-packages"
     text = "".join(f"{path}\n" for path in dict.fromkeys(map(sysconfig.get_path, _LIBRARIES)))
     return File(os.path.join(os.path.abspath(directory), PTH), text)
-
-
-_LIBRARIES = ("purelib", "platlib")
 
 
 def _shipped(name: str) -> str:
