@@ -6,6 +6,7 @@ from test_mod_python_runtime import named, serve
 
 from handlers.mod_python import apache
 from handlers.mod_python.dispatch import find_handler, parse_handlers, use_python_path
+from handlers.mod_python.log import log_once
 
 
 def writes(text, result=apache.OK):
@@ -168,7 +169,7 @@ def test_attributes_of_objects_are_followed():
     assert serve(PythonHandler=spec).body == b"False"
 
 
-@pytest.mark.parametrize("spec", ["no_such_module", "handlers::nothing", "handlers", "a::b::c"])
+@pytest.mark.parametrize("spec", ["handlers::nothing", "handlers"])
 def test_handler_that_cannot_be_found_is_500_every_time(caplog, spec):
     for _ in range(2):
         assert serve(PythonHandler=spec).status == "500 Internal Server Error"
@@ -212,3 +213,66 @@ def test_python_path_that_is_no_list_is_500(caplog):
     answer = serve(writes("x"), PythonPath="'/x'")
     assert answer.status == "500 Internal Server Error"
     assert "PythonPath is not a list" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PythonAccessHandler", "PythonAuthenHandler", "PythonAuthzHandler", "PythonFixupHandler"),
+        *(
+            "PythonHeaderParserHandler",
+            "PythonInitHandler",
+            "PythonLogHandler",
+            "PythonTransHandler",
+        ),
+        *("PythonInputFilter", "PythonOutputFilter", "PythonConnectionHandler", "PythonImport"),
+        *("PythonInterpreter", "PythonAutoReload", "PythonSomethingNew"),
+        *(
+            "pythonaccesshandler",
+            "PYTHONAUTHENHANDLER",
+            "pythonHandler",
+            "pythonoption.a",
+            "pythonPath",
+        ),
+    ],
+)
+def test_variable_that_asks_for_what_is_not_supported_is_500_and_one_line(name, caplog):
+    log_once.cache_clear()
+    for _ in range(3):
+        answer = serve(writes("secret"), **{name: "x"})
+        assert answer.status == "500 Internal Server Error"
+        assert b"secret" not in answer.body
+    (line,) = caplog.messages
+    assert f"SetEnv {name} is not supported on mod_wsgi" in line
+
+
+def test_variables_of_others_change_nothing():
+    for name in ("PYTHONPATH", "PYTHONHASHSEED", "Path", "P", "pythonic", "HTTP_PYTHON"):
+        assert serve(writes("x"), **{name: "1"}).body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("no_such_module", "no module no_such_module on Python's path; add its directory"),
+        ("no_such_module::f", "no module no_such_module on Python's path"),
+        ("no_such.module", "no module no_such on Python's path"),
+        ("mod_python.publisher", "not there on mod_wsgi yet"),
+        ("mod_python.psp", "not there on mod_wsgi yet"),
+    ],
+)
+def test_module_that_is_not_there_is_500_and_one_line(spec, said, caplog):
+    log_once.cache_clear()
+    for _ in range(3):
+        assert serve(PythonHandler=spec).status == "500 Internal Server Error"
+    (line,) = caplog.messages
+    assert spec in line and said in line and "\n" not in line
+
+
+def test_module_that_a_handler_imports_and_is_not_there_is_a_traceback(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "imports_nothing.py").write_text("import no_such_module_either\n")
+    assert serve(PythonHandler="imports_nothing").status == "500 Internal Server Error"
+    assert "Traceback" in caplog.text and "no_such_module_either" in caplog.text

@@ -11,13 +11,19 @@ that changes is not read again before the process ends, as with real mod_python 
 """
 
 import importlib
+import logging
 import os
 import sys
 import threading
 from typing import NamedTuple
 
-from .constants import DECLINED, OK
+from .constants import DECLINED, HTTP_INTERNAL_SERVER_ERROR, OK
+from .log import log_once
+from .options import unsupported
 
+_logger = logging.getLogger(__name__)
+# handlers that mod_python brings and the runtime does not
+_NOT_HERE = ("mod_python.cgihandler", "mod_python.psp", "mod_python.publisher")
 _resolved: dict[tuple[str, str], tuple] = {}
 _python_paths: set[str] = set()
 _python_path_lock = threading.Lock()
@@ -47,15 +53,33 @@ class HandlerError(Exception):
         self.spec = spec
 
 
+class HandlerMissing(Exception):
+    """Raised when there is no such module; the message says what an admin can do about it."""
+
+
 def run(request, environ: dict) -> int:
     """Run the handlers of PythonHandler; return what the list comes to.
 
-    ``DECLINED`` if there are none, or none for this file's extension.
+    ``DECLINED`` if there are none, or none for this file's extension. 500 and one line in the log
+    of this process for a directive that is not supported, and for a module that is not there.
 
     :raises HandlerError: for whatever a handler raises, or if it returns something other than int.
     """
+    refused = unsupported(environ)
+    if refused:
+        log_once(
+            _logger,
+            f"SetEnv {' '.join(refused)} is not supported on mod_wsgi: what it would do is not "
+            f"done, so the request is refused; remove it, or see Differences in README",
+        )
+        return HTTP_INTERNAL_SERVER_ERROR
     result = DECLINED
-    for step in _steps(environ):
+    try:
+        steps = _steps(environ)
+    except HandlerMissing as error:
+        log_once(_logger, str(error))
+        return HTTP_INTERNAL_SERVER_ERROR
+    for step in steps:
         if step.extensions:
             extension = os.path.splitext(request.filename)[1]
             if extension not in step.extensions:
@@ -133,9 +157,26 @@ def _resolve(handlers, python_path):
             if python_path:
                 use_python_path(python_path)
             steps.append(Step(name, extensions, find_handler(name)))
+        except ModuleNotFoundError as error:
+            raise _missing(name, error) from error
         except BaseException as error:
             raise HandlerError(name) from error
     return tuple(steps)
+
+
+def _missing(spec: str, error: ModuleNotFoundError) -> Exception:
+    """Return what to raise for a module that is not there: the handler's, or one that it imports"""
+    module = spec.partition("::")[0]
+    if module in _NOT_HERE:
+        return HandlerMissing(
+            f"PythonHandler {spec}: this part of mod_python is not there on mod_wsgi yet"
+        )
+    if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+        return HandlerMissing(
+            f"PythonHandler {spec}: no module {error.name} on Python's path; add its directory: "
+            f"""SetEnv PythonPath "['/its/directory'] + sys.path\""""
+        )
+    return HandlerError(spec)
 
 
 def _returned(error, spec, request):

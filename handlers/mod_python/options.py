@@ -10,6 +10,17 @@ from .table import Table
 
 DIRECTIVES = ("PythonHandler", "PythonPath", "PythonDebug")
 OPTION_PREFIX = "PythonOption."
+# mod_python's other directives, in small letters
+_UNSUPPORTED = frozenset(
+    f"python{name}"
+    for name in (
+        *("accesshandler", "authenhandler", "authzhandler", "cleanuphandler", "connectionhandler"),
+        *("fixuphandler", "handlermodule", "headerparserhandler", "inithandler", "loghandler"),
+        *("postreadrequesthandler", "transhandler", "typehandler", "inputfilter", "outputfilter"),
+        *("autoreload", "enablepdb", "import", "interpperdirective", "interpperdirectory"),
+        *("interpreter", "optimize", "handler", "debug", "option"),
+    )
+)
 _PREFIX_LENGTH = len(OPTION_PREFIX)
 _OFF = ("", "off", "0", "false", "no")
 
@@ -39,6 +50,26 @@ def get_config(environ: dict) -> Table:
 def debug(environ: dict) -> bool:
     """Return whether ``PythonDebug On`` is in force."""
     return environ.get("PythonDebug", "").lower() not in _OFF
+
+
+def unsupported(environ: dict) -> list[str]:
+    """Return the variables that ask for a directive of mod_python's which the runtime has not got.
+
+    That is every name that begins with ``Python`` and is not known here, and one that spells a
+    directive in other letters, as Apache's own directives may be spelled. A request with such a
+    variable must not be answered: it may be the one that keeps strangers out.
+    """
+    return [name for name in environ if name[0] in "Pp" and _is_unsupported(name)]
+
+
+def _is_unsupported(name: str) -> bool:
+    if name.startswith("Python"):
+        return not is_directive(name)
+    # PYTHONPATH is a variable of Python's own
+    lowered = name.lower()
+    return lowered.partition(".")[0] in _UNSUPPORTED or (
+        lowered == "pythonpath" and name != "PYTHONPATH"
+    )
 
 
 def is_directive(name: str) -> bool:

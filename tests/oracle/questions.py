@@ -27,7 +27,7 @@ QUESTIONS = {
     "add to headers": lambda req: (req.headers_out.add("X-A", "b"), req.headers_out.items()),
     "subprocess_env": lambda req: req.subprocess_env["ORACLE_VARIABLE"],
     "options": lambda req: sorted(
-        option for option in req.get_options().items() if option[0] != "handlers.settings"
+        option for option in req.get_options().items() if option[0] != "handlers.etc"
     ),
     "options by any case": lambda req: req.get_options()["ORACLE.Kept"],
     "config": lambda req: sorted(set(req.get_config().keys()) - {"PythonInterpreter"}),
