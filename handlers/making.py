@@ -128,8 +128,8 @@ def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:
     bounds = worker.Bounds(
         how.cpu_seconds * _PATIENCE, how.cpu_seconds, how.limits.memory + _SLACK_BYTES
     )
-    work = functools.partial(_work, file, copy, wants_copy, asked, focus, how)
     keep = [opened.fileno() for opened in (file, copy) if opened is not None]
+    work = functools.partial(_work, keep, wants_copy, asked, focus, how)
     done = worker.call(work, bounds, keep)
     if "error" in done.answer:
         raise getattr(errors, done.answer["error"])(done.answer["why"])
@@ -144,8 +144,12 @@ def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:
     return done
 
 
-def _work(file, copy, wants_copy, asked, focus, how) -> tuple[dict, bytes]:
-    """Do what is done in the process."""
+def _work(descriptors, wants_copy, asked, focus, how) -> tuple[dict, bytes]:
+    """Do what is done in the process.
+
+    :param descriptors: of the source, and of its copy if there is one.
+    """
+    file, copy = (*(os.fdopen(fd, "rb") for fd in descriptors), None)[:2]
     new_copy = b""
     try:
         if wants_copy:

@@ -63,19 +63,21 @@ def open_source(root: str, path: str) -> BinaryIO:
     Symbolic links are followed as long as they stay below *root*. The call never blocks on a FIFO
     or a device, and is safe against other processes that rename or link while it runs.
 
+    File names are UTF-8, whatever the locale: Debian starts Apache with ``LANG=C``.
+
     :param root: the directory that holds every source; it may itself be reached through links.
-    :param path: as the database has it: str, file names the file system encoding cannot express
-        as ``os.fsdecode`` gives them.
+    :param path: as the database has it: str, bytes that are no UTF-8 as surrogate escapes.
     :raises SourceMissing: if there is no such file.
     :raises SourceRefused: if the path leads out of the root, or not to a readable regular file.
     :raises OSError: if *root* cannot be opened, or the machine is out of descriptors.
     """
     name = _checked(path)
-    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    top = root.encode("utf-8", "surrogateescape")
+    root_fd = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd = _open_beneath(root_fd, name)
         if fd is None:
-            fd = _walk_beneath(root_fd, os.fsencode(os.path.realpath(root)), name)
+            fd = _walk_beneath(root_fd, os.path.realpath(top), name)
     except _Outside:
         raise SourceRefused(path, "leads out of the root") from None
     except OSError as error:
@@ -98,7 +100,7 @@ def _checked(path: str) -> bytes:
     if ".." in path.split("/"):
         raise SourceRefused(path, "has a .. part")
     try:
-        return os.fsencode(path)
+        return path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise SourceRefused(path, "no file can have this name") from None
 

@@ -23,3 +23,18 @@ def forked(works):
             answers.append(pipe.read().decode())
         os.waitpid(child, 0)
     return answers
+
+
+def read(descriptor):
+    """Return what the descriptor holds, and what the process that reads it has open."""
+    with open(descriptor, "rb", closefd=False) as file:
+        data = file.read()
+    # the last one is that of the listing
+    kept = sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1]
+    return {"pid": os.getpid(), "open": kept, "scheduler": os.sched_getscheduler(0)}, data
+
+
+def spin():
+    """Use CPU time without end."""
+    while True:
+        pass

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from handlers.quickstart import httpd
 from tests.conftest import SERVERS, watched
@@ -56,7 +57,7 @@ def hosts(request, public_dir, pictures):
         ("b", httpd.site_part(str(settings), str(cache_b), "/small")),
         ("c", ""),
     )
-    server.site = dir_module + "".join(
+    server.edits[server.site_part] = dir_module + "".join(
         f"\n<VirtualHost *>\nServerName {name}.example\n{granted}{part}\n</VirtualHost>"
         for name, part in parts
     )
@@ -94,6 +95,29 @@ def test_gallery_comes_before_an_index_of_the_document_root(hosts):
     hosts.start(warm=False)
     assert b"<title>Pictures" in hosts.get("a", "/").body
     assert hosts.get("a", "/index.html").body == b"home"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_names_are_utf_8_whatever_the_locale(server, public_dir):
+    """Debian's envvars say LANG=C."""
+    root = public_dir / "Bilder/Ærø-Fähre"
+    root.mkdir(parents=True)
+    names = {"a": "Größe.jpg", "b": "京都/京都.jpg", "c": "caf\udce9.jpg"}
+    for name in names.values():
+        (root / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (300, 200), "teal").save(
+            os.path.join(os.fsencode(root), os.fsencode(name))
+        )
+    rows = {id: os.fsencode(name) for id, name in names.items()}
+    url = make_images_table(public_dir / "images.db", rows)
+    site = Httpd(public_dir / "site", server, url, root, snapshot=True)
+    site.environment = {"LANG": "C"}
+    with site:
+        for id in names:
+            assert site.request(f"/thumbs/200x200/{id}.jpg").status == 200, site.log(0)
+            assert site.request(f"/images/{id}").status == 200, site.log(0)
+        site.begin_test()
+    assert not site.complaints()
 
 
 def test_entry_script_serves_handlers_of_others_without_settings(public_dir):

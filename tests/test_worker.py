@@ -1,6 +1,7 @@
 """The process for dangerous work: what it returns, what bounds it, and how its end is told."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import resource
@@ -11,7 +12,9 @@ import time
 
 import pytest
 
+from handlers import worker
 from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
+from tests import forked
 
 MEGABYTE = 1 << 20
 BOUNDS = Bounds(20, 5, 256 * MEGABYTE)
@@ -102,3 +105,31 @@ def test_it_dies_with_its_caller():
             break
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_new_python_does_the_work_where_other_interpreters_are(tmp_path, monkeypatch):
+    """A fork hangs there; the new process gets the descriptors, and the bounds hold."""
+    monkeypatch.setattr(worker, "_is_one_of_several_interpreters", lambda: True)
+    (tmp_path / "text").write_text("what it holds")
+    with open(tmp_path / "text", "rb") as file:
+        keep = [file.fileno()]
+        done = call(functools.partial(forked.read, file.fileno()), BOUNDS, keep)
+    assert done.answer["pid"] != os.getpid()
+    assert done.data == b"what it holds"
+    # and the pipe for the answer
+    assert len(done.answer["open"]) == 5 and set(done.answer["open"]) > {0, 1, 2, *keep}
+    assert done.answer["scheduler"] == os.SCHED_IDLE
+    with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
+        call(forked.spin, Bounds(30, 0.5, MEGABYTE * 256))
+
+
+def test_other_interpreters_are_seen():
+    code = (
+        "import _xxsubinterpreters, sys; from handlers import worker\n"
+        "print(worker._is_one_of_several_interpreters())\n"
+        "kept = _xxsubinterpreters.create(); print(worker._is_one_of_several_interpreters())"
+    )
+    if sys.version_info >= (3, 13):
+        code = code.replace("_xxsubinterpreters", "_interpreters")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

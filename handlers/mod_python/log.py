@@ -2,8 +2,10 @@
 
 Under mod_wsgi, :class:`mod_wsgi.LogHandler` writes a record with the level that belongs to it and,
 during a request, with the client's address. It has five levels to Apache's eight: notice goes out
-as info, alert and emerg as crit. Elsewhere records go where the logging module sends them: those
-from warning up to stderr, unless the site has configured it.
+as info, alert and emerg as crit. mod_wsgi before 6 has no LogHandler, and all that it writes has
+the level error; there a line begins with its own level, ``[info] lookup: ...``, and those from info
+up are written whatever ``LogLevel`` says. Elsewhere records go where the logging module sends them:
+those from warning up to stderr, unless the site has configured it.
 """
 
 import contextlib
@@ -31,6 +33,7 @@ _LEVELS = {
     APLOG_INFO: logging.INFO,
     APLOG_DEBUG: logging.DEBUG,
 }
+_NAMES = {logging.WARNING: "warn", logging.CRITICAL: "crit"}
 _LEVEL_MASK = 7
 _PACKAGE = __name__.partition(".")[0]
 
@@ -70,6 +73,26 @@ def route_to_apache() -> None:
     if package.hasHandlers():
         return
     with contextlib.suppress(ImportError):
-        from mod_wsgi import LogHandler
+        import mod_wsgi
 
-        package.addHandler(LogHandler())
+        # the package of that name has no version without the server
+        if hasattr(mod_wsgi, "LogHandler"):
+            package.addHandler(mod_wsgi.LogHandler())
+        elif hasattr(mod_wsgi, "version"):
+            package.addHandler(_prefixed())
+
+
+def _prefixed() -> logging.Handler:
+    """Return a handler that writes records, each with its level in front, to the error log."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Apaches("[%(levelname)s] %(message)s"))
+    return handler
+
+
+class _Apaches(logging.Formatter):
+    """Names levels as Apache does."""
+
+    def format(self, record):
+        record = logging.makeLogRecord(record.__dict__)
+        record.levelname = _NAMES.get(record.levelno, record.levelname.lower())
+        return super().format(record)

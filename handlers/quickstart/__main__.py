@@ -80,7 +80,7 @@ def _start(work: Work, options: argparse.Namespace) -> None:
     work.write_settings(address, root, "private" if ours else None)
     password = work.make_user(_USER)
     httpd.write_configuration(work, options.port, options.children, options.server)
-    httpd.start(work)
+    httpd.start(work, httpd.environment(options.server))
     first = next((id for id, path in found.items() if not pictures.is_private(path)), "none")
     site = f"http://127.0.0.1:{options.port}"
     httpd.wait_until_answers(work, options.port)

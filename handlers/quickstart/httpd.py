@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Mapping
 
 from handlers.quickstart.work import Failed, Work, shipped
 
@@ -22,12 +23,7 @@ _MODULE_DIRECTORIES = (
 )
 _MODULES = ("mpm_prefork", "unixd", "authz_core", "log_config", "alias", "env", "mime")
 # Real mod_python and Apache work out paths from these, so nothing of the caller's is handed down.
-# mod_python finds the package by PYTHONPATH; mod_wsgi's entry script has its own way.
-_ENVIRONMENT = {
-    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-    "PYTHONPATH": sysconfig.get_path("purelib"),
-}
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _START_LIMIT = 30.0
 _STOP_LIMIT = 20.0
 
@@ -53,13 +49,11 @@ def write_configuration(
     children: int,
     server: str,
     extra: str = "",
-    site: str | None = None,
 ) -> None:
     """Write the configuration of a prefork httpd that includes the shipped drop-in.
 
     :param server: ``mod_wsgi`` or ``mod_python``.
     :param extra: directives to add at the end.
-    :param site: directives of the sites; None for one with all that the site part can do.
     """
     modules = _first_existing(_MODULE_DIRECTORIES)
     defines = {
@@ -99,7 +93,7 @@ def write_configuration(
         f'<Directory "{work.documents}">\n    Require all granted\n</Directory>',
         *(f'Define {name} "{value}"' for name, value in defines.items()),
         f'Include "{shipped(drop_in)}"',
-        site_part(work.settings, work.cache) if site is None else site,
+        site_part(work.settings, work.cache),
         "CustomLog logs/access.log handlers",
         extra,
     ]
@@ -124,12 +118,22 @@ Define HANDLERS_AVIF
 Include "{shipped("handlers-site.conf")}\""""
 
 
-def start(work: Work) -> None:
+def environment(server: str) -> dict[str, str]:
+    """Return the environment that httpd gets in place of the caller's.
+
+    mod_python finds the package by PYTHONPATH; the entry script of mod_wsgi has its own way.
+    """
+    if server == "mod_python":
+        return {**_ENVIRONMENT, "PYTHONPATH": sysconfig.get_path("purelib")}
+    return _ENVIRONMENT
+
+
+def start(work: Work, environment: Mapping[str, str]) -> None:
     """Start httpd with the configuration written before.
 
     :raises Failed: if Apache refuses to start, with the last line it said.
     """
-    _control(work, "start")
+    _control(work, "start", environment)
 
 
 def stop(work: Work) -> None:
@@ -198,10 +202,10 @@ def _is_alive(pid: int, work: Work) -> bool:
         return False
 
 
-def _control(work: Work, command: str) -> None:
+def _control(work: Work, command: str, environment: Mapping[str, str] = _ENVIRONMENT) -> None:
     done = subprocess.run(
         [_binary(), "-f", work.configuration, "-k", command],
-        env=_ENVIRONMENT,
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -61,8 +61,10 @@ class Httpd:
         self.port = free_port()
         self.children = children
         self.extra = extra
-        #: Directives in place of the shipped site part.
-        self.site: str | None = None
+        #: What httpd has in its environment beside what it has anyhow.
+        self.environment: dict[str, str] = {}
+        #: Texts of the configuration, and what stands in their place from the next start on.
+        self.edits: dict[str, str] = {}
         self.work.make()
         self.work.write_settings(url, str(root), snapshot=snapshot, sizes=sizes)
         self._expected: list[str] = []
@@ -85,17 +87,26 @@ class Httpd:
             self.__exit__()
 
     @property
+    def site_part(self) -> str:
+        """The directives of the site part in the configuration."""
+        return httpd.site_part(self.work.settings, self.work.cache)
+
+    @property
     def running(self) -> bool:
         """Whether the server runs."""
         return httpd.running(self.work) is not None
 
     def start(self, warm=True) -> None:
         """Start it and wait for its first answer, and for all children to be *warm*."""
-        httpd.write_configuration(
-            self.work, self.port, self.children, self.server, self.extra, self.site
-        )
+        httpd.write_configuration(self.work, self.port, self.children, self.server, self.extra)
+        path = pathlib.Path(self.work.configuration)
+        text = path.read_text(encoding="utf-8")
+        for old, new in self.edits.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
         started = self._log_size()
-        httpd.start(self.work)
+        httpd.start(self.work, {**httpd.environment(self.server), **self.environment})
         httpd.wait_until_answers(self.work, self.port)
         if warm:
             self._wait_for_children(started)
