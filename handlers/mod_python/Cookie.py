@@ -23,7 +23,7 @@ _BY_LOWER_NAME = {name.lower(): name for name in _ATTRIBUTES}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # browsers end a value at a semicolon even inside quotes (RFC 6265 section 5.2)
 _REFUSED = re.compile(r"[\x00-\x1f\x7f;]")
-_PAIR = re.compile(r'([^;=,\s][^;=\s]*)\s*(?:=\s*)?("(?:[^"\\]|\\.)*"|[^;]*)')
+_PAIR = re.compile(r'([^;=,\s][^;=\s]*)\s*(?:=\s*)?("[^"\\]*(?:\\.[^"\\]*)*"|[^;]*)')
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = re.compile(

@@ -69,7 +69,7 @@ import sys
 
 from handlers.sessions.store import StoreError, report
 
-from . import Cookie, session_backing, session_options
+from . import Cookie, session_backing, session_options, util
 from .session_base import CLEANUP_CHANCE, DFT_TIMEOUT, BaseSession, unlock_session_cleanup
 from .session_lock import SessionLocked
 from .session_options import true_or_false
@@ -137,13 +137,14 @@ def start_sweep(options, settings: str | None = None) -> None:
 
 
 def install() -> None:
-    """Let ``from mod_python import Session, Cookie`` give these modules, on real mod_python too.
+    """Let ``from mod_python import Session, Cookie, util`` give these modules on real mod_python.
 
     Modules that have imported mod_python's own before keep them.
     """
     import mod_python
 
-    for name, module in (("Session", sys.modules[__name__]), ("Cookie", Cookie)):
+    own = (("Session", sys.modules[__name__]), ("Cookie", Cookie), ("util", util))
+    for name, module in own:
         sys.modules[f"mod_python.{name}"] = module
         setattr(mod_python, name, module)
 

@@ -54,6 +54,7 @@ class StringField(bytes):
     """A field whose value is in memory: bytes in UTF-8, with the attributes of a field.
 
     :ivar value: what the field was made of: str from a query, bytes from a body.
+    :ivar file: an open binary file with the bytes.
     """
 
     filename = None
@@ -63,17 +64,23 @@ class StringField(bytes):
     disposition = None
     disposition_options = disp_options = None
 
-    def __new__(cls, value):
-        return bytes.__new__(cls, value if isinstance(value, bytes) else str(value).encode())
+    _was_text = False
 
-    def __init__(self, value):
-        self.value = value
+    def __new__(cls, value):
+        if isinstance(value, bytes):
+            return bytes.__new__(cls, value)
+        field = bytes.__new__(cls, str(value).encode())
+        field._was_text = True
+        return field
 
     def __getattr__(self, name):
-        if name != "file":
-            raise AttributeError(name)
-        self.file = BytesIO(self)
-        return self.file
+        # made when asked for, so that a field holds its bytes once
+        if name == "file":
+            self.file = BytesIO(self)
+            return self.file
+        if name == "value":
+            return self.decode() if self._was_text else bytes(self)
+        raise AttributeError(name)
 
     def __repr__(self):
         return f"Field({self.name!r}, {self.value!r})"

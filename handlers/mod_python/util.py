@@ -7,26 +7,35 @@ multipart body str names and bytes values. A field itself is bytes in every case
 What works in another way: the query's names and values are never mixed up; names and file names
 that are UTF-8 are read as such, and may have a semicolon in them; bytes that are not UTF-8 are no
 error; :func:`apply_fs_data` passes on the fields of an urlencoded body, too; and a malformed body
-is answered with 400, one beyond the limits with 413.
+is answered with 400, one beyond the limits of :mod:`.form_limits` with 413.
 """
 
 import inspect
 from html import escape
 
-from . import multipart
+from . import form_limits, guarded, multipart
 from .constants import (
+    APLOG_ERR,
+    APLOG_INFO,
     DONE,
     HTTP_BAD_REQUEST,
+    HTTP_INSUFFICIENT_STORAGE,
+    HTTP_INTERNAL_SERVER_ERROR,
     HTTP_LENGTH_REQUIRED,
     HTTP_MOVED_PERMANENTLY,
     HTTP_MOVED_TEMPORARILY,
     HTTP_NOT_IMPLEMENTED,
     HTTP_REQUEST_ENTITY_TOO_LARGE,
 )
-from .dispatch import SERVER_RETURN
 from .fields import Field, FieldList, StringField
-from .query import parse_header, parse_qs, parse_qsl
+from .query import parse_header, parse_qs, parse_qsl, read_pairs
 from .query import text as text_of
+
+try:
+    # on real mod_python, where this module stands in for mod_python's own
+    from _apache import SERVER_RETURN
+except ImportError:
+    from .dispatch import SERVER_RETURN
 
 __all__ = [
     "Field",
@@ -41,16 +50,13 @@ __all__ = [
     "redirect",
 ]
 
-#: bytes of a line that are read at once
+#: what mod_python reads at once; taken for the name's sake
 readBlockSize = 65368
-#: how many fields a form may have
-MAX_FIELDS = 10_000
-#: how many header lines a part of a multipart body may have
-MAX_HEADER_LINES = 50
-#: bytes of an urlencoded body, and of the text of all fields of a multipart one; files are not
-#: counted, LimitRequestBody limits them
-MAX_MEMORY = 64 * 1024 * 1024
+MAX_FIELDS = form_limits.MAX_FIELDS
+MAX_MEMORY = form_limits.MAX_MEMORY
 
+# bytes of an urlencoded body that are decoded at once
+_BLOCK = 8192
 _URLENCODED = b"application/x-www-form-urlencoded"
 
 
@@ -63,57 +69,67 @@ class FieldStorage:
     :param keep_blank_values: keep urlencoded fields with an empty value.
     :param strict_parsing: taken for mod_python's sake.
     :param file_callback: is given the name of an uploaded file and returns an open binary file for
-        it; without it, uploads go to temporary files that are gone when they are closed.
+        it; without it, uploads go to temporary files that are closed at the end of the request.
     :param field_callback: returns an open binary file for the text of a multipart field.
     :raises SERVER_RETURN: 411 for a body without Content-Length, 501 for one of another type, 400
-        for one that cannot be read, 413 beyond the limits of this module.
+        for one that cannot be read, 413 beyond the limits of :mod:`.form_limits`, 507 if the disk
+        takes no more of an upload, 500 for a limit that is no number. 400, 413, 500 and 507 are a
+        line in the error log.
     """
 
     def __init__(
         self, req, keep_blank_values=0, strict_parsing=0, file_callback=None, field_callback=None
     ):
         self.list = FieldList()
-        if req.args:
-            self._add_pairs(req.args, keep_blank_values)
-        if req.method != "POST":
-            return
-        length = req.headers_in.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()):
-            raise SERVER_RETURN(HTTP_LENGTH_REQUIRED)
-        content_type = req.headers_in.get("Content-Type")
-        content_type = _URLENCODED if content_type is None else content_type.encode("latin-1")
-        kind = content_type.lower()
-        if kind.startswith(_URLENCODED):
-            if int(length) > MAX_MEMORY:
-                raise SERVER_RETURN(HTTP_REQUEST_ENTITY_TOO_LARGE)
-            self._add_pairs(req.read(int(length)), keep_blank_values)
-        elif kind.startswith(b"multipart/"):
-            limits = multipart.Limits(MAX_FIELDS, MAX_HEADER_LINES, MAX_MEMORY, readBlockSize)
-            try:
-                self.list.extend(
-                    multipart.read_fields(req, content_type, limits, file_callback, field_callback)
-                )
-            except multipart.Malformed as error:
-                raise SERVER_RETURN(HTTP_BAD_REQUEST) from error
-            except multipart.TooMuch as error:
-                raise SERVER_RETURN(HTTP_REQUEST_ENTITY_TOO_LARGE) from error
-        else:
-            raise SERVER_RETURN(HTTP_NOT_IMPLEMENTED)
+        try:
+            budget = form_limits.Budget.of_request(req, memory=MAX_MEMORY, fields=MAX_FIELDS)
+            query = guarded.text(req, "args")
+            if query:
+                self._add_query(query, keep_blank_values, budget)
+            if req.method == "POST":
+                self._read_body(req, keep_blank_values, file_callback, field_callback, budget)
+        except (form_limits.Malformed, guarded.Undecodable) as error:
+            raise _refused(req, HTTP_BAD_REQUEST, error) from error
+        except form_limits.TooMuch as error:
+            raise _refused(req, HTTP_REQUEST_ENTITY_TOO_LARGE, error) from error
+        except multipart.NotStored as error:
+            raise _refused(req, HTTP_INSUFFICIENT_STORAGE, error, APLOG_ERR) from error
+        except form_limits.BadFormOption as error:
+            raise _refused(req, HTTP_INTERNAL_SERVER_ERROR, error, APLOG_ERR) from error
 
-    def _add_pairs(self, query, keep_blank_values):
-        separators = (b"&", b";") if isinstance(query, bytes) else ("&", ";")
-        if sum(map(query.count, separators)) >= MAX_FIELDS:
-            raise SERVER_RETURN(HTTP_REQUEST_ENTITY_TOO_LARGE)
+    def _add_query(self, query, keep_blank_values, budget):
+        budget.take_fields(1 + query.count("&") + query.count(";"))
+        budget.take_memory(len(query))
         for name, value in parse_qsl(query, keep_blank_values):
             self.add_field(name, value)
+
+    def _read_body(self, req, keep_blank_values, file_callback, field_callback, budget):
+        length = guarded.content_length(req)
+        if length is None:
+            raise SERVER_RETURN(HTTP_LENGTH_REQUIRED)
+        content_type = guarded.header(req, "Content-Type")
+        content_type = (
+            _URLENCODED if content_type is None else content_type.encode("latin-1", "replace")
+        )
+        kind = content_type.lower()
+        if kind.startswith(_URLENCODED):
+            # three bytes of body are one byte of text at least
+            if length > 3 * budget.memory + 3 * budget.fields:
+                raise form_limits.TooMuch(
+                    "more text in the body than mod_python.form.memory allows"
+                )
+            for name, value in read_pairs(_blocks(req), budget, keep_blank_values):
+                self.add_field(name, value)
+        elif kind.startswith(b"multipart/"):
+            self.list.extend(
+                multipart.read_fields(req, content_type, budget, file_callback, field_callback)
+            )
+        else:
+            raise SERVER_RETURN(HTTP_NOT_IMPLEMENTED)
 
     def parse_qsl_safely(self, query_string, keep_blank_values):
         """Return what :func:`parse_qsl` does."""
         return parse_qsl(query_string, keep_blank_values)
-
-    def read_to_boundary(self, req, boundary, file):
-        """Copy the body up to the next line that *boundary* matches; return if it is the last."""
-        return multipart.read_to_boundary(req, boundary, file, readBlockSize)
 
     def add_field(self, key, value):
         """Append a field, whether or not the name is there already."""
@@ -221,3 +237,14 @@ def redirect(req, location, permanent=0, text=None):
         text = f'<p>The document has moved <a href="{link}">here</a></p>\n'
     req.write(text)
     raise SERVER_RETURN(DONE)
+
+
+def _blocks(req):
+    while block := req.read(_BLOCK):
+        yield block
+
+
+def _refused(req, status: int, error: Exception, level: int = APLOG_INFO) -> SERVER_RETURN:
+    """Return what answers with *status*, once the log says why."""
+    req.log_error(f"form answered with {status}: {error}", level)
+    return SERVER_RETURN(status)

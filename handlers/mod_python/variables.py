@@ -18,14 +18,20 @@ _CGI = frozenset(_COMMON + _OF_REQUEST)
 _SERVERS_OWN = ("wsgi.", "mod_wsgi.", "apache.", "HTTP_")
 
 
+class NotUTF8(str):
+    """Text from a client that was not UTF-8, taken as ISO-8859-1."""
+
+    __slots__ = ()
+
+
 def text(value: str) -> str:
-    """Return text of a WSGI environment decoded as UTF-8, or as it is if it is not UTF-8."""
+    """Return text of a WSGI environment decoded as UTF-8, or :class:`NotUTF8` as it is."""
     if value.isascii():
         return value
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:
-        return value
+        return NotUTF8(value)
 
 
 def request_headers(environ: dict):
