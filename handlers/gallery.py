@@ -16,6 +16,7 @@ from mod_python import apache
 
 from handlers import lookup, page, sending, settings, visitor
 from handlers.image import geometry
+from handlers.mod_python import guarded
 
 PAGE = 60
 
@@ -25,7 +26,7 @@ _ARGS = re.compile(r"(show=favourites&?)?(?:page=([1-9][0-9]{0,8}))?")
 @sending.get_only
 def handler(req) -> int:
     """Answer with the page that the query names, 404 for one that does not exist."""
-    asked = _ARGS.fullmatch(req.args or "")
+    asked = _ARGS.fullmatch(guarded.text(req, "args") or "")
     if asked is None:
         return apache.HTTP_NOT_FOUND
     options = settings.of(req)

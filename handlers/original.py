@@ -10,6 +10,7 @@ import re
 from mod_python import apache
 
 from handlers import lookup, sending, settings, source, visitor
+from handlers.mod_python import guarded
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def handler(req) -> int:
     """
     options = settings.of(req)
     prefix = options.get("images.url", "/images")
-    asked = _ID.fullmatch(req.uri.removeprefix(prefix)) if req.uri.startswith(prefix) else None
+    uri = guarded.text(req, "uri")
+    asked = _ID.fullmatch(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
     if asked is None:
         return apache.HTTP_NOT_FOUND
     try:

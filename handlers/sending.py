@@ -9,6 +9,7 @@ import time
 from mod_python import apache
 
 from handlers import lookup, settings
+from handlers.mod_python import guarded
 from handlers.sessions.store import StoreUnavailable, report
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ def get_only(handle):
 def faults_answered(handle):
     """Make a handler of *handle*, which may let faults of what stands behind it through.
 
-    503 with Retry-After while the database is away and memory does not know the answer, or while
-    the store of sessions fails, with one line of each child; 500 and one line in the log of each
+    400 for an address that is not UTF-8; 503 with Retry-After while the database is away and memory
+    does not know the answer, or while the store of sessions fails, with one line of each child; 500 and one line in the log of each
     child for a wrong configuration.
     """
 
@@ -72,6 +73,8 @@ def faults_answered(handle):
     def handler(req) -> int:
         try:
             return handle(req)
+        except guarded.Undecodable:
+            return apache.HTTP_BAD_REQUEST
         except lookup.Unavailable as error:
             return unavailable(req, error.retry_after)
         except StoreUnavailable as error:

@@ -43,6 +43,7 @@ from handlers.image import encode, geometry
 from handlers.image.errors import ImageError
 from handlers.locks import LockTimeout
 from handlers.making import Asked
+from handlers.mod_python import guarded
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,9 @@ def handler(req) -> int:
     store = Store(settings.required(options, "thumbnail.cache"))
     keeper.start(store.directory, options)
     # Where Apache looked for it, so that both of them always mean the same file.
-    name = store.name(req.filename + (req.path_info or ""))
+    name = store.name(guarded.text(req, "filename") + (guarded.text(req, "path_info") or ""))
     asked = parse(name) if name else None
-    if asked is None or not _exists(asked, req.args, options):
+    if asked is None or not _exists(asked, guarded.text(req, "args"), options):
         return apache.HTTP_NOT_FOUND
     try:
         row = lookup.open(options)[asked.id]

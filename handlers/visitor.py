@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from mod_python import apache
 
 from handlers import htpasswd, page, sending, settings
-from handlers.mod_python import Session
+from handlers.mod_python import Session, guarded
 
 log = logging.getLogger(__name__)
 
@@ -112,16 +112,16 @@ def _form(req) -> tuple[dict[str, str], int | None]:
         req.allow_methods(["POST"], 1)
         return {}, apache.HTTP_METHOD_NOT_ALLOWED
     # SameSite=Lax keeps the cookie from foreign forms; this keeps foreign sign-ins out as well.
-    origin = req.headers_in.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != req.headers_in.get("Host"):
+    origin = guarded.header(req, "Origin")
+    if origin is not None and urlsplit(origin).netloc != guarded.header(req, "Host"):
         return {}, apache.HTTP_FORBIDDEN
-    if req.headers_in.get("Content-Type", "").partition(";")[0].strip() not in ("", _FORM_TYPE):
+    if guarded.header(req, "Content-Type", "").partition(";")[0].strip() not in ("", _FORM_TYPE):
         return {}, apache.HTTP_UNSUPPORTED_MEDIA_TYPE
-    length = req.headers_in.get("Content-Length", "0")
-    if not length.isdecimal() or int(length) > _LARGEST_FORM:
+    length = guarded.length_of(guarded.header(req, "Content-Length", "0"))
+    if length is None or length > _LARGEST_FORM:
         return {}, apache.HTTP_REQUEST_ENTITY_TOO_LARGE
     try:
-        fields = parse_qs(req.read(int(length)).decode(), keep_blank_values=True, max_num_fields=8)
+        fields = parse_qs(req.read(length).decode(), keep_blank_values=True, max_num_fields=8)
     except ValueError:
         return {}, apache.HTTP_BAD_REQUEST
     return {name: values[0] for name, values in fields.items()}, None

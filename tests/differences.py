@@ -22,6 +22,8 @@ DIFFERENCES = {
     "underscore": "headers_in has fields with an underscore in their name",
     "last extension": "the handler for .txt is not chosen for a file with two dots (two.x.txt)",
     "server name": "req.server.server_hostname is ServerName, not the name the client asked for",
+    "auth type": "get_basic_auth_pw goes by AuthType, not by the option mod_python.auth_type",
+    "bad field": "headers_in[name] of a field that is not UTF-8 ends the child, get raises",
     "request_uri": "add_cgi_vars gives REQUEST_URI decoded and without the query",
     "interpreter": "req.interpreter names the main interpreter main_interpreter",
     "allowed": "allow_methods leaves req.allowed as it is",

@@ -35,9 +35,38 @@ def test_obsolete_dates_are_understood(text):
     assert parse_http_date(text) == CHANGED
 
 
-@pytest.mark.parametrize("text", ["", "rubbish", "0", "Sun, 99 Sep 2020 12:26:40 GMT", "1 2 3 4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "rubbish", "0", "Sun, 99 Sep 2020 12:26:40 GMT", "1 2 3 4"),
+        *("Mon, 99999999999 Jan 2020 00:00:00 GMT", "Mon, 01 Jan 99999999999 00:00:00 GMT"),
+        *("Mon, 01 Jan 0000 00:00:00 GMT", "Mon, 30 Feb 2020 00:00:00 GMT"),
+        *("Mon, 01 Foo 2020 00:00:00 GMT", "Mon, 01 Jan 2020 24:00:00 GMT"),
+        *("Mon, 01 Jan 2020 00:60:00 GMT", "Mon, 01 Jan 2020 00:00:61 GMT"),
+        *("Mon, 01 Jan 2020 00:00:00 +9999999999", "Mon, ²1 Jan 2020 00:00:00 GMT"),
+        *("Mon, 01 Jan 2020 00:00:00", "Monday, 01-Jan-2020 00:00:00 GMT", "é", "\xff" * 99),
+    ],
+)
 def test_no_date_is_none(text):
     assert parse_http_date(text) is None
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 1 Jan 1970 00:00:00 GMT", 0),
+        ("Wed, 31 Dec 1969 23:59:59 GMT", -1),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", -62135596800),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799),
+        ("Sat, 31 Dec 2016 23:59:60 GMT", 1483228799),
+        ("Thu Jan  1 00:00:09 1970", 9),
+        ("Friday, 31-Dec-99 23:59:59 GMT", 946684799),
+        ("Sunday, 31-Dec-69 23:59:59 GMT", 3155759999),
+    ],
+)
+def test_dates_at_the_edges(text, seconds):
+    assert parse_http_date(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -162,15 +162,28 @@ def test_user_is_none_until_somebody_is_authenticated():
     assert request(REMOTE_USER="joe", AUTH_TYPE="Basic").user == "joe"
 
 
-def test_basic_authentication_gives_password_and_user():
-    req = request(HTTP_AUTHORIZATION="Basic dTpwOnE=")
+BASIC = {"PythonOption.mod_python.auth_type": "Basic"}
+
+
+@pytest.mark.parametrize("variables", [BASIC, {"AUTH_TYPE": "Basic", "REMOTE_USER": "u"}])
+def test_basic_authentication_gives_password_and_user(variables):
+    req = request(HTTP_AUTHORIZATION="Basic dTpwOnE=", **variables)
     assert req.get_basic_auth_pw() == "p:q"
     assert (req.user, req.ap_auth_type) == ("u", "Basic")
 
 
+@pytest.mark.parametrize("variables", [{}, {"PythonOption.mod_python.auth_type": "Digest"}])
+def test_password_nobody_has_asked_for_gives_neither_password_nor_user(variables):
+    req = request(HTTP_AUTHORIZATION="Basic dTpwOnE=", **variables)
+    assert req.get_basic_auth_pw() is None
+    assert (req.user, req.ap_auth_type) == (None, None)
+
+
 @pytest.mark.parametrize("field", ["", "Basic", "Basic !!!", "Basic dXNlcg==", "Bearer dTpw"])
 def test_broken_authentication_gives_none(field):
-    assert request(HTTP_AUTHORIZATION=field).get_basic_auth_pw() is None
+    req = request(HTTP_AUTHORIZATION=field, **BASIC)
+    assert req.get_basic_auth_pw() is None
+    assert req.user is None
 
 
 def test_remote_host_is_the_address_without_look_up():
@@ -208,6 +221,23 @@ def test_parsed_uri_has_the_parts():
     assert req.parsed_uri[apache.URI_PORT] == 99
     assert req.parsed_uri[apache.URI_PATH] == "/x"
     assert req.parsed_uri[apache.URI_QUERY] == "y"
+
+
+@pytest.mark.parametrize(
+    "address, parts",
+    [
+        ("http://u:p@[::1]:8080/x", ("http", "u:p@[::1]:8080", "u", "p", "[::1]", 8080)),
+        ("http://u@h?x", ("http", "u@h", "u", None, "h", None)),
+        ("http://h:/x", (None,) * 6),
+        ("http://h:999999/x", (None,) * 6),
+        ("http://[/x", (None,) * 6),
+        ("//[/x", (None,) * 6),
+        ("http://h:x/", (None,) * 6),
+        ("/http://h/", (None,) * 6),
+    ],
+)
+def test_parsed_uri_of_any_address(address, parts):
+    assert request(REQUEST_URI=address, PATH_INFO="/x").parsed_uri[:6] == parts
 
 
 def test_allowed_methods_are_listed():

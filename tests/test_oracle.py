@@ -369,3 +369,48 @@ def test_cleanup_that_fails_leaves_the_others(pair):
 def test_password_of_basic_authentication(pair):
     fields = {"Authorization": "Basic dXNlcjpwYXNz"}
     assert pair.same("/o/addresses/password/file.txt", headers=fields).body == b"'pass' 'user'"
+    assert pair.same("/o/addresses/unasked/file.txt", headers=fields).body == b"None None"
+
+
+@pytest.mark.parametrize("field", [b"a=\xff", b"\xff=a; b=c", b"\xff"])
+def test_cookies_that_are_not_utf_8_are_absent(pair, field):
+    pids = [server.child_pids() for server in pair.servers]
+    answer = pair.same("/o/forms/cookies/file.txt", headers={"Cookie": field})
+    assert answer.body == b"[]"
+    assert pids == [server.child_pids() for server in pair.servers]
+
+
+def test_cookies_are_read_the_same(pair):
+    fields = {"Cookie": "a=1; b=é; c".encode()}
+    assert (
+        pair.same("/o/forms/cookies/file.txt", headers=fields).body
+        == "[('a', '1'), ('b', 'é'), ('c', '')]".encode()
+    )
+
+
+URLENCODED = "application/x-www-form-urlencoded"
+PART = '--X\r\nContent-Disposition: form-data; name="a"'
+
+
+@pytest.mark.parametrize(
+    "query, kind, body, expected",
+    [
+        ("?a=1&b", URLENCODED, b"c=%41%42&d=", (4, 3, 0)),
+        ("", "multipart/form-data; boundary=X", f"{PART}\r\n\r\nab\r\n--X--".encode(), (1, 2, 0)),
+        (
+            "",
+            "multipart/form-data; boundary=X",
+            f'{PART}; filename="f"\r\n\r\nab\r\n--X--'.encode(),
+            (1, 0, 2),
+        ),
+    ],
+)
+def test_forms_are_read_the_same(pair, query, kind, body, expected):
+    answer = pair.same(f"/o/forms/count/file.txt{query}", "POST", {"Content-Type": kind}, body)
+    assert answer.body == repr(expected).encode()
+
+
+@pytest.mark.parametrize("query, status", [(b"a=%FF", 200), (b"a=\xff", 400)])
+def test_query_of_a_form_that_is_not_utf_8(pair, query, status):
+    for server in pair.servers:
+        assert server.get(b"/o/forms/count/file.txt?" + query) == status

@@ -167,6 +167,22 @@ def test_last_extension_chooses_the_handler(pair):
     assert bodies(pair.ask("/o/lists/extension/two.x.txt")) == (b".txt\n", FILE)
 
 
+@shows("auth type")
+def test_password_is_given_where_the_option_asks_for_it(pair):
+    fields = {"Authorization": "Basic dXNlcjpwYXNz"}
+    answers = pair.ask("/o/addresses/option_only/file.txt", headers=fields)
+    assert bodies(answers) == (b"'pass' 'user'", b"None None")
+
+
+@shows("bad field")
+def test_field_that_is_not_utf_8_is_latin_1(pair):
+    fields = {"Cookie": b"a=\xff"}
+    path = "/o/addresses/cookie_field/file.txt"
+    assert pair.ours.request(path, headers=fields).body == b"'a=\\xff'"
+    with pytest.raises(http.client.RemoteDisconnected):
+        pair.real.request(path, headers=fields)
+
+
 @shows("request_uri")
 def test_request_uri_is_as_the_client_sent_it(pair):
     path = "/o/addresses/environment/file.txt"

@@ -13,6 +13,8 @@ import marshal
 import re
 import time
 
+from . import guarded
+
 _ATTRIBUTES = (
     *("version", "path", "domain", "secure", "comment", "expires", "max_age", "samesite"),
     *("commentURL", "discard", "port", "httponly"),
@@ -219,11 +221,11 @@ def add_cookie(req, cookie, value="", **kw):
 
 
 def get_cookies(req, Class=Cookie, **kw):
-    """Return ``{name: cookie}`` of the request's cookies; *kw* goes to ``Class.parse``."""
-    if "Cookie" not in req.headers_in:
-        return {}
-    header = req.headers_in["Cookie"]
-    return Class.parse(header if isinstance(header, str) else "; ".join(header), **kw)
+    """Return ``{name: cookie}`` of the request's cookies; *kw* goes to ``Class.parse``.
+
+    A Cookie field that is not UTF-8 counts as absent.
+    """
+    return Class.parse(guarded.header(req, "Cookie", ""), **kw)
 
 
 def get_cookie(req, name, Class=Cookie, **kw):

@@ -1,12 +1,25 @@
 """Validators and conditional requests (RFC 9110 sections 8.8 and 13), in Apache's forms."""
 
 import re
-from datetime import timezone
-from email.utils import formatdate, parsedate_to_datetime
+from datetime import datetime, timezone
+from email.utils import formatdate
 
 from .constants import HTTP_NOT_MODIFIED, HTTP_PRECONDITION_FAILED, OK
 
 _ENTITY_TAG = re.compile(r'\s*(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)|\s*,')
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_CLOCK = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DAY, _MONTH = r"(?P<day>[0-9 ]?[0-9])", r"(?P<month>[a-z]{3})"
+# RFC 9110 section 5.6.7: IMF-fixdate, the form of RFC 850, and that of asctime
+_DATES = tuple(
+    re.compile(form, re.ASCII | re.IGNORECASE)
+    for form in (
+        rf"[a-z]{{3}}, {_DAY} {_MONTH} (?P<year>[0-9]{{4}}) {_CLOCK} [a-z]{{1,5}}",
+        rf"[a-z]{{6,9}}, {_DAY}-{_MONTH}-(?P<year>[0-9]{{2}}) {_CLOCK} [a-z]{{1,5}}",
+        rf"[a-z]{{3}} {_MONTH} {_DAY} {_CLOCK} (?P<year>[0-9]{{4}})",
+    )
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SECOND = 1_000_000_000
 
 
@@ -30,14 +43,31 @@ def http_date(seconds: float) -> str:
 
 
 def parse_http_date(text: str) -> float | None:
-    """Return the seconds since 1970 of an HTTP date in any of its three forms, None for no date."""
-    try:
-        found = parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
+    """Return the seconds since 1970 of an HTTP date in any of its three forms, None for no date.
+
+    As in Apache, the zone is taken for GMT whatever it is, and the weekday for right. A year of two
+    digits is one of 1970 to 2069. It raises nothing, whatever *text* holds.
+    """
+    for form in _DATES:
+        found = form.fullmatch(text.strip())
+        if found:
+            break
+    else:
         return None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=timezone.utc)
-    return found.timestamp()
+    part = found.groupdict()
+    year = int(part["year"])
+    if len(part["year"]) == 2:
+        year += 1900 if year >= 70 else 2000
+    try:
+        # strptime would follow the locale
+        month = _MONTHS.index(part["month"].lower()) + 1
+        # a leap second is taken for the one before it
+        second = 59 if part["second"] == "60" else int(part["second"])
+        clock = int(part["hour"]), int(part["minute"]), second
+        date = datetime(year, month, int(part["day"]), *clock, tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return (date - _EPOCH).total_seconds()
 
 
 def etag_in(etag: str | None, field: str, weakly: bool) -> bool:

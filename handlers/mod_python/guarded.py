@@ -43,11 +43,6 @@ def text(req, name: str) -> str | None:
     return value
 
 
-def content_length(req) -> int | None:
-    """Return the length of the body in bytes, None if the client does not say it as a number."""
-    return length_of(header(req, "Content-Length", ""))
-
-
 def length_of(field: str) -> int | None:
     """Return the number of bytes that a Content-Length says, None if it is no number."""
     digits = field.lstrip("0") or field[:1]

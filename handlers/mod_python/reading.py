@@ -1,6 +1,7 @@
 """The request's body: what req.read and its kin give."""
 
 from .constants import OK
+from .guarded import length_of
 
 
 class BodyUnreadable(OSError):
@@ -69,8 +70,7 @@ class BodyReader:
 
     def _measure(self):
         environ = self._environ
-        given = environ.get("CONTENT_LENGTH") or "0"
-        self._unread = int(given) if given.isascii() and given.isdigit() else 0
+        self._unread = length_of(environ.get("CONTENT_LENGTH", "")) or 0
         self._chunked = bool(
             environ.get("wsgi.input_terminated")
             and environ.get("HTTP_TRANSFER_ENCODING", "").lower().endswith("chunked")

@@ -2,9 +2,9 @@
 
 import binascii
 import os
+import re
 import time
 from base64 import b64decode
-from urllib.parse import urlsplit
 
 from . import constants, finfo, options
 from .connection import Connection, Server, address, told
@@ -18,6 +18,11 @@ from .table import Table
 from .variables import cgi_variables, common_variables, own_variables, request_headers, text
 from .writing import ResponseWriter
 
+# RFC 9112 section 3.2.2
+_ABSOLUTE = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://((?:([^/?#@:]*)(?::([^/?#@]*))?@)?"
+    r"(\[[^]/?#@]*\]|[^]/?#@:[]*)(?::([0-9]{1,5}))?)(?=[/?#]|\Z)"
+)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -108,11 +113,11 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     @lazy
     def parsed_uri(self) -> tuple:
         """The address in its parts, see ``URI_*``; None for a part that it does not have."""
-        parts = urlsplit(self.unparsed_uri)
-        return (
-            *(parts.scheme or None, parts.netloc or None, parts.username, parts.password),
-            *(parts.hostname, parts.port, self.uri, self.args, None),
-        )
+        found = _ABSOLUTE.match(self.unparsed_uri)
+        if found is None:
+            return (None,) * 6 + (self.uri, self.args, None)
+        scheme, place, user, password, host, port = found.groups()
+        return scheme, place, user, password, host, port and int(port), self.uri, self.args, None
 
     @lazy
     def hostname(self) -> str | None:
@@ -230,8 +235,16 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     def get_basic_auth_pw(self) -> str | None:
         """Return the password of Basic authentication and set ``user``; None if there is none.
 
-        Apache passes the header on only under ``pass-authorization=On``.
+        As in mod_python it is None, and ``user`` is left alone, where ``AuthType Basic`` does not
+        hold, since nobody has asked the client for a name then. The environment does not tell
+        AuthType, so ``SetEnv PythonOption.mod_python.auth_type Basic`` has to, unless Apache itself
+        has authenticated the user. Name and password are checked by nobody but the handler. Apache
+        passes the header on only under ``pass-authorization=On``.
         """
+        environ = self._environ
+        told = environ.get("PythonOption.mod_python.auth_type") or environ.get("AUTH_TYPE") or ""
+        if told.lower() != "basic":
+            return None
         scheme, _, credentials = self._environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "basic":
             return None

@@ -2,7 +2,7 @@
 
 from handlers.sessions import sid as sids
 
-from . import Cookie
+from . import Cookie, guarded
 from .session_options import Options
 
 
@@ -62,6 +62,9 @@ def _path(req) -> str:
     directory = getattr(getattr(req, "hlist", None), "directory", None)
     if directory and directory.startswith(req.document_root()):
         path = directory[len(req.document_root()) :]
-        if path and req.uri.startswith(path):
-            return path
+        try:
+            if path and (guarded.text(req, "uri") or "").startswith(path):
+                return path
+        except guarded.Undecodable:
+            return "/"
     return "/"

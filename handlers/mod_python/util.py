@@ -104,7 +104,7 @@ class FieldStorage:
             self.add_field(name, value)
 
     def _read_body(self, req, keep_blank_values, file_callback, field_callback, budget):
-        length = guarded.content_length(req)
+        length = guarded.length_of(guarded.header(req, "Content-Length", ""))
         if length is None:
             raise SERVER_RETURN(HTTP_LENGTH_REQUIRED)
         content_type = guarded.header(req, "Content-Type")

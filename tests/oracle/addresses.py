@@ -47,6 +47,23 @@ def password(req):
     return apache.OK
 
 
+def unasked(req):
+    """Write what Basic authentication says where nobody asked for a name."""
+    return password(req)
+
+
+def option_only(req):
+    """Write what Basic authentication says where only the runtime's option asks for it."""
+    return password(req)
+
+
+def cookie_field(req):
+    """Write the cookie field."""
+    req.content_type = "text/plain"
+    req.write(ascii(req.headers_in["Cookie"]))
+    return apache.OK
+
+
 def environment(req):
     """Write the CGI variables that do not depend on the machine, in JSON."""
     req.add_cgi_vars()

@@ -143,6 +143,29 @@ class Httpd:
         finally:
             connection.close()
 
+    def raw(self, data: bytes, timeout=60) -> tuple[int, bytes]:
+        """Send *data* as it is, on a connection of its own, and no more; return what comes back.
+
+        :return: the status, 0 if nothing came that has one, and all bytes.
+        """
+        received = []
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
+            # a server that has refused the rest resets the connection
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                while block := connection.recv(65536):
+                    received.append(block)
+        answer = b"".join(received)
+        status = re.match(rb"HTTP/1\.[01] ([0-9]{3}) ", answer)
+        return int(status[1]) if status else 0, answer
+
+    def get(self, target: bytes, *fields: bytes, method=b"GET", body=b"") -> int:
+        """Return the status of a request whose target and header fields are any bytes."""
+        head = b"%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" % (method, target)
+        return self.raw(head + b"".join(b"%s\r\n" % field for field in fields) + b"\r\n" + body)[0]
+
     def child_pids(self) -> list[int]:
         """Return the process ids of the children."""
         parent = httpd.running(self.work)

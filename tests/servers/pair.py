@@ -172,6 +172,8 @@ def _configuration(server, files, python):
             sections.append('ErrorDocument 404 "of the ErrorDocument"')
         if name == "addresses/password":
             sections.append("AuthType Basic\nAuthName x")
+        if name in ("addresses/password", "addresses/option_only"):
+            sections.append(_option(server, "mod_python.auth_type", "Basic"))
         if name == "options/inner":
             sections.append(_option(server, "oracle.changed", "inner"))
             sections.append(_option(server, "oracle.removed", ""))
