@@ -121,8 +121,10 @@ def _form(req) -> tuple[dict[str, str], int | None]:
     if length is None or length > _LARGEST_FORM:
         return {}, apache.HTTP_REQUEST_ENTITY_TOO_LARGE
     try:
-        fields = parse_qs(req.read(length).decode(), keep_blank_values=True, max_num_fields=8)
-    except ValueError:
+        fields = parse_qs(
+            guarded.read(req, length).decode(), keep_blank_values=True, max_num_fields=8
+        )
+    except (ValueError, guarded.BodyUnreadable):
         return {}, apache.HTTP_BAD_REQUEST
     return {name: values[0] for name, values in fields.items()}, None
 

@@ -17,6 +17,10 @@ class Undecodable(ValueError):
     """Raised for a path or a query that is not UTF-8: status 400."""
 
 
+class BodyUnreadable(OSError):
+    """Raised when the client stops before its body is complete: status 400."""
+
+
 def header(req, name: str, default: str | None = None) -> str | None:
     """Return a header field of the request, *default* if it is absent or not UTF-8."""
     try:
@@ -41,6 +45,20 @@ def text(req, name: str) -> str | None:
     if isinstance(value, NotUTF8):
         raise Undecodable(f"{name} is not UTF-8")
     return value
+
+
+def read(req, size: int) -> bytes:
+    """Return up to *size* bytes of the request's body.
+
+    :raises BodyUnreadable: if the client stops before its body is complete.
+    """
+    try:
+        return req.read(size)
+    except BodyUnreadable:
+        raise
+    except OSError as error:
+        # real mod_python's own
+        raise BodyUnreadable(str(error)) from error
 
 
 def length_of(field: str) -> int | None:

@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 
+from . import guarded
 from .fields import Field, StringField
 from .form_limits import MAX_HEADER_LINES, Budget, Malformed, TooMuch
 from .query import parse_header
@@ -200,7 +201,7 @@ class _Body:
 
     def _read_more(self, kept):
         """Read a block; of the one at hand only what lies behind *kept* stays."""
-        block = self._req.read(_BLOCK)
+        block = guarded.read(self._req, _BLOCK)
         self._complete = not block
         self._block = self._block[kept:] + block
         self._place = 0

@@ -1,11 +1,7 @@
 """The request's body: what req.read and its kin give."""
 
 from .constants import OK
-from .guarded import length_of
-
-
-class BodyUnreadable(OSError):
-    """Raised by read and its kin when the client stops before its body is complete."""
+from .guarded import BodyUnreadable, length_of
 
 
 class BodyReader:

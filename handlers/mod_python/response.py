@@ -20,8 +20,8 @@ from .constants import (
     OK,
 )
 from .finfo import stat_or_nothing
+from .guarded import BodyUnreadable
 from .options import debug
-from .reading import BodyUnreadable
 
 _logger = logging.getLogger(__name__)
 # what a response that is an error keeps of the handlers' headers_out

@@ -88,7 +88,7 @@ class FieldStorage:
                 self._add_query(query, keep_blank_values, budget)
             if req.method == "POST":
                 self._read_body(req, keep_blank_values, file_callback, field_callback, budget)
-        except (form_limits.Malformed, guarded.Undecodable) as error:
+        except (form_limits.Malformed, guarded.Undecodable, guarded.BodyUnreadable) as error:
             raise _refused(req, HTTP_BAD_REQUEST, error) from error
         except form_limits.TooMuch as error:
             raise _refused(req, HTTP_REQUEST_ENTITY_TOO_LARGE, error) from error
@@ -240,7 +240,7 @@ def redirect(req, location, permanent=0, text=None):
 
 
 def _blocks(req):
-    while block := req.read(_BLOCK):
+    while block := guarded.read(req, _BLOCK):
         yield block
 
 
