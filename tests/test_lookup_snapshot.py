@@ -361,16 +361,26 @@ def test_full_disk_leaves_the_old_snapshot(written, path, open_lookup, caplog):
     assert not pathlib.Path(f"{written}.new").exists()
 
 
-def test_scan_for_random_ids_is_bounded_in_queries_and_memory(written, path, open_lookup):
+def test_scan_for_random_ids_is_bounded_in_queries_and_memory(written, path, open_lookup, caplog):
+    caplog.set_level("INFO")
     pictures = open_lookup(queries=20, missing_limit=100)
     pictures.warm()
     start = time.monotonic()
+    refused = 0
     for number in range(20_000):
-        assert pictures.get(f"scan{number}") is None
+        try:
+            assert pictures.get(f"scan{number}") is None
+        except Unavailable as error:
+            assert error.retry_after >= 1
+            refused += 1
     seconds = time.monotonic() - start
     stats = pictures.stats()
     assert stats["not_found"] <= 20 * (seconds + 1) + 1
     assert stats["not_found"] + stats["not_asked"] == 20_000
+    assert refused == stats["not_asked"]
+    assert [text for text in caplog.messages if "lookup.queries" in text] == [
+        "lookup: more than 20 unknown ids in a second: the others are answered 503 (lookup.queries)"
+    ]
     assert stats["missing"] <= 100
     assert pictures["p1"] == Row("a/1.jpg")
 
@@ -381,6 +391,18 @@ def test_new_id_is_found_when_nobody_scans(written, path, open_lookup):
     run(path, rows=[("new", "new.jpg")])
     assert pictures["new"] == Row("new.jpg")
     assert len(pictures) == COUNT
+
+
+def test_id_that_was_not_asked_is_never_taken_for_missing(written, path, open_lookup):
+    pictures = open_lookup(queries=1)
+    pictures.warm()
+    assert pictures.get("scan") is None
+    run(path, rows=[("new", "new.jpg")])
+    for look in (lambda: pictures["new"], lambda: pictures.get("new"), lambda: "new" in pictures):
+        with pytest.raises(Unavailable):
+            look()
+    assert pictures.get("scan") is None
+    assert pictures["p1"] == Row("a/1.jpg")
 
 
 def test_ids_are_not_limited_before_there_is_a_snapshot(path, open_lookup):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -122,3 +123,37 @@ def test_missing_settings_are_an_error_that_says_what_to_do(own_site):
     assert own_site.request("/thumbs/200x200/p001.jpg").status == 500
     assert re.search(r"lookup\.database is not set|settings\.ini: .*No such file", own_site.log())
     assert "Traceback" not in own_site.log()
+
+
+def test_flood_of_unknown_ids_makes_no_picture_404(own_site, public_dir):
+    own_site.settings("lookup.queries = 2")
+    own_site.start()
+    with sqlite3.connect(public_dir / "images.db") as connection:
+        connection.executemany(
+            "INSERT INTO images (id, path) VALUES (?, 'sub/p001.jpg')",
+            [(f"new{number}",) for number in range(30)],
+        )
+    connection.close()
+    with concurrent.futures.ThreadPoolExecutor(4) as clients:
+        flood = [
+            clients.submit(own_site.request, f"/{part}/flood{number}{ext}")
+            for number in range(100)
+            for part, ext in (("thumbs/200x200", ".jpg"), ("images", ""))
+        ]
+        asked = [
+            clients.submit(own_site.request, f"/{part}/new{number}{ext}")
+            for number in range(30)
+            for part, ext in (("thumbs/200x200", ".jpg"), ("images", ""))
+        ]
+    assert {answer.result().status for answer in flood} == {404, 503}
+    answers = [answer.result() for answer in asked]
+    assert 503 in {answer.status for answer in answers} <= {200, 503}
+    assert all(
+        int(answer.headers["Retry-After"]) >= 1 for answer in answers if answer.status == 503
+    )
+    lines = re.findall("lookup: more than 2 unknown ids in a second", own_site.log())
+    assert 1 <= len(lines) <= own_site.children
+    deadline = time.monotonic() + 30
+    while own_site.request("/images/new29").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(1)

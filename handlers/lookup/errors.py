@@ -30,7 +30,7 @@ class DatabaseMisconfigured(Exception):
 
 
 class Unavailable(Exception):
-    """The database is away and memory does not know the id: answer 503 with Retry-After.
+    """Memory does not know the id, and the database is away or not asked: 503 with Retry-After.
 
     :ivar retry_after: seconds until the database will be asked again.
     """

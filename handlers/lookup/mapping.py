@@ -22,6 +22,10 @@ _opened: dict[frozenset, "Lookup"] = {}
 _opening = threading.Lock()
 # seconds between two looks for the first snapshot of all, if somebody waits for it
 _POLL = 0.02
+# seconds after which an id that was not asked for is worth another request
+_UNASKED_RETRY = 1.0
+# seconds between two lines in the log that say so
+_QUIET = 60.0
 
 
 def open(options: Mapping[str, str]) -> "Lookup":
@@ -48,8 +52,9 @@ class Lookup(Mapping):
     ``lookup[id]``, ``lookup.get(id)`` and ``id in lookup`` answer a known id from a dict, without a
     lock, or from the snapshot that all children share. An id that neither knows costs one query,
     and the answer is remembered: a row until the next :meth:`warm` or the next snapshot, and that
-    there is none for ``lookup.missing_ttl`` seconds. More than ``lookup.queries`` such ids in a
-    second are not there, unasked. What is not ``[A-Za-z0-9_-]{1,128}`` is not there and costs
+    there is none for ``lookup.missing_ttl`` seconds. The database is asked for ``lookup.queries``
+    such ids in a second; for the others :class:`Unavailable` is raised, as nobody knows whether
+    they exist. What is not ``[A-Za-z0-9_-]{1,128}`` is not there and costs
     nothing. If the database is needed and away, all three raise :class:`Unavailable`.
 
     Without ``lookup.snapshot``, ``len()`` and iteration tell what the dict holds. With it, they
@@ -66,6 +71,7 @@ class Lookup(Mapping):
         self._database = Database(options)
         self._current = Current(options)
         self._limit = Limit(options.queries_per_second)
+        self._quiet_until = 0.0
         self._warming = threading.Lock()
         self._found = 0
         self._not_found = 0
@@ -99,7 +105,7 @@ class Lookup(Mapping):
     def get(self, id: str, default=None) -> Row | None:
         """Return the row of *id*, or *default* if there is none.
 
-        :raises Unavailable: if memory does not know and the database cannot tell.
+        :raises Unavailable: if memory does not know and the database cannot tell, or is not asked.
         """
         current = self._current
         if monotonic() >= current.look_at:
@@ -197,7 +203,7 @@ class Lookup(Mapping):
 
         ``rows`` and ``missing`` are what the dict holds; ``warmed`` rows were known after the last
         :meth:`warm` or change of snapshot, which took ``warm_seconds``; ``found`` and ``not_found``
-        count answers of the database to single questions, ``not_asked`` those that were too many,
+        count answers of the database to single questions, ``not_asked`` those not put to it,
         ``unavailable`` questions that it could not answer; ``database`` is its URL without the
         password, ``away`` tells whether it is away; ``snapshot`` is the file, or empty.
         """
@@ -250,12 +256,25 @@ class Lookup(Mapping):
         if row is not None or id in memory.missing:
             return row
         if memory.complete and not self._limit.take():
-            if self._database.is_away:
-                self._unavailable += 1
-                raise Unavailable(f"{id}: too many questions", self._database.retry_after)
-            self._not_asked += 1
-            return None
+            self._turn_away(id)
         return self._ask(id, memory)
+
+    def _turn_away(self, id: str) -> None:
+        wait = _UNASKED_RETRY
+        if self._database.is_away:
+            self._unavailable += 1
+            wait = max(wait, self._database.retry_after)
+        else:
+            self._not_asked += 1
+            now = monotonic()
+            if now >= self._quiet_until:
+                self._quiet_until = now + _QUIET
+                logger.info(
+                    "lookup: more than %d unknown ids in a second: the others are answered 503 "
+                    "(lookup.queries)",
+                    self._options.queries_per_second,
+                )
+        raise Unavailable(f"{id}: the database was not asked, as for too many others", wait)
 
     def _ask(self, id: str, memory: Memory) -> Row | None:
         try:

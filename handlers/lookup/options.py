@@ -41,7 +41,7 @@ class Options:
                                         there are not more than so many
     lookup.hot               20000      else it keeps so many of those last asked for
     lookup.queries           50         unknown ids that a child asks the database for in a
-                                        second; the others are taken for not there
+                                        second; the others are answered 503
     lookup.missing_ttl       60         how long an id that does not exist is remembered
     lookup.missing_limit     10000      how many such ids are remembered
     lookup.connect_timeout   2          wait for the database to take a connection
