@@ -31,6 +31,8 @@ _TEXTS = {
     "ssl_key",
     "unix_socket",
 }
+# In any other one, sjis or gbk, the second byte of a character can be a quote or a backslash.
+_CHARSETS = ("utf8mb4", "utf8", "latin1", "ascii")
 _SWITCHES = {"ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"}
 
 
@@ -176,7 +178,9 @@ def _parameters(query: str) -> dict[str, str | bool]:
                 raise BadURL(f"the mysql URL's parameter {name} must be true or false")
             parameters[name] = _FLAGS[value.lower()]
         else:
-            parameters[name] = value
+            parameters[name] = value.lower() if name == "charset" else value
+    if parameters.get("charset", "utf8mb4") not in _CHARSETS:
+        raise BadURL(f"the mysql URL's charset must be one of {', '.join(_CHARSETS)}")
     return parameters
 
 

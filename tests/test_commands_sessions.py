@@ -51,6 +51,20 @@ def test_list_shows_users_and_no_ids(run, files):
     assert len(run(files, "list", "--user", "bob").stdout.splitlines()) == 1
 
 
+def test_list_shows_names_that_would_act_on_the_terminal_as_escapes(run, files, tmp_path):
+    store = open_store("file", {"mod_python.session.database_directory": str(tmp_path)})
+    now = time.time()
+    for user in ("\x1b[2Jred", "two\nlines", "b\x9b31m", "right\u202eleft", "grüße"):
+        store.save(new(), b"x", timeout=1800, created=now, accessed=now, user=user)
+    said = run(files, "list").stdout
+    assert all(line.isprintable() for line in said.splitlines())
+    shown = {line.split(maxsplit=4)[-1] for line in said.splitlines()}
+    assert shown == {
+        *("ann", "bob", "grüße", r"'\x1b[2Jred'", r"'two\nlines'", r"'b\x9b31m'"),
+        r"'right\u202eleft'",
+    }
+
+
 def test_purge_ends_the_sessions_of_one_user(run, files):
     assert run(files, "purge", "ann").stdout == "3 sessions ended.\n"
     assert len(run(files, "list").stdout.splitlines()) == 1

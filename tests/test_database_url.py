@@ -1,8 +1,11 @@
 """Database URLs: what is understood, and what is refused without a word of the password."""
 
 import os
+import pathlib
 
+import pymysql
 import pytest
+from pymysql.converters import escape_bytes
 
 from handlers.database_url import parse
 from handlers.lookup import BadURL
@@ -82,6 +85,20 @@ def test_mysql_url_is_taken_apart(text, hosts, user, password, name, parameters)
         ("mysql://u:secret@h/n?charset", "no value"),
         ("mysql://u:secret@h/n?charset=a&charset=b", "twice"),
         ("mysql://u:secret@h/n?ssl_disabled=maybe", "true or false"),
+        *(
+            (f"mysql://u:secret@h/n?charset={charset}", "utf8mb4, utf8, latin1, ascii")
+            for charset in (
+                "sjis",
+                "ujis",
+                "gbk",
+                "gb18030",
+                "cp932",
+                "big5",
+                "binary",
+                "ucs2",
+                "x",
+            )
+        ),
     ],
 )
 def test_url_is_refused_in_one_sentence_without_the_password(text, says):
@@ -90,6 +107,18 @@ def test_url_is_refused_in_one_sentence_without_the_password(text, says):
     assert says in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("charset", ["utf8mb4", "utf8", "latin1", "ascii", "UTF8MB4"])
+def test_charset_whose_bytes_cannot_be_quotes_is_taken(charset):
+    assert parse(f"mysql://u@h/n?charset={charset}").parameters == {"charset": charset.lower()}
+
+
+def test_driver_sends_bytes_without_quoting_them():
+    """By older ones, text and bytes took part in quoting in the connection's character set."""
+    assert pymysql.VERSION[:3] >= (1, 2, 1)
+    assert "pymysql>=1.2.1\n" in (pathlib.Path(__file__).parent.parent / "setup.cfg").read_text()
+    assert escape_bytes(b"\xbf'") == "_binary X'bf27'"
 
 
 def test_url_as_text_has_no_password():

@@ -1,6 +1,7 @@
 """Session stores on servers that are killed, stalled, restarted, or refuse a right."""
 
 import contextlib
+import dataclasses
 import itertools
 import pathlib
 import threading
@@ -51,6 +52,29 @@ def save(store, sid, data=b"content", timeout=1800, accessed=None, **options):
 
 
 # --- MariaDB
+
+
+@pytest.mark.parametrize("charset", ["utf8mb4", "utf8", "latin1", "ascii"])
+def test_no_text_or_bytes_reach_other_rows(url, charset):
+    url = dataclasses.replace(url, parameters={"charset": charset})
+    with opened(url) as store:
+        kept = sids.new()
+        save(store, kept, b"kept", user="ann")
+        attack = b"', user='x', data='y' -- "
+        for lead in (b"", b"\\", b"\xbf", b"\x95", b"\x81\x5c", b"\xe8", b"\0", b"\x8f\xa1"):
+            sid = sids.new()
+            for user in (
+                (lead + attack).decode("latin-1"),
+                (lead + attack).decode("gbk", "ignore"),
+            ):
+                with contextlib.suppress(StoreUnavailable):
+                    # the character set does not have all letters
+                    save(store, sid, lead + attack, user=user)
+                    assert store.load(sid).data == lead + attack
+                    assert [entry.user for entry in store.entries(user)] == [user]
+                    assert store.purge(user) == 1
+        assert store.load(kept).data == b"kept"
+        assert [entry.user for entry in store.entries("ann")] == ["ann"]
 
 
 def test_sessions_outlive_a_killed_mariadb_and_errors_are_named_meanwhile(own_mariadb):

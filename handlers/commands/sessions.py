@@ -73,7 +73,12 @@ def _list(args, options) -> Result:
 
 def _line(entry: Entry) -> str:
     accessed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.accessed))
-    return f"{entry.key}  {accessed}  {entry.size:7}  {entry.user or '-'}"
+    return f"{entry.key}  {accessed}  {entry.size:7}  {_printable(entry.user or '-')}"
+
+
+def _printable(user: str) -> str:
+    """Return a user's name as it can be shown in a terminal, whatever somebody made of it."""
+    return user if user.isprintable() else ascii(user)
 
 
 def _purge(args, options) -> Result:

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Iterator, Sequence
 
 import pymysql
-from pymysql.charset import charset_by_name
 from pymysql.constants import CR, ER
 from pymysql.cursors import SSCursor
 
@@ -136,8 +135,6 @@ def _names(cursor) -> list[str]:
 
 
 def _check(parameters: dict) -> None:
-    if charset_by_name(parameters["charset"]) is None:
-        raise DatabaseMisconfigured(f"the character set {parameters['charset']} is unknown")
     # PyMySQL passes over a file that it cannot read, and is then refused for a missing password.
     for name in ("read_default_file", "ssl_ca", "ssl_cert", "ssl_key"):
         if name in parameters:

@@ -1,5 +1,6 @@
 """Sessions in the stores of handlers.sessions: what is loaded from them, and what is written."""
 
+import contextlib
 import logging
 
 from handlers.sessions.serial import SerialError
@@ -150,8 +151,10 @@ def _user(value) -> str | None:
     """Return the user's name as the stores take it, None for what is no name."""
     if isinstance(value, (str, int)) and not isinstance(value, bool):
         name = str(value)
-        if 0 < len(name.encode()) <= 255:
-            return name
+        # a lone surrogate is no text that a store could keep
+        with contextlib.suppress(UnicodeEncodeError):
+            if 0 < len(name.encode()) <= 255:
+                return name
     return None
 
 

@@ -82,6 +82,8 @@ class Link:
             if code == ER.NO_SUCH_TABLE:
                 raise TableMissing(str(text)) from error
             raise Refused(code, str(text)) from error
+        except UnicodeEncodeError as error:
+            raise Refused(0, "text that the connection's character set does not have") from error
 
     def release(self, name: str) -> None:
         """Give a lock back; one whose connection has ended is free already."""
