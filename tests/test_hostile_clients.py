@@ -1,5 +1,6 @@
 """Requests that no browser sends, to the shipped site: each is answered, and no child is lost."""
 
+import itertools
 import pathlib
 import re
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from tests.conftest import SERVERS, watched
+from tests.linear import assert_linear
 from tests.servers.httpd import Httpd, make_images_table
 from tests.servers.pair import HANDLERS
 
@@ -174,6 +176,88 @@ def test_form_costs_the_child_little(victim, body, kind, status, option):
     lines = re.findall(rf"form answered with {status}: (.*)", victim.log())
     assert len(lines) == (option is not None)
     assert all(option in line for line in lines)
+
+
+# What Apache itself says, at level error, of a path that is too long or has a % too many.
+APACHES_OWN = r"AH00036|AH00127|AH10244"
+REPEATED = (
+    *(b" image/webp;", b",image/webp;q=0", b", image/avif;q=0.0", b";q=0 ", b"image/avif, "),
+    *(b" ", b",", b";", b"0", b"\t;", b'"', b"=", b"a=b; ", b'a="', b'a="\\"; ', b"\\", b'W/"a", '),
+    *(b"image/webp ; ", b" image/webp;q=0.00000", b"-", b"1-2,", b"A", b"%41", b"A="),
+)
+FIELDS = (
+    *(b"Accept: image/avif;", b"Accept: ", b"Cookie: ", b'Cookie: a="', b"If-None-Match: "),
+    *(b'If-None-Match: "', b"If-Modified-Since: ", b"Range: bytes=", b"Authorization: Basic "),
+)
+
+
+@pytest.mark.parametrize("target", [b"/thumbs/200x200/p001", b"/images/p001", b"/"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_header_field_takes_linear_time(victim, target, field):
+    (pid,) = victim.child_pids()
+    # 780 and 7800 bytes: LimitRequestFieldSize is 8190
+    for again, (end, tail) in itertools.product(REPEATED, ((b"x", b""), (b";q=0;", b"a"))):
+
+        def ask(size, again=again, end=end, tail=tail):
+            # half of it is to be gone through again for each part of the other half
+            times = size // len(again) // (2 if tail else 1)
+            assert victim.get(target, field + again * times + end + tail * (size // 2))
+
+        assert_linear(ask, 780, clock=child_clock(pid))
+    assert victim.child_pids() == [pid]
+
+
+ADDRESSES = (
+    *((b"/thumbs/", b""), (b"/thumbs/200x200/", b""), (b"/thumbs/", b"/p001"), (b"/images/", b"")),
+    *((b"/?", b""), (b"/favourites", b""), (b"/thumbs/200x200/p001.jpg?", b""), (b"/", b".jpg")),
+    *((b"/thumbs/9x9/p001.jpg?s=", b""), (b"/thumbs/", b"x1/p001.jpg"), (b"/count?", b"")),
+)
+
+
+@pytest.mark.parametrize("start, end", ADDRESSES)
+def test_address_takes_linear_time(victim, start, end):
+    victim.expect(APACHES_OWN)
+    (pid,) = victim.child_pids()
+    for again in (
+        b"a",
+        b"/",
+        b".",
+        b"-",
+        b"a/",
+        b"a.",
+        b"/.",
+        b"%41",
+        b"%2f",
+        b"1",
+        b"1x",
+        b"a=&",
+        b"s=%",
+    ):
+        count = 780 // len(again)
+
+        def ask(size, again=again):
+            assert victim.get(start + again * size + end)
+
+        assert_linear(ask, count, clock=child_clock(pid))
+    assert victim.child_pids() == [pid]
+
+
+def child_clock(pid):
+    """Return what measures the CPU time that a child takes for a request."""
+
+    def clock(work):
+        best = float("inf")
+        for _ in range(3):
+            start = running_seconds(pid)
+            work()
+            best = min(best, running_seconds(pid) - start)
+        return best
+
+    return clock
+
+
+def running_seconds(pid):
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def cpu_seconds(pid):
