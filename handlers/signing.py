@@ -47,7 +47,7 @@ def is_signed(name: str, signature: str, keys: Sequence[str]) -> bool:
     The time it takes tells nothing about how much of it was right.
     """
     names = (name, name.rpartition(".")[0])
-    given = signature.encode("utf-8", "surrogateescape")
+    given = signature.encode("utf-8", "surrogatepass")
     right = False
     for key in keys:
         for one in names:

@@ -4,7 +4,7 @@ import gc
 import time
 
 _ATTEMPTS = 4
-_ROUNDS = 5
+_ROUNDS = 3
 # Ten times the input may take this many times the time.
 _MOST = 12
 

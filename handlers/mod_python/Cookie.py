@@ -257,5 +257,5 @@ def _secrets(secret) -> list[bytes]:
 
 
 def _signature(secret: bytes, name: str, value: str) -> str:
-    signed = f"{name}={value}".encode(errors="surrogateescape")
+    signed = f"{name}={value}".encode(errors="surrogatepass")
     return hmac.digest(secret, signed, "sha256").hex()

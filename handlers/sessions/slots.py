@@ -77,5 +77,8 @@ def _checked(blob: bytes, key: str, offset: int, header: tuple) -> tuple[Record,
         return None
     if zlib.crc32(blob[offset + _CHECKED_FROM : end], zlib.crc32(key.encode())) != checksum:
         return None
-    user = blob[start - named : start].decode() if named else None
+    try:
+        user = blob[start - named : start].decode() if named else None
+    except UnicodeDecodeError:
+        return None
     return Record(blob[start:end], created, accessed, timeout, user, version), offset, capacity
