@@ -15,6 +15,7 @@ from handlers.commands import line as command_line
 from handlers.lookup.options import _NAMES as LOOKUP_NAMES
 from handlers.making import OWN_LIMITS
 from handlers.mod_python import Session
+from handlers.mod_python.form_limits import Budget
 from tests import bench
 from tests.servers.httpd import Httpd, make_images_table
 
@@ -58,6 +59,27 @@ def test_every_option_of_sessions_is_described():
 def commands(text):
     """Return the commands of the package that stand in *text*, without the program's name."""
     return re.findall(r"(?m)^ {4,}modpython-handlers (.+)$", text)
+
+
+def test_options_of_forms_are_those_of_the_code():
+    described = re.findall(
+        r"(?m)^\| `mod_python\.form\.([a-z]+)` \| (\S+) \|.* `(\S+)` \|$", README
+    )
+    assert {name: _bytes(default) for name, default, _ in described} == vars(Budget())
+    assert {name: _bytes(example) for name, _, example in described} == vars(
+        Budget.of_request(
+            _Options({f"mod_python.form.{name}": text for name, _, text in described})
+        )
+    )
+
+
+class _Options(dict):
+    def get_options(self):
+        return self
+
+
+def _bytes(text):
+    return int(text.rstrip("KM")) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
 
 
 def test_every_command_is_known():
