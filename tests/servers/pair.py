@@ -158,6 +158,8 @@ def _configuration(server, files, python):
         f'Alias /o "{files}"',
         f'<Directory "{files}">\nRequire all granted\nSetHandler mod_python',
         "SetEnv ORACLE_VARIABLE set",
+        # the one in which the package has put its modules in the place of mod_python's
+        "PythonInterpreter main_interpreter" if server == "mod_python" else "",
         _directive(server, "PythonPath", path),
         *(_option(server, *option) for option in (("oracle.kept", "outer"), ("other", "a b"))),
         *(_option(server, f"oracle.{name}", "outer") for name in ("changed", "removed")),
@@ -180,6 +182,7 @@ def _configuration(server, files, python):
         sections.append("</Directory>")
     sections += [
         "<Location /location>\nSetHandler mod_python",
+        "PythonInterpreter main_interpreter" if server == "mod_python" else "",
         _directive(server, "PythonHandler", "oracle.addresses::file_names"),
         _directive(server, "PythonPath", path),
         "</Location>",
