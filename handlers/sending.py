@@ -65,8 +65,8 @@ def faults_answered(handle):
     """Make a handler of *handle*, which may let faults of what stands behind it through.
 
     400 for an address that is not UTF-8; 503 with Retry-After while the database is away and memory
-    does not know the answer, or while the store of sessions fails, with one line of each child; 500 and one line in the log of each
-    child for a wrong configuration.
+    does not know the answer, or while the store of sessions fails, with one line of each child; 500
+    and one line in the log of each child for a wrong configuration.
     """
 
     @functools.wraps(handle)

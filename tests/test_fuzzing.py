@@ -44,6 +44,8 @@ def running_site(request, base, pictures):
         </Location>"""
         for name in ("count", "cookies")
     )
+    if request.param == "mod_python":
+        extra += "\nPythonInterpreter main_interpreter"
     root, rows = pictures
     url = make_images_table(directory / "images.db", rows, private=("p002",))
     server = Httpd(directory / "site", request.param, url, root, children=CHILDREN, extra=extra)

@@ -195,7 +195,7 @@ def test_address_and_credentials_of_any_text(address, credentials):
 
 
 def accept_expression(kind):
-    conf = (APACHE_CONF / "handlers.conf").read_text()
+    conf = (APACHE_CONF / "handlers-site.conf").read_text()
     (text,) = re.findall(rf'SetEnvIfNoCase Accept "(.*image/{kind}.*)" ', conf)
     return re.compile(text, re.IGNORECASE)
 
