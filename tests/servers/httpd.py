@@ -133,11 +133,22 @@ class Httpd:
         with open(path, "w", encoding="utf-8") as file:
             parser.write(file)
 
-    def request(self, path, method="GET", headers=None, body=None, timeout=60) -> Answer:
-        """Send one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+    def request(
+        self, path, method="GET", headers=None, body=None, timeout=60, source=None
+    ) -> Answer:
+        """Send one request on a connection of its own.
+
+        :param source: the loopback address that it comes from.
+        """
+        headers = dict(headers or {})
+        if source is not None:
+            # the server closes first, or the bound port would be in use for a minute
+            headers["Connection"] = "close"
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=timeout, source_address=source and (source, 0)
+        )
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
         finally:
