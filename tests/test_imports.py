@@ -26,6 +26,7 @@ ALLOWED = {
     "child": {"cache", "lookup", "mod_python", "settings"},
     "htpasswd": set(),
     "page": set(),
+    "throttle": {"locks"},
     "visitor": {"htpasswd", "mod_python", "page", "sending", "settings"},
     "gallery": {"image", "lookup", "mod_python", "page", "sending", "settings", "visitor"},
     "original": {"lookup", "mod_python", "sending", "settings", "source", "visitor"},
