@@ -1,69 +1,144 @@
-"""Serve ``/``: one plain page of thumbnails, 60 at a time, to see with one's eyes that it works.
+"""Serve ``/``: plain pages of thumbnails, 60 at a time, and a page for each picture.
 
-``/?page=N`` are all pictures, ``/?show=favourites&page=N`` the visitor's favourites. Private
-pictures are there for whoever is signed in.
+``/?page=N`` are all pictures, ``/?show=favourites&page=N`` the visitor's favourites;
+``&picture=ID`` shows one of them, large, with its neighbours. Private pictures are there for
+whoever is signed in.
 
-Options, as PythonOption or in settings.ini: ``thumbnail.sizes`` (the page uses the first one, and
-the one of twice its sides for dense screens if there is such), ``thumbnail.url`` and
-``images.url`` (where thumbnails and originals are; ``off``: no originals), ``lookup.*``, and those
-of :mod:`handlers.visitor`.
+Options, as PythonOption or in settings.ini: ``thumbnail.sizes`` (the gallery uses the first one,
+and the one of twice its sides for dense screens if there is such; the page of a picture uses the
+largest), ``thumbnail.url`` and ``images.url`` (where thumbnails and originals are; ``off``: no
+originals), ``lookup.*``, and those of :mod:`handlers.visitor`.
 """
 
-import math
+import functools
+import html
 import re
-
-from mod_python import apache
+from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 from handlers import lookup, page, sending, settings, visitor
 from handlers.image import geometry
 from handlers.mod_python import guarded
 
-PAGE = 60
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_LARGEST_QUERY = 8192
 
-_ARGS = re.compile(r"(show=favourites&?)?(?:page=([1-9][0-9]{0,8}))?")
+
+class Asked(NamedTuple):
+    """What a query asks for."""
+
+    number: int
+    favourites_only: bool
+    #: the id of one picture; None: a page of the gallery
+    picture: str | None
 
 
 @sending.get_only
 def handler(req) -> int:
     """Answer with the page that the query names, 404 for one that does not exist."""
-    asked = _ARGS.fullmatch(guarded.text(req, "args") or "")
+    asked = parse(guarded.text(req, "args") or "")
     if asked is None:
-        return apache.HTTP_NOT_FOUND
+        return page.send_not_found(req)
     options = settings.of(req)
-    pictures = lookup.open(options)
-    number = int(asked[2] or 1)
-    start = (number - 1) * PAGE
+    small, double, large = _sizes(settings.required(options, "thumbnail.sizes"))
     user = visitor.signed_in(req)
-    marked = visitor.favourite_ids(req)
-    if asked[1]:
-        total = len(marked)
-        ids = marked[start : start + PAGE]
-    else:
-        ids, total = pictures.page(start, PAGE, private=user is not None)
-    last = max(1, math.ceil(total / PAGE))
-    if number > last:
-        return apache.HTTP_NOT_FOUND
-    small, double = _sizes(options)
     images = options.get("images.url", "off")
-    view = page.View(
-        ids=ids,
-        total=total,
-        number=number,
-        last=last,
-        favourites_only=bool(asked[1]),
-        marked=frozenset(marked),
-        user=user,
-        can_sign_in=bool(options.get("gallery.users")),
-        thumbs=options.get("thumbnail.url", "/thumbs"),
-        images=None if images == "off" else images,
+    frame = page.Frame(
+        thumbs=html.escape(options.get("thumbnail.url", "/thumbs")),
+        images=None if images == "off" else html.escape(images),
         small=small,
         double=double,
+        large=large,
+        user=user,
+        can_sign_in=bool(options.get("gallery.users")),
+        favourites_only=asked.favourites_only,
     )
-    return page.send(req, page.gallery(view))
+    shelf = Shelf(lookup.open(options), user is not None, visitor.favourite_ids(req), asked)
+    text = _one(frame, shelf, asked) if asked.picture else _page(frame, shelf, asked.number)
+    return page.send_not_found(req) if text is None else page.send(req, text)
 
 
-def _sizes(options: dict[str, str]) -> tuple[str, str | None]:
-    listed = settings.required(options, "thumbnail.sizes").split()
-    width, height, crop = geometry.parse(listed[0])
+def parse(query: str) -> Asked | None:
+    """Return what *query* asks for, None if there can be no such page.
+
+    Of a key that comes twice the first counts; keys that others have added are ignored.
+    """
+    given: dict[str, str] = {}
+    for key, value in parse_qsl(query[:_LARGEST_QUERY], keep_blank_values=True):
+        given.setdefault(key, value)
+    number = _NUMBER.fullmatch(given.get("page", "1"))
+    show = given.get("show")
+    if number is None or show not in (None, "favourites") or given.get("picture") == "":
+        return None
+    return Asked(int(number[0]), show is not None, given.get("picture"))
+
+
+class Shelf:
+    """The pictures that one visitor pages through, in their order."""
+
+    def __init__(self, pictures: lookup.Lookup, private: bool, marked: list[str], asked: Asked):
+        self._pictures = pictures
+        self._private = private
+        self._favourites = marked if asked.favourites_only else None
+        self._marked = frozenset(marked)
+
+    def ids(self, start: int, count: int) -> tuple[list[str], int]:
+        """Return *count* ids from the place *start* on, and how many there are in all."""
+        if self._favourites is None:
+            return self._pictures.page(start, count, private=self._private)
+        return self._favourites[start : start + count], len(self._favourites)
+
+    def picture(self, id: str) -> page.Picture:
+        """Return the picture *id*; one that the visitor may not see is as one that is not there.
+
+        A favourite that memory does not know is not there, either, while the database is away.
+        """
+        try:
+            row = self._pictures.get(id)
+        except lookup.Unavailable:
+            row = None
+        if row is None or (row.private and not self._private):
+            return page.Picture(id, None, marked=id in self._marked)
+        return page.Picture(id, row.path, row.private, id in self._marked)
+
+
+def _page(frame: page.Frame, shelf: Shelf, number: int) -> str | None:
+    ids, total = shelf.ids((number - 1) * page.LENGTH, page.LENGTH)
+    last = page.last_page(total)
+    if number > last:
+        return None
+    return page.gallery(frame, [shelf.picture(id) for id in ids], total, number, last)
+
+
+def _one(frame: page.Frame, shelf: Shelf, asked: Asked) -> str | None:
+    picture = shelf.picture(asked.picture)
+    if picture.path is None:
+        return None
+    # The page in the address may be one off by now, as rows come and go.
+    start = max(0, asked.number - 2) * page.LENGTH
+    ids, total = shelf.ids(start, 3 * page.LENGTH)
+    if picture.id not in ids:
+        return page.one(frame, picture, min(asked.number, page.last_page(total)), None, {})
+    at = ids.index(picture.id)
+    neighbours = {
+        rel: (ids[other], 1 + (start + other) // page.LENGTH)
+        for rel, other in (("prev", at - 1), ("next", at + 1))
+        if 0 <= other < len(ids)
+    }
+    place = start + at
+    return page.one(frame, picture, 1 + place // page.LENGTH, (place + 1, total), neighbours)
+
+
+@functools.lru_cache(maxsize=16)
+def _sizes(text: str) -> tuple[str, str | None, str]:
+    """Return the size of thumbnails in the gallery, the same for dense screens, the largest."""
+    listed = text.split()
+    try:
+        sizes = [geometry.parse(size) for size in listed or [text]]
+    except ValueError as error:
+        raise settings.BadSettings(f"thumbnail.sizes: {error}") from error
+    width, height, crop = sizes[0]
     double = str(geometry.Geometry(width * 2, height * 2, crop))
-    return listed[0], double if double in listed else None
+    # whole pictures before those that are cut off
+    large = max(sizes, key=lambda size: (not size[2], size[0] * size[1]))
+    return listed[0], double if double in listed else None, str(large)

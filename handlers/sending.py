@@ -10,7 +10,7 @@ from mod_python import apache
 
 from handlers import lookup, settings
 from handlers.mod_python import guarded
-from handlers.sessions.store import StoreUnavailable, report
+from handlers.sessions.store import LockTimeout, StoreError, report
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def faults_answered(handle):
             return apache.HTTP_BAD_REQUEST
         except lookup.Unavailable as error:
             return unavailable(req, error.retry_after)
-        except StoreUnavailable as error:
+        except (StoreError, LockTimeout) as error:
             report(error)
             return unavailable(req, _SESSIONS_AWAY)
         except (settings.BadSettings, lookup.BadOption, lookup.BadURL) as error:

@@ -2,89 +2,153 @@
 
 ::
 
-    POST /favourites    id=...                 marks a picture, or takes the mark away
+    POST /favourites    id=... mark=on|off     marks a picture, or takes the mark away
     GET  /signin                               a form
     POST /signin        user=... password=...  checked against the file ``gallery.users``
     POST /signout
 
 ``PythonHandler handlers.visitor::favourites``, ``::sign_in`` and ``::sign_out`` answer these.
 
-Option, as PythonOption or in settings.ini: ``gallery.users``, a file of htpasswd(1); without it
-nobody can sign in, and private pictures are served to nobody. The options of the session are those
-of mod_python.
+Options, as PythonOption or in settings.ini: ``gallery.users``, a file of htpasswd(1); without it
+nobody can sign in, and private pictures are served to nobody. ``gallery.new_sessions``, the
+sessions that one address may begin in a second (20; 0: any number). The options of the session are
+those of mod_python.
 """
 
+import contextlib
 import logging
+import math
+import os
+from collections.abc import Iterator
 from urllib.parse import parse_qs
 
 from mod_python import apache
 
-from handlers import htpasswd, page, sending, settings
-from handlers.mod_python import Session, guarded
+from handlers import htpasswd, origin, page, sending, settings
+from handlers.mod_python import Session, guarded, session_backing, session_options
+from handlers.sessions.store import LockTimeout, StoreError, StoreUnavailable
+from handlers.throttle import FREE_GUESSES, Throttle
 
 log = logging.getLogger(__name__)
 
 MOST_FAVOURITES = 1000
+#: seconds that a session lives until its cookie has come back, after which it has the usual time
+FIRST_LIFE = 300
+NEW_SESSIONS = 20
 
+_TOO_MANY_REQUESTS = 429
 _LARGEST_FORM = 4096
 _FORM_TYPE = "application/x-www-form-urlencoded"
+# keys of the session
+_USER = "user"
+_SEAL = "user_seal"
+_FAVOURITES = "favourites"
 
 
 def signed_in(req) -> str | None:
-    """Return the name of the user who sent the request, None if nobody is signed in."""
-    return _read(req).get("user")
+    """Return the name of the user who sent the request, None if nobody is signed in.
+
+    A user whose line in ``gallery.users`` is gone or has changed since is signed out with that.
+    """
+    session = _read(req)
+    user = session.get(_USER)
+    path = settings.of(req).get("gallery.users")
+    if user is None or not path:
+        return None
+    try:
+        users = htpasswd.read(path)
+    except OSError as error:
+        _unreadable(path, error)
+        return None
+    return user if users.is_sealed(user, session.get(_SEAL, "")) else None
 
 
 def favourite_ids(req) -> list[str]:
     """Return the ids of the visitor's favourites, in the order in which they were marked."""
-    return list(_read(req).get("favourites", ()))
+    return list(_read(req).get(_FAVOURITES, ()))
 
 
 @sending.faults_answered
 def favourites(req) -> int:
-    """Mark a picture as a favourite, or take the mark away; then back to the page it came from."""
+    """Mark a picture as a favourite, or take the mark away; then back to the page it came from.
+
+    Without ``mark`` in the form it does what has not been done. 409 beyond
+    :data:`MOST_FAVOURITES`; 429 with Retry-After for a visitor without a session, if too many came
+    from that address.
+    """
     form, refused = _form(req)
     if refused:
         return refused
-    id = form.get("id", "")
-    if not page.is_id(id):
+    id, mark = form.get("id", ""), form.get("mark")
+    if not page.is_id(id) or mark not in (None, "on", "off"):
         return apache.HTTP_BAD_REQUEST
-    session = Session.Session(req)
-    marked = list(session.get("favourites", ()))
-    if id in marked:
-        marked.remove(id)
-    elif len(marked) < MOST_FAVOURITES:
-        marked.append(id)
-    session["favourites"] = marked
+    session = Session.Session(req, timeout=FIRST_LIFE)
+    if session.is_new():
+        wait = _wait_for_session(req)
+        if wait:
+            return _too_many(req, wait, "Too many new visitors from your address", "the pictures")
+    else:
+        session.set_timeout(Session.DFT_TIMEOUT)
+    marked = list(session.get(_FAVOURITES, ()))
+    wanted = id not in marked if mark is None else mark == "on"
+    if wanted and id not in marked and len(marked) >= MOST_FAVOURITES:
+        return page.send(
+            req,
+            page.message("Too many favourites", f"There is room for {MOST_FAVOURITES} of them."),
+            apache.HTTP_CONFLICT,
+        )
+    if wanted != (id in marked):
+        (marked.append if wanted else marked.remove)(id)
+    session[_FAVOURITES] = marked
     session.save()
-    return _see_other(req, page.back_to(form.get("back", "")))
+    return _see_other(req, page.back_to(form.get("back", ""), len(marked)))
 
 
 @sending.faults_answered
 def sign_in(req) -> int:
-    """Show the form, or check what it sends; the session gets a new id when somebody signs in."""
-    users = settings.of(req).get("gallery.users")
-    if not users:
-        return apache.HTTP_NOT_FOUND
+    """Show the form, or check what it sends; the session gets a new id when somebody signs in.
+
+    403 for a wrong name or password, 429 with Retry-After for a guess that comes too early
+    (:mod:`handlers.throttle`), 503 while the file of users cannot be read.
+    """
+    path = settings.of(req).get("gallery.users")
+    if not path:
+        return page.send_not_found(req)
+    try:
+        users = htpasswd.read(path)
+    except OSError as error:
+        _unreadable(path, error)
+        return sending.unavailable(req, 60)
     if req.method in ("GET", "HEAD"):
         return page.send(req, page.sign_in_form())
     form, refused = _form(req)
     if refused:
         return refused
-    user = form.get("user", "")
-    try:
-        right = htpasswd.check(users, user, form.get("password", ""))
-    except OSError as error:
-        log.error("gallery.users %s cannot be read: %s", users, error.strerror)
-        return sending.unavailable(req, 60)
-    if not right:
-        log.warning("sign-in refused for %r from %s", user[:64], req.connection.client_ip)
-        req.status = apache.HTTP_FORBIDDEN
-        return page.send(req, page.sign_in_form("Wrong name or password."))
+    user, address = form.get("user", ""), req.useragent_ip
+    with _throttle(req) as throttle:
+        verdict = throttle.guess(address, user)
+    if verdict.wait:
+        if verdict.first:
+            whom = f"at {user[:64]!r}, the last one from" if verdict.of_user else "from"
+            log.warning(
+                "sign-in: %d wrong passwords within an hour %s %s: further ones are answered 429 at"
+                " growing intervals (where a proxy sends all requests, load mod_remoteip)",
+                FREE_GUESSES,
+                whom,
+                address,
+            )
+        return _too_many(req, verdict.wait, "Too many wrong passwords", "signing in")
+    if not users.check(user, form.get("password", "")):
+        log.info("sign-in refused for %r from %s", user[:64], address)
+        return page.send(req, page.sign_in_form("Wrong name or password."), apache.HTTP_FORBIDDEN)
+    with _throttle(req) as throttle:
+        throttle.right(address, user)
     session = Session.Session(req)
     # so that an id that somebody else knew before is worth nothing
     session.regenerate_id()
-    session["user"] = user
+    session.set_timeout(Session.DFT_TIMEOUT)
+    session[_USER] = user
+    session[_SEAL] = users.seal(user)
     session.save()
     return _see_other(req, "/")
 
@@ -102,8 +166,69 @@ def sign_out(req) -> int:
 def _read(req) -> dict:
     # without the lock: reading waits for nobody
     if not hasattr(req, "visitor_session"):
-        req.visitor_session = Session.Session(req, lock=0)
+        session = req.visitor_session = Session.Session(req, lock=0)
+        if not session.is_new():
+            _keep_alive(req, session)
     return req.visitor_session
+
+
+def _keep_alive(req, session) -> None:
+    """Let a session that a visitor has come back with live on from now.
+
+    A fault of the store is for those who must save to report.
+    """
+    with contextlib.suppress(StoreError, LockTimeout):
+        if session.timeout() >= Session.DFT_TIMEOUT:
+            # nothing but the time of the access, once in a while
+            session.save()
+            return
+        # with the lock, as this writes what it has read
+        locked = Session.Session(req)
+        if not locked.is_new():
+            locked.set_timeout(Session.DFT_TIMEOUT)
+            locked.save()
+        locked.unlock()
+
+
+@contextlib.contextmanager
+def _throttle(req) -> Iterator[Throttle]:
+    """Give the limits; what fails in them fails as a session does."""
+    # beside the sessions of files, whatever store is in use: a directory of this user alone
+    store = session_backing.open_lock_store(session_options.of(req))
+    path = os.path.join(store.path, "throttle")
+    try:
+        yield Throttle(path)
+    except LockTimeout:
+        raise
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+
+
+def _wait_for_session(req) -> float:
+    """Return the seconds after which this address may begin a session; 0: now."""
+    rate = settings.number(settings.of(req), "gallery.new_sessions", NEW_SESSIONS)
+    if rate == 0:
+        return 0.0
+    with _throttle(req) as throttle:
+        verdict = throttle.new_session(req.useragent_ip, rate)
+    if verdict.first:
+        log.warning(
+            "favourites: more than %g new sessions in a second from %s: further ones are answered"
+            " 429 (gallery.new_sessions; where a proxy sends all requests, load mod_remoteip)",
+            rate,
+            req.useragent_ip,
+        )
+    return verdict.wait
+
+
+def _too_many(req, wait: float, what: str, aim: str) -> int:
+    sending.retry_after(req, wait)
+    seconds = max(1, math.ceil(wait))
+    return page.send(
+        req,
+        page.message(what, f"Try {aim} again in {seconds} second{'s' * (seconds > 1)}."),
+        _TOO_MANY_REQUESTS,
+    )
 
 
 def _form(req) -> tuple[dict[str, str], int | None]:
@@ -112,8 +237,7 @@ def _form(req) -> tuple[dict[str, str], int | None]:
         req.allow_methods(["POST"], 1)
         return {}, apache.HTTP_METHOD_NOT_ALLOWED
     # SameSite=Lax keeps the cookie from foreign forms; this keeps foreign sign-ins out as well.
-    origin = guarded.header(req, "Origin")
-    if origin is not None and origin.partition("://")[2] != guarded.header(req, "Host"):
+    if not origin.is_own(req):
         return {}, apache.HTTP_FORBIDDEN
     if guarded.header(req, "Content-Type", "").partition(";")[0].strip() not in ("", _FORM_TYPE):
         return {}, apache.HTTP_UNSUPPORTED_MEDIA_TYPE
@@ -135,3 +259,7 @@ def _see_other(req, place: str) -> int:
     req.headers_out["Location"] = place
     req.set_content_length(0)
     return apache.OK
+
+
+def _unreadable(path: str, error: OSError) -> None:
+    sending.log_rarely(log, logging.ERROR, f"gallery.users {path} cannot be read: {error.strerror}")

@@ -23,7 +23,7 @@ ANNOUNCED = (
     r"WSGI0139: Request requires chunked",
     r"thumbnail \S+: (bad|'|not|cannot|refused|source|no )",
     r"original \S+: ",
-    r"sign-in refused",
+    r"sign-in refused|form refused|further ones are answered 429",
 )
 
 

@@ -29,7 +29,7 @@ FROM_FILE_SESSION = {"enable_fast_cleanup", "verify_session_timeout"}
 # What handlers ask of their options, by the literal in the code.
 ASKED = set(
     re.findall(
-        r'"((?:thumbnail|cache)\.[a-z_]+|images\.root|gallery\.users|handlers\.settings|images\.url)"',
+        r'"((?:thumbnail|cache)\.[a-z_]+|images\.(?:root|url)|gallery\.[a-z_]+|handlers\.settings)"',
         SOURCES,
     )
 ) | {f"thumbnail.{name}" for name in OWN_LIMITS}

@@ -1,22 +1,26 @@
 """Favourites, signing in and private pictures, on real Apache and in a real browser."""
 
 import concurrent.futures
-import http.cookies
+import pathlib
 import re
-import urllib.parse
+import socket
+import time
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from handlers import htpasswd
+from handlers.throttle import FREE_GUESSES, LONGEST_FOR_USER
+from handlers.visitor import FIRST_LIFE, MOST_FAVOURITES, NEW_SESSIONS
 from tests.conftest import SERVERS, watched
 from tests.servers.browser import chromium
 from tests.servers.httpd import Httpd, make_images_table
+from tests.servers.visitor import PASSWORD, Visitor, next_address
 
 PRIVATE = ("p005", "p006")
-PASSWORD = "correct horse"
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+ANN = f"ann:{htpasswd.encode(PASSWORD)}\n"
+TOO_MANY = "further ones are answered 429"
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -26,10 +30,11 @@ def members_site(request, base, pictures):
     directory = base / f"members-{request.param}"
     directory.mkdir()
     url = make_images_table(directory / "images.db", rows, PRIVATE)
-    server = Httpd(directory, request.param, url, root)
+    proxy = "SetEnvIf X-Forwarded-Proto https HTTPS=on"
+    server = Httpd(directory, request.param, url, root, extra=proxy)
     server.work.write_settings(url, str(root), "private", snapshot=False)
-    users = directory / "etc" / "htpasswd"
-    users.write_text(f"ann:{htpasswd.encode(PASSWORD)}\n")
+    users = pathlib.Path(server.work.users)
+    users.write_text(ANN)
     users.chmod(0o644)
     with server:
         yield server
@@ -37,31 +42,10 @@ def members_site(request, base, pictures):
 
 @pytest.fixture
 def members(members_site):
+    pathlib.Path(members_site.work.users).write_text(ANN)
+    # guesses at ann that an earlier test has made
+    pathlib.Path(members_site.work.sessions, "mp_sessions", "throttle").unlink(missing_ok=True)
     yield from watched(members_site)
-
-
-class Visitor:
-    """A client that keeps its cookies."""
-
-    def __init__(self, site):
-        self.site = site
-        self.cookies = {}
-
-    def ask(self, path, method="GET", fields=None, **headers):
-        if self.cookies:
-            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
-        body = urllib.parse.urlencode(fields) if fields is not None else None
-        answer = self.site.request(path, method, {**FORM, **headers} if body else headers, body)
-        for line in answer.headers.get_all("Set-Cookie", ()):
-            for name, morsel in http.cookies.SimpleCookie(line).items():
-                self.cookies[name] = morsel.value
-        return answer
-
-    def sign_in(self, password=PASSWORD):
-        return self.ask("/signin", "POST", {"user": "ann", "password": password})
-
-    def mark(self, id):
-        return self.ask("/favourites", "POST", {"id": id, "back": "/?page=2"})
 
 
 @pytest.fixture
@@ -88,6 +72,16 @@ def test_cookie_is_kept_from_scripts_and_foreign_forms(visitor):
     assert "httponly" in cookie and "samesite=lax" in cookie
 
 
+def test_favourites_have_an_end(visitor):
+    for number in range(MOST_FAVOURITES):
+        assert visitor.mark(f"x{number}").status == 303
+    answer = visitor.mark("one-more")
+    assert answer.status == 409
+    assert b"There is room for 1000" in answer.body
+    assert visitor.mark("x7").status == 303
+    assert visitor.mark("one-more").status == 303
+
+
 @pytest.mark.parametrize("id", ["", "../x", "a" * 129, "<b>"])
 def test_favourite_that_can_be_no_id_is_refused(visitor, id):
     assert visitor.mark(id).status == 400
@@ -99,9 +93,82 @@ def test_page_to_go_back_to_is_one_of_ours(visitor):
 
 
 @pytest.mark.parametrize("path", ["/favourites", "/signin", "/signout"])
-def test_form_of_a_foreign_page_is_refused(visitor, path):
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://elsewhere.example",
+        "null",
+        "",
+        "//{host}",
+        "https://{host}",
+        "http://{name}",
+        "http://{host}0",
+        "http://{host}/",
+        "http://ann@{host}",
+        "http://{host}, http://{host}",
+        "http://[",
+        "http://[::1",
+        "http://\uff11\uff12\uff17.0.0.1:{port}",
+        "http://{name}\udcff:{port}",
+        "http://{name}:\u0661",
+        "x" * 4000,
+    ],
+)
+def test_form_of_a_foreign_page_is_refused(visitor, path, origin):
+    visitor.site.expect("form refused: it came from the origin .* ProxyPreserveHost On")
+    visitor.site.expect("form refused: one of Origin, .* is not UTF-8")
+    port = visitor.site.port
+    sent = origin.format(host=f"127.0.0.1:{port}", name="127.0.0.1", port=port)
     fields = {"id": "p001", "user": "ann", "password": PASSWORD}
-    assert visitor.ask(path, "POST", fields, Origin="https://elsewhere.example").status == 403
+    answer = visitor.ask(path, "POST", fields, Origin=sent.encode("utf-8", "surrogateescape"))
+    assert answer.status == 403
+    assert visitor.site.log().count("form refused") == 1
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/favourites", "/signin", "/signout"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "x"])
+def test_form_that_the_browser_calls_foreign_is_refused(visitor, path, site):
+    visitor.site.expect("form refused: a page of another site sent it")
+    fields = {"id": "p001", "user": "ann", "password": PASSWORD}
+    assert visitor.ask(path, "POST", fields, **{"Sec-Fetch-Site": site}).status == 403
+    assert visitor.site.log().count("form refused") == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Host": "Gallery.example", "Origin": "http://gallery.example"},
+        {"Host": "gallery.example", "Origin": "http://gallery.example:80"},
+        {"Host": "[::1]:{port}", "Origin": "http://[::1]:{port}"},
+        {
+            "Host": "gallery.example",
+            "Origin": "https://gallery.example",
+            "X-Forwarded-Proto": "https",
+        },
+    ],
+)
+def test_form_of_ones_own_page_is_taken(visitor, headers):
+    sent = {name: value.format(port=visitor.site.port) for name, value in headers.items()}
+    assert visitor.ask("/favourites", "POST", {"id": "p001"}, **sent).status == 303
+
+
+def test_tls_at_a_proxy_that_does_not_say_so_is_refused_with_the_cure_in_the_log(visitor):
+    visitor.site.expect("form refused: .* SetEnvIf X-Forwarded-Proto https HTTPS=on")
+    headers = {"Host": "gallery.example", "Origin": "https://gallery.example"}
+    assert visitor.ask("/favourites", "POST", {"id": "p001"}, **headers).status == 403
+
+
+def test_body_that_breaks_off_is_refused(members):
+    with socket.create_connection(("127.0.0.1", members.port)) as client:
+        client.sendall(
+            b"POST /favourites HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nid=p"
+        )
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100).startswith((b"HTTP/1.1 400 ", b""))
 
 
 def test_form_that_is_too_large_is_refused(visitor):
@@ -151,11 +218,205 @@ def test_sid_that_a_client_made_up_is_never_adopted(visitor):
 
 @pytest.mark.parametrize("password", ["", "wrong", "x" * 3000])
 def test_wrong_password_is_refused_and_logged(visitor, password):
-    visitor.site.expect("sign-in refused for 'ann' from 127.0.0.1")
     answer = visitor.sign_in(password)
     assert answer.status == 403
     assert b"Wrong name or password" in answer.body
     assert "Set-Cookie" not in answer.headers
+    assert f"sign-in refused for 'ann' from {visitor.address}" in visitor.site.log()
+
+
+def private_pictures(visitor):
+    """Return what the signed-in see: on the page, as a thumbnail, as an original."""
+    found = (
+        'alt="p005"' in visitor.ask("/").body.decode(),
+        visitor.ask("/thumbs/200x200/p005.jpg").status == 200,
+        visitor.ask("/images/p005").status == 200,
+    )
+    assert len(set(found)) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["", f"bob:{ANN[4:]}", f"ann:{htpasswd.encode(PASSWORD)}\n", "ann:\n", f"#{ANN}"],
+    ids=["empty", "renamed", "new hash", "no hash", "comment"],
+)
+def test_user_whose_line_is_gone_or_another_is_signed_out_at_once(visitor, lines):
+    visitor.site.expect("a password in a form that cannot be checked")
+    users = pathlib.Path(visitor.site.work.users)
+    visitor.mark("p001")
+    visitor.sign_in()
+    assert private_pictures(visitor)
+    users.write_text(lines)
+    assert not private_pictures(visitor)
+    page = visitor.ask("/?show=favourites").body.decode()
+    assert "Sign in" in page and "Favourites: 1," in page
+    # another's line beside it changes nothing
+    users.write_text(f"bob:x\n{ANN}")
+    assert private_pictures(visitor)
+
+
+def test_user_is_signed_out_while_the_file_cannot_be_read(visitor):
+    visitor.site.expect("gallery.users .*htpasswd cannot be read: No such file")
+    users = pathlib.Path(visitor.site.work.users)
+    visitor.sign_in()
+    users.rename(users.with_suffix(".away"))
+    try:
+        assert not private_pictures(visitor)
+        for answer in (visitor.ask("/signin"), visitor.sign_in()):
+            assert answer.status == 503
+            assert answer.headers["Retry-After"] == "60"
+    finally:
+        users.with_suffix(".away").rename(users)
+    assert private_pictures(visitor)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t", "\u3000", "\x00"])
+def test_user_without_a_name_cannot_sign_in(visitor, name):
+    visitor.site.expect("not UTF-8, or without a name: skipped")
+    hashed = ANN[4:]
+    pathlib.Path(visitor.site.work.users).write_text(f"{name}:{hashed}{ANN}")
+    assert visitor.sign_in(user=name).status == 403
+    assert visitor.sign_in(user="").status == 403
+    assert visitor.sign_in().status == 303
+
+
+def test_broken_bytes_in_the_file_of_users_are_skipped(visitor):
+    visitor.site.expect("line 1: not UTF-8, or without a name: skipped")
+    hashed = ANN[4:].encode()
+    users = pathlib.Path(visitor.site.work.users)
+    users.write_bytes(b"j\xf6rg:%sann:%s" % (hashed, hashed))
+    assert visitor.sign_in().status == 303
+    assert visitor.sign_in(user="j\xf6rg").status == 403
+
+
+def test_guesses_are_limited_over_all_children_and_a_restart(members):
+    members.expect(TOO_MANY)
+    # mod_python's child may hang when it is ended in the middle of a request, until it is killed
+    members.expect(r"AH0004[56]: child process \d+ still did not exit")
+    address = next_address()
+
+    def guess(number):
+        return Visitor(members, address).sign_in("wrong", f"nobody {number}").status
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(guess, range(100)))
+    assert said.count(403) in range(FREE_GUESSES, FREE_GUESSES + 4)
+    assert said.count(429) == 100 - said.count(403)
+    assert members.log().count(TOO_MANY) == 1
+    members.stop()
+    members.start()
+    assert {guess(number) for number in range(20)} == {429} or guess(0) == 429
+    answer = Visitor(members, address).sign_in()
+    assert answer.status == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert b"Too many wrong passwords" in answer.body and b'href="/"' in answer.body
+    assert Visitor(members).sign_in().status == 303
+
+
+def test_user_can_sign_in_while_others_guess(members):
+    members.expect(TOO_MANY)
+    ann = Visitor(members)
+    assert ann.sign_in().status == 303
+    said = {Visitor(members).sign_in("wrong").status for _ in range(2 * FREE_GUESSES)}
+    assert said == {403, 429}
+    # from where she has signed in before, at once
+    assert Visitor(members, ann.address).sign_in().status == 303
+    elsewhere = Visitor(members)
+    answer = elsewhere.sign_in()
+    deadline = time.monotonic() + 3 * LONGEST_FOR_USER
+    while answer.status == 429 and time.monotonic() < deadline:
+        wait = int(answer.headers["Retry-After"])
+        assert wait <= LONGEST_FOR_USER
+        time.sleep(wait)
+        answer = elsewhere.sign_in()
+    assert answer.status == 303
+    assert members.log().count(TOO_MANY) == 1
+
+
+# --- sessions of those who have not come back yet
+
+
+def life_of_newest_session(site):
+    """Return the seconds that the session saved last has left."""
+    files = pathlib.Path(site.work.sessions).glob("mp_sessions/??/*")
+    newest = max(files, key=lambda path: path.stat().st_ctime_ns)
+    return newest.stat().st_mtime - time.time()
+
+
+@pytest.mark.parametrize("again", ["/", "/?show=favourites", "mark"])
+def test_session_is_short_until_its_cookie_has_come_back(visitor, again):
+    visitor.mark("p001")
+    assert life_of_newest_session(visitor.site) == pytest.approx(FIRST_LIFE, abs=5)
+    visitor.mark("p002") if again == "mark" else visitor.ask(again)
+    assert life_of_newest_session(visitor.site) == pytest.approx(1800, abs=5)
+    assert "Favourites: " in visitor.ask("/?show=favourites").body.decode()
+
+
+def test_session_of_a_user_is_not_short(visitor):
+    visitor.sign_in()
+    assert life_of_newest_session(visitor.site) == pytest.approx(1800, abs=5)
+
+
+def count_sessions(site):
+    return sum(1 for _ in pathlib.Path(site.work.sessions).glob("mp_sessions/??/*"))
+
+
+def test_new_sessions_of_an_address_are_limited(members):
+    members.expect(rf"{TOO_MANY} \(gallery.new_sessions")
+    address = next_address()
+    before, started = count_sessions(members), time.monotonic()
+
+    def mark(_):
+        return Visitor(members, address).mark("p001")
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(mark, range(200)))
+    took = time.monotonic() - started
+    taken = sum(answer.status == 303 for answer in answers)
+    most = NEW_SESSIONS * (1 + took)
+    assert NEW_SESSIONS <= taken <= most + 1
+    assert count_sessions(members) - before == taken
+    refused = [answer for answer in answers if answer.status != 303]
+    assert {answer.status for answer in refused} == {429}
+    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
+    assert not any("Set-Cookie" in answer.headers for answer in refused)
+    assert members.log().count(TOO_MANY) == 1
+    # those who have a session, and those who come from elsewhere, are not concerned
+    other = Visitor(members)
+    for number in range(30):
+        assert other.mark(f"p{number:03d}").status == 303
+
+
+@pytest.mark.parametrize("value, taken", [("0", 40), ("1", range(1, 10)), ("x", 0)])
+def test_option_limits_new_sessions(own_site, value, taken):
+    own_site.settings(f"gallery.new_sessions = {value}")
+    own_site.expect(TOO_MANY)
+    own_site.expect("gallery.new_sessions must be a number >= 0, not 'x'")
+    with own_site:
+        said = [Visitor(own_site, "127.0.0.9").mark("p001").status for _ in range(40)]
+    count = said.count(303)
+    assert count in taken if isinstance(taken, range) else count == taken
+    assert set(said) - {303} <= ({500} if value == "x" else {429})
+
+
+def test_session_store_that_fails_is_503_and_a_line(visitor):
+    visitor.site.expect("sessions: .*Permission denied")
+    directory = pathlib.Path(visitor.site.work.sessions) / "mp_sessions"
+    visitor.mark("p001")
+    directory.chmod(0o500)
+    try:
+        for bucket in directory.glob("??"):
+            bucket.chmod(0o500)
+        said = {Visitor(visitor.site).mark("p001").status for _ in range(3)}
+        (directory / "throttle").unlink()
+        said |= {Visitor(visitor.site).mark("p001").status, visitor.sign_in().status}
+        assert visitor.ask("/").status == 200
+    finally:
+        directory.chmod(0o700)
+        for bucket in directory.glob("??"):
+            bucket.chmod(0o700)
+    assert said == {503}
 
 
 def test_many_at_once_mark_and_sign_in_and_out(members):

@@ -34,7 +34,7 @@ def make(req, options: Options, sid: str, secret) -> Cookie.Cookie:
     cookie.samesite = options.samesite
     # browsers refuse SameSite=None without it
     cookie.secure = (
-        options.samesite == "None" or options.secure or (options.secure is None and _https(req))
+        options.samesite == "None" or options.secure or (options.secure is None and by_https(req))
     )
     return cookie
 
@@ -52,7 +52,8 @@ def send(req, cookie: Cookie.Cookie) -> None:
         req.headers_out.add("Set-Cookie", text)
 
 
-def _https(req) -> bool:
+def by_https(req) -> bool:
+    """Tell whether the request came by https, to this server or to a proxy in front of it."""
     # the variable is how a proxy's word is passed on (SetEnvIf X-Forwarded-Proto https HTTPS=on)
     return bool(req.is_https()) or req.subprocess_env.get("HTTPS", "").lower() in ("on", "1")
 
