@@ -8,7 +8,7 @@ import time
 
 from mod_python import apache
 
-from handlers import lookup, settings
+from handlers import drop_in, lookup, settings
 from handlers.mod_python import guarded
 from handlers.sessions.store import LockTimeout, StoreError, report
 
@@ -18,6 +18,8 @@ _QUIET = 10.0
 _MESSAGES_KNOWN = 64
 # seconds after which a client may try again what failed for its session's sake
 _SESSIONS_AWAY = 10
+# seconds after which it may try again what an admin has to mend
+_MISCONFIGURED = 60
 _quiet_until: dict[str, float] = {}
 
 
@@ -66,12 +68,15 @@ def faults_answered(handle):
 
     400 for an address that is not UTF-8; 503 with Retry-After while the database is away and memory
     does not know the answer, or while the store of sessions fails, with one line of each child; 500
-    and one line in the log of each child for a wrong configuration.
+    and one line in the log of each child for a wrong configuration; 503, too, where Apache and the
+    settings file mean different caches.
     """
 
     @functools.wraps(handle)
     def handler(req) -> int:
         try:
+            if not drop_in.names_one_cache(req):
+                return unavailable(req, _MISCONFIGURED)
             return handle(req)
         except guarded.Undecodable:
             return apache.HTTP_BAD_REQUEST

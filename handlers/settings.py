@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,13 @@ def of(req) -> dict[str, str]:
     :raises BadSettings: as :func:`read` does.
     """
     given = dict(req.get_options().items())
-    path = given.get("handlers.settings", _default_path)
+    path = file_of(given)
     return {**read(path), **given} if path else given
+
+
+def file_of(given: Mapping[str, str]) -> str | None:
+    """Return the settings file of a request with the PythonOptions *given*, None if it has none."""
+    return given.get("handlers.settings", _default_path)
 
 
 def number(options: dict[str, str], name: str, default: float) -> float:
