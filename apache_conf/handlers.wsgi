@@ -2,7 +2,8 @@
 
 It makes ``from mod_python import apache`` work and hands requests to the runtime; that is all that
 other people's handlers need. Each child warms the lookups of the settings files (``*.ini``) that
-lie beside this script, before its first request.
+lie beside this script, before its first request. If the package cannot be found, each child writes
+one line to the error log and answers 500.
 """
 
 import os
@@ -12,32 +13,52 @@ import sys
 # "modpython-handlers setup" writes the virtual environment of the package here
 ENVIRONMENT = "/opt/modpython-handlers"
 
-try:
-    import handlers.mod_python
-except ModuleNotFoundError:
-    # at the end of the path, so that another application of this child keeps its own modules
-    _version = "{}.{}".format(*sys.version_info)
-    _packages = f"{ENVIRONMENT}/lib/python{_version}/site-packages"
-    if not os.path.isdir(_packages):
-        raise SystemExit(
-            f"modpython-handlers: mod_wsgi runs Python {_version} and there is no {_packages}: "
-            f"make the environment with that Python, then run its modpython-handlers setup"
-        ) from None
-    site.addsitedir(_packages)
+
+def find_package():
+    """Make ``handlers`` importable; return what is wrong if that cannot be done, else None."""
     try:
         import handlers.mod_python
     except ModuleNotFoundError:
-        _other = getattr(sys.modules.get("handlers"), "__file__", None)
-        raise SystemExit(
-            f"modpython-handlers: not installed in {_packages}"
-            if _other is None
-            else f"modpython-handlers: {_other} is another package of the name handlers: run one "
-            "of the two in a WSGIDaemonProcess of its own"
-        ) from None
+        pass
+    else:
+        return None
+    version = "{}.{}".format(*sys.version_info)
+    packages = f"{ENVIRONMENT}/lib/python{version}/site-packages"
+    if not os.path.isdir(packages):
+        return (
+            f"mod_wsgi runs Python {version} and there is no {packages}: make the environment with "
+            "that Python, then run its modpython-handlers setup"
+        )
+    # at the end of the path, so that another application of this child keeps its own modules
+    site.addsitedir(packages)
+    try:
+        import handlers.mod_python  # noqa: F401
+    except ModuleNotFoundError:
+        other = getattr(sys.modules.get("handlers"), "__file__", None)
+        if other is None:
+            return f"not installed in {packages}"
+        return (
+            f"{other} is another package of the name handlers: run one of the two in a "
+            "WSGIDaemonProcess of its own"
+        )
+    return None
 
-handlers.mod_python.install_as_mod_python()
 
-from handlers import child  # noqa: E402
-from handlers.mod_python.runtime import handle_request  # noqa: E402, F401
+fault = find_package()
+if fault is None:
+    from handlers.mod_python import install_as_mod_python
 
-child.start(os.path.dirname(os.path.abspath(__file__)))
+    install_as_mod_python()
+
+    from handlers import child
+    from handlers.mod_python.runtime import handle_request
+
+    child.start(os.path.dirname(os.path.abspath(__file__)))
+else:
+    # mod_wsgi would run a script that raises again at every request, and log a traceback each time
+    print(f"modpython-handlers: {fault}", file=sys.stderr, flush=True)
+
+    def handle_request(environ, start_response):
+        """Answer 500."""
+        start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+        return [b"Internal Server Error\n"]

@@ -35,6 +35,8 @@ settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x" * 
 application = get_wsgi_application()
 """
 
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
 
 class Beside(Httpd):
     """A server whose mod_wsgi another configuration has loaded before the drop-in is read."""
@@ -172,3 +174,46 @@ def test_mod_python_site_beside_it_is_as_it_was(old_site):
 def answers(server):
     found = [server.request(f"/old/{path}") for path in ("a/x", "b/x", "published", "published/no")]
     return [(answer.status, answer.body) for answer in found]
+
+
+@pytest.fixture(params=modules.NAMES)
+def lost(request, public_dir, pictures):
+    """A site, not started, whose entry script names an environment without the package."""
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    server = Beside(public_dir / "site", url, root, request.param)
+    entry = pathlib.Path(server.work.etc, "handlers.wsgi")
+    environment = public_dir / "environment"
+    entry.write_text(entry.read_text().replace(repr(sys.prefix), repr(str(environment))))
+    server.packages = environment / f"lib/python{VERSION}/site-packages"
+    with server.stopped_at_the_end():
+        yield server
+
+
+def test_environment_of_another_python_is_500_and_one_line(lost):
+    (lost.packages.parent.parent / "python3.9/site-packages").mkdir(parents=True)
+    said = complaints_of_lost(lost)
+    assert f"runs Python {VERSION} and there is no {lost.packages}" in said
+    assert "modpython-handlers setup" in said
+
+
+def test_environment_without_the_package_is_500_and_one_line(lost):
+    lost.packages.mkdir(parents=True)
+    assert f"modpython-handlers: not installed in {lost.packages}" in complaints_of_lost(lost)
+
+
+def test_other_package_of_the_same_name_is_500_and_one_line(lost):
+    (lost.packages / "handlers").mkdir(parents=True)
+    (lost.packages / "handlers" / "__init__.py").write_text("")
+    said = complaints_of_lost(lost)
+    assert f"{lost.packages}/handlers/__init__.py is another package of the name handlers" in said
+
+
+def complaints_of_lost(server):
+    """Start it, ask all children; return the one line that each of them has written."""
+    server.start(warm=False)
+    for _ in range(9):
+        assert server.request("/thumbs/200x200/p001.jpg").status == 500
+    lines = [line for line in server.log(0).splitlines() if ":error]" in line]
+    assert 1 <= len(lines) <= server.children, "\n".join(lines)
+    return lines[0]
