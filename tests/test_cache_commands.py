@@ -140,7 +140,7 @@ def test_bar_is_not_broken_by_warnings(site):
     with open(parent, "rb", buffering=0) as file:
         said = read_all(file).replace("\r\n", "\n")
     assert done.returncode == 1
-    assert re.search(r"\[#*\.+\] \d+ of 80 pictures: \d+ made \(\d+/s\)", said)
+    assert re.search(r"\[[#.]{40}\] \d+ of 80 pictures: \d+ made \(\d+/s\)", said), said
     lines = [line.rpartition("\r\x1b[K")[2] for line in said.split("\n")]
     assert sorted(lines[:-1]) == sorted(f"nobody{number}: no such picture" for number in range(40))
     assert lines[-1] == ""

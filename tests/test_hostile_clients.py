@@ -33,7 +33,7 @@ END = b"\r\n--XX--\r\n"
         (b"/images/%ff", 400),
         (b"/images/%C3%BF", 404),
         (b"/?\xff", 400),
-        (b"/?%ff", 404),
+        (b"/?%ff", 200),
         (b"/?page=" + b"9" * 5000, 404),
     ],
 )
@@ -70,7 +70,11 @@ def test_address_that_is_not_utf_8_is_400(site, target, status):
 def test_field_that_is_not_utf_8_is_absent(site, target, field):
     pids = site.child_pids()
     # Apache itself refuses a name that is no token
-    expected = {400} if field.startswith(b"X-") else {200, 404} if target == b"/signin" else {200}
+    expected = {400} if field.startswith(b"X-") else {200}
+    if target == b"/signin" and expected == {200}:
+        # nobody has made the file of users
+        site.expect("gallery.users .* cannot be read")
+        expected = {503}
     assert site.get(target, field) in expected | ({416} if field.startswith(b"Range: b") else set())
     assert site.child_pids() == pids
 
@@ -79,7 +83,7 @@ def test_field_that_is_not_utf_8_is_absent(site, target, field):
     "field, body, status",
     [
         (b"Content-Type: \xff", b"id=p001", 303),
-        (b"Origin: \xff", b"id=p001", 303),
+        (b"Origin: \xff", b"id=p001", 403),
         (b"Content-Length: " + b"0" * 5000 + b"7", b"id=p001", 303),
         (b"Content-Length: " + b"9" * 4500, b"", 413),
         (b"Content-Length: 4", b"id=\xff", 400),
@@ -90,6 +94,8 @@ def test_field_that_is_not_utf_8_is_absent(site, target, field):
     ],
 )
 def test_form_of_the_gallery_that_makes_no_sense(site, field, body, status):
+    if status == 403:
+        site.expect("form refused")
     length = b"Content-Length: %d" % len(body)
     fields = [field] if field.startswith(b"Content-Length") else [field, length]
     refused_by_apache = {400, 413} if status == 413 else {status}
