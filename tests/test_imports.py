@@ -73,7 +73,7 @@ ALLOWED = {
     },
     "__main__": {"commands"},
     "wheel": set(),
-    "quickstart": {"database_url", "htpasswd"},
+    "quickstart": {"cache", "database_url", "htpasswd", "lookup", "settings"},
 }
 
 

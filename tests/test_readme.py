@@ -137,21 +137,8 @@ def test_quickstart_options_are_those_of_its_help():
         [ROOT / "apache_conf" / "quickstart", "--help"], capture_output=True, text=True, check=True
     ).stdout
     section = README[README.index("## Try it") : README.index("## Drop it in")]
-    in_readme = set(re.findall(r"(?m)^\| `(--[a-z]+)", section))
-    assert in_readme == set(re.findall(r"(?m)^  (--[a-z]+)", said))
-
-
-def test_quickstart_accepts_every_option_of_its_help():
-    said = subprocess.run(
-        [sys.executable, "-m", "handlers.quickstart", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    ).stdout
-    section = README[README.index("## Try it") : README.index("## Drop it in")]
-    for option in re.findall(r"(?m)^\| `(--[a-z]+)", section):
-        assert option in said
+    in_readme = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
+    assert in_readme == set(re.findall(r"(?m)^  (--[a-z-]+)", said))
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:apache_conf|tests)/[\w.-]+", README))))

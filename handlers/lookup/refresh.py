@@ -86,10 +86,12 @@ class Refresher:
                 self._said = str(error)
                 logger.error("lookup: snapshot %s cannot be written: %s", self.path, error)
 
-    def refresh(self, lock_timeout: float) -> Written:
+    def refresh(self, lock_timeout: float, on_change: OnChange | None = None) -> Written:
         """Read all rows and bring the snapshot up to date now, due or not.
 
         :param lock_timeout: seconds to wait for another process that does it.
+        :param on_change: gets the ids whose row changed or went away, before this returns; to be
+            given only while no child answers from the old snapshot.
         :raises handlers.locks.LockTimeout: if that takes longer.
         :raises DatabaseAway: if the database does not answer.
         :raises DatabaseMisconfigured: if it does not answer to what is configured.
@@ -97,7 +99,14 @@ class Refresher:
         :raises sqlite3.Error: the same.
         """
         with locks.held(self.state_path, timeout=lock_timeout) as lock:
-            return self._refresh(lock, self._state(), self._usable(), full=True)
+            state = self._state()
+            done = self._refresh(lock, state, self._usable(), full=True)
+            fresh = Snapshot(self.path, self.fingerprint)
+            if on_change is not None and fresh.serial != state.told:
+                on_change(fresh.changed())
+                state.told = fresh.serial
+                states.write(lock, state)
+            return done
 
     def ensure(self, lock_timeout: float) -> None:
         """Write the snapshot now if there is none that can be used; raises as :meth:`refresh`."""

@@ -1,112 +1,99 @@
-"""The order of things: check, fill the table, write the configuration, start, tail the logs."""
+"""Parse and check the command line, install what is missing, go on in the virtual environment.
 
-import argparse
+It runs on the system's Python, from a checkout, where nothing is installed yet.
+"""
+
 import os
-import signal
-import subprocess
 import sys
 
-from handlers import database_url
-from handlers.quickstart import httpd, pictures, table
-from handlers.quickstart.work import Failed, Work
+from handlers.quickstart import httpd, install, options, rights
+from handlers.quickstart.options import PROGRAM, Options
+from handlers.quickstart.rights import Failed
+from handlers.quickstart.work import Work
 
-_USER = "visitor"
+_CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_INTERRUPTED = 130  # exit status, as of a shell for SIGINT
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says; return the exit status."""
-    options = _options(arguments)
-    work = Work(os.path.abspath(options.work))
+    """Do what the command line says; return the exit status, or end as another program."""
+    # whatever the caller's: Apache's user reads what is made here, and only root writes it
+    os.umask(0o022)
     try:
-        if options.stop:
-            httpd.stop(work)
-            print("Stopped.")
-            return 0
-        _start(work, options)
+        found = options.parse(arguments)
+        work = Work(found.work)
+        rights.check_owned(work.directory, "the work directory")
+        if found.action in ("stop", "status"):
+            return _stop(work) if found.action == "stop" else _status(work)
+        return _start(work, found)
     except Failed as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 1
-    if options.detach:
-        return 0
-    return _tail(work)
+    except KeyboardInterrupt:
+        print("quickstart: interrupted", file=sys.stderr)
+        return _INTERRUPTED
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="apache_conf/quickstart")
-    parser.add_argument("pictures", nargs="?", metavar="PICTURES_DIR")
-    parser.add_argument("--work", required=True)
-    parser.add_argument("--venv")
-    parser.add_argument("--port", type=_between(1, 65535), default=8080)
-    parser.add_argument("--children", type=_between(1, 1000), default=8)
-    parser.add_argument("--database", metavar="URL")
-    parser.add_argument("--server", choices=("mod_wsgi", "mod_python"), default="mod_wsgi")
-    parser.add_argument("--detach", action="store_true")
-    parser.add_argument("--stop", action="store_true")
-    return parser.parse_args(arguments)
+def _stop(work: Work) -> int:
+    httpd.stop(work)
+    print("Stopped.")
+    return 0
 
 
-def _between(least: int, most: int):
-    def number(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
-        return value
+def _status(work: Work) -> int:
+    pid = httpd.running(work)
+    if not pid:
+        raise Failed(f"nothing runs in {work.directory}")
+    print(f"Process {pid} runs in {work.directory}.")
+    print("\n".join(work.recall("addresses") or ()))
+    return 0
 
-    return number
+
+def _start(work: Work, found: Options) -> int:
+    _check(work, found)
+    venv = found.venv or work.recall("venv") or work.venv
+    install.check_venv(venv)
+    work.make()
+    with work.locked() as lock:
+        missing = install.packages(found.server, venv, _CHECKOUT)
+        install.install_packages(missing, work.setup_log)
+        if not install.is_current(venv, _CHECKOUT):
+            install.install_handlers(venv, _CHECKOUT, work.setup_log)
+        rights.check_open(install.python(venv), work.user, "the virtual environment's")
+        work.remember("venv", venv)
+        sys.stdout.flush()
+        # through a pipe, as everybody sees a process's arguments and a URL may hold a password
+        reading, writing = os.pipe()
+        with open(writing, "w", encoding="utf-8") as pipe:
+            pipe.write(found.to_json())
+        for descriptor in (reading, lock):
+            os.set_inheritable(descriptor, True)
+        # isolated from the caller's directory and environment, as httpd's children are
+        command = [install.python(venv), "-I", "-m", "handlers.quickstart.serving"]
+        os.execv(command[0], [*command, str(reading), str(lock)])
 
 
-def _start(work: Work, options: argparse.Namespace) -> None:
+def _check(work: Work, found: Options) -> None:
+    """Find what cannot work before anything is installed or written."""
     running = httpd.running(work)
     if running:
         raise Failed(
             f"already running in {work.directory} (process {running}); "
-            f"stop it with: apache_conf/quickstart --stop --work {work.directory}"
+            f"stop it with: {PROGRAM} --stop --work {work.directory}"
         )
-    httpd.check_port(options.port)
-    address = options.database or f"sqlite:///{work.database}"
-    try:
-        url = database_url.parse(address)
-    except database_url.BadURL as error:
-        raise Failed(str(error)) from None
-    work.make()
-    root = os.path.abspath(options.pictures) if options.pictures else work.samples
-    if options.pictures is None:
-        pictures.make_samples(root)
-    pictures.check_readable(root, work.user)
-    found = pictures.find(root)
-    if not found:
-        raise Failed(f"no pictures (JPEG, PNG, GIF, WebP) below {root}")
-    ours = table.fill(url, found)
-    work.write_settings(address, root, "private" if ours else None)
-    password = work.make_user(_USER)
-    httpd.write_configuration(work, options.port, options.children, options.server)
-    httpd.start(work, httpd.environment(options.server))
-    first = next((id for id, path in found.items() if not pictures.is_private(path)), "none")
-    site = f"http://127.0.0.1:{options.port}"
-    httpd.wait_until_answers(work, options.port)
-    print(f"Gallery:   {site}/")
-    print(f"Thumbnail: {site}/thumbs/200x200/{first}.jpg")
-    print(f"Sign in:   {_USER}, password {password}", flush=True)
-
-
-def _tail(work: Work) -> int:
-    print(f"Logs of {work.directory}/logs follow; Ctrl-C stops the server.", flush=True)
-    tail = subprocess.Popen(["tail", "-n", "+1", "-F", work.error_log, work.access_log])
-
-    def end(signum, frame):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        tail.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        tail.terminate()
-        tail.wait()
-        httpd.stop(work)
-    print("Stopped.")
-    return 0
+    if found.pictures is not None:
+        if not os.path.isdir(found.pictures):
+            raise Failed(f"{found.pictures} is not a folder")
+        rights.check_open(found.pictures, work.user, "the folder")
+    rights.check_open(work.directory, work.user, "the work directory")
+    httpd.check_port(found.listen, found.port)
+    url = found.url
+    if url is not None and url.scheme == "sqlite":
+        if not os.path.isdir(os.path.dirname(url.path)):
+            missing = os.path.dirname(url.path)
+            raise Failed(f"database {url} cannot be used: {missing} is not a directory")
+        rights.check_open(url.path, work.user, "the database")
+    install.check_server(found.server)
 
 
 if __name__ == "__main__":

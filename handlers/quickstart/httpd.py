@@ -1,6 +1,7 @@
 """One private httpd: its configuration, start, stop and first answer."""
 
 import contextlib
+import errno
 import http.client
 import importlib.util
 import os
@@ -13,7 +14,8 @@ import sysconfig
 import time
 from collections.abc import Mapping
 
-from handlers.quickstart.work import Failed, Work, shipped
+from handlers.quickstart.rights import Failed
+from handlers.quickstart.work import Work, shipped
 
 _BINARIES = ("apache2", "httpd")
 _MODULE_DIRECTORIES = (
@@ -21,26 +23,52 @@ _MODULE_DIRECTORIES = (
     "/usr/lib64/httpd/modules",
     "/usr/lib/httpd/modules",
 )
-_MODULES = ("mpm_prefork", "unixd", "authz_core", "log_config", "alias", "env", "mime")
+_MODULES = (
+    "mpm_prefork",
+    "unixd",
+    "authz_core",
+    "log_config",
+    "alias",
+    "env",
+    "mime",
+    "reqtimeout",
+)
+# What a client may take to send a request, after which it does not keep a child any longer.
+_REQUEST_TIMES = "header=10-20,MinRate=500 body=20,MinRate=500"
+_WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}
+# Of documentation, RFC 5737 and RFC 3849: nothing is sent there, the kernel names the way.
+_FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 # Real mod_python and Apache work out paths from these, so nothing of the caller's is handed down.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _START_LIMIT = 30.0
 _STOP_LIMIT = 20.0
 
 
-def check_port(port: int) -> None:
-    """Make sure that nobody listens on *port*.
+def check_port(address: str, port: int) -> None:
+    """Make sure that nobody listens on *port* of the IP *address*.
 
-    :raises Failed: if somebody does, or we may not.
+    :raises Failed: if somebody does, or we may not, or the address is of another machine.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except PermissionError:
-            raise Failed(f"port {port} needs root; choose another with --port") from None
-        except OSError:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except PermissionError:
+        raise Failed(f"port {port} needs root; choose another with --port") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             raise Failed(f"port {port} is in use; choose another with --port") from None
+        raise Failed(f"{address} is no address of this machine; see --listen") from None
+
+
+def site(address: str, port: int) -> str:
+    """Return the URL at which a browser finds what listens there, without a slash at its end.
+
+    For a server that listens on all addresses, it is one by which other machines reach this one.
+    """
+    host = _reachable(address)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def write_configuration(
@@ -49,12 +77,18 @@ def write_configuration(
     children: int,
     server: str,
     extra: str = "",
+    listen: str = "127.0.0.1",
+    most: int | None = None,
 ) -> None:
     """Write the configuration of a prefork httpd that includes the shipped drop-in.
 
+    :param children: how many it starts with.
     :param server: ``mod_wsgi`` or ``mod_python``.
     :param extra: directives to add at the end.
+    :param listen: IP address.
+    :param most: children that it may have under load; None: no more than it starts with.
     """
+    address = f"[{listen}]" if ":" in listen else listen
     modules = _first_existing(_MODULE_DIRECTORIES)
     defines = {
         "HANDLERS_HOME": sys.prefix,
@@ -70,21 +104,24 @@ def write_configuration(
         "# Made by apache_conf/quickstart, anew at each start.",
         f'ServerRoot "{work.directory}"',
         "ServerName localhost",
-        f"Listen {port}",
+        f"Listen {address}:{port}",
         "PidFile run/httpd.pid",
         "DefaultRuntimeDir run",
         *(f"<IfModule !{name}_module>\n{_load(modules, name)}\n</IfModule>" for name in _MODULES),
         *((f"User {work.user.pw_name}", f"Group #{work.user.pw_gid}") if work.user else ()),
         f"StartServers {children}",
-        f"MinSpareServers {children}",
+        # Apache complains of too few children as soon as it may not start the spare ones.
+        f"MinSpareServers {max(1, children // 2) if most else children}",
         f"MaxSpareServers {children}",
-        f"MaxRequestWorkers {children}",
-        f"ServerLimit {children}",
+        f"ServerLimit {most or children}",
+        f"MaxRequestWorkers {most or children}",
         "MaxConnectionsPerChild 0",
         "Timeout 60",
         "KeepAlive On",
         # A browser keeps six connections, and each idle one keeps a child.
         "KeepAliveTimeout 1",
+        f"RequestReadTimeout {_REQUEST_TIMES}",
+        "TraceEnable off",
         "ErrorLog logs/error.log",
         f"LogLevel {level}",
         "TypesConfig /etc/mime.types",
@@ -146,7 +183,12 @@ def stop(work: Work) -> None:
         raise Failed(f"nothing runs in {work.directory}")
     # a child that hangs keeps the port, even when its parent has given up on it
     processes = [pid, *_children_of(pid)]
-    os.kill(pid, signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except PermissionError:
+        raise Failed(f"process {pid} in {work.directory} is another user's") from None
+    except ProcessLookupError:
+        return
     deadline = time.monotonic() + _STOP_LIMIT
     while any(_is_alive(process, work) for process in processes):
         if time.monotonic() > deadline:
@@ -169,14 +211,16 @@ def running(work: Work) -> int | None:
     return pid if _is_alive(pid, work) else None
 
 
-def wait_until_answers(work: Work, port: int) -> None:
+def wait_until_answers(work: Work, port: int, listen: str = "127.0.0.1") -> None:
     """Wait until httpd answers a request.
+
+    :param listen: the IP address that it listens on.
 
     :raises Failed: if it ends, or says nothing for 30 seconds.
     """
     deadline = time.monotonic() + _START_LIMIT
     while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection(listen, port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.request("HEAD", "/")
             connection.getresponse()
@@ -204,7 +248,7 @@ def _is_alive(pid: int, work: Work) -> bool:
 
 def _control(work: Work, command: str, environment: Mapping[str, str] = _ENVIRONMENT) -> None:
     done = subprocess.run(
-        [_binary(), "-f", work.configuration, "-k", command],
+        [_required_binary(), "-f", work.configuration, "-k", command],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -215,12 +259,38 @@ def _control(work: Work, command: str, environment: Mapping[str, str] = _ENVIRON
         raise Failed(f"Apache refuses to {command}: {said}")
 
 
-def _binary() -> str:
+def binary() -> str | None:
+    """Return the path of Apache's program, None if it is not installed."""
     for name in _BINARIES:
         found = shutil.which(name, path=_ENVIRONMENT["PATH"])
         if found:
             return found
-    raise Failed("Apache is not installed (Debian: apt install apache2)")
+    return None
+
+
+def has_module(name: str) -> bool:
+    """Tell whether Apache's module ``mod_<name>.so`` is installed."""
+    return any(
+        os.path.exists(os.path.join(directory, f"mod_{name}.so"))
+        for directory in _MODULE_DIRECTORIES
+    )
+
+
+def _required_binary() -> str:
+    found = binary()
+    if found is None:
+        raise Failed("Apache is not installed (Debian: apt install apache2)")
+    return found
+
+
+def _reachable(address: str) -> str:
+    if address not in _WILDCARDS:
+        return address
+    for family in dict.fromkeys((_WILDCARDS[address], socket.AF_INET)):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((_FAR_AWAY[family], 9))
+            return probe.getsockname()[0]
+    return "127.0.0.1"
 
 
 def _first_existing(directories: tuple[str, ...]) -> str:

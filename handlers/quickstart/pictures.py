@@ -1,41 +1,70 @@
 """The pictures to serve: those of a folder, or samples of our own making."""
 
+import collections
 import hashlib
 import math
 import os
 import random
 import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, features
 
-from handlers.quickstart.work import Failed
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp") + (
+    (".avif",) if features.check("avif") else ()
+)
+# What a suffix is called, where that is not the suffix itself.
+_KINDS = {"TIF": "TIFF", "HEIF": "HEIC", "SVGZ": "SVG", "M4V": "MP4", "MPG": "MPEG", "HTM": "HTML"}
+_KINDS_NAMED = 8
+_LONGEST_KIND = 8
 _SAMPLES = 72
 _PRIVATE_SAMPLES = 4
 _SAMPLE_SIZE = (1600, 1200)
+_TILE = 400  # pixels, as the largest thumbnail of the drop-in
+_TILE_COLOURS = (238, 238, 238), (105, 105, 105)
 
 
-def find(root: str) -> dict[str, str]:
-    """Return ``{id: path relative to root}`` of the pictures below *root*, in order of their paths.
+def find(root: str) -> tuple[dict[str, str], dict[str, int]]:
+    """Return ``{id: path relative to root}`` of the pictures below *root*, in order of their paths,
+    and how many files of each kind are left out.
 
     The id is the path without its suffix, in the characters that an id may have; where two pictures
-    would get the same one, a hash of the path makes them different.
+    would get the same one, a hash of the path makes them different. Hidden files and folders are
+    left out, and what this process may not read: it should have the rights of Apache's user.
     """
     paths = []
-    for directory, folders, files in os.walk(root):
-        folders.sort()
+    skipped = collections.Counter()
+
+    def unreadable(error: OSError) -> None:
+        skipped["folders closed to Apache's user"] += 1
+
+    for directory, folders, files in os.walk(root, onerror=unreadable):
+        skipped["hidden"] += sum(name.startswith(".") for name in (*folders, *files))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            path = os.path.relpath(os.path.join(directory, name), root)
-            if name.lower().endswith(_SUFFIXES) and _is_text(path):
-                paths.append(path)
+            if name.startswith("."):
+                continue
+            why = _why_not(root, directory, name)
+            if why is None:
+                paths.append(os.path.relpath(os.path.join(directory, name), root))
+            else:
+                skipped[why] += 1
     found: dict[str, str] = {}
     for path in sorted(paths):
         id = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.splitext(path)[0])[:100] or "picture"
         if id in found:
             id += "-" + hashlib.sha256(path.encode()).hexdigest()[:12]
         found[id] = path
-    return found
+    return found, {kind: count for kind, count in skipped.items() if count}
+
+
+def listed(skipped: dict[str, int]) -> str:
+    """Return what was left out as a list, as in ``3 TIFF, 2 HEIC, 1 SVG``; the most come first."""
+    kinds = sorted(skipped.items(), key=lambda item: -item[1])
+    rest = sum(count for _, count in kinds[_KINDS_NAMED:])
+    named = [f"{count} {kind}" for kind, count in kinds[:_KINDS_NAMED]]
+    return ", ".join([*named, f"{rest} others"] if rest else named)
 
 
 def is_private(path: str) -> bool:
@@ -43,42 +72,37 @@ def is_private(path: str) -> bool:
     return "private" in path.split("/")[:-1]
 
 
-def check_readable(root: str, user) -> None:
-    """Make sure that Apache's *user* (a passwd entry; None: the caller) can read the folder.
+def make_error_picture(path: str) -> None:
+    """Write the tile that is shown in place of a picture that cannot be made, unless it is there.
 
-    :raises Failed: if not.
+    It says so in letters that can still be read at 200 pixels.
     """
-    if not os.path.isdir(root):
-        raise Failed(f"{root} is not a folder")
-    if user is None:
-        if not os.access(root, os.R_OK | os.X_OK):
-            raise Failed(f"the folder {root} cannot be read")
+    if os.path.exists(path):
         return
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
-            os.listdir(root)
-            status = 0
-        finally:
-            os._exit(status)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        raise Failed(f"Apache's user {user.pw_name} cannot read the folder {root}")
+    ground, ink = _TILE_COLOURS
+    tile = Image.new("RGB", (_TILE, _TILE), ground)
+    font = ImageFont.load_default(_TILE // 8)
+    place = (_TILE // 2, _TILE // 2)
+    ImageDraw.Draw(tile).text(place, "no picture", font=font, fill=ink, anchor="mm")
+    tile.save(path + ".new", "PNG", optimize=True)
+    os.replace(path + ".new", path)
 
 
 def make_samples(root: str) -> None:
     """Fill the folder *root* with sample pictures, those it does not have yet."""
     os.makedirs(os.path.join(root, "private"), exist_ok=True)
     grain = Image.effect_noise(_SAMPLE_SIZE, 24)
-    for number in range(_SAMPLES):
+
+    def make(number: int) -> None:
         folder = "private/" if number >= _SAMPLES - _PRIVATE_SAMPLES else ""
         path = os.path.join(root, f"{folder}sample-{number + 1:02d}.jpg")
         if not os.path.exists(path):
             _landscape(number, grain).save(path + ".new", "JPEG", quality=88)
             os.replace(path + ".new", path)
+
+    # Pillow works without Python's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, range(_SAMPLES)))
 
 
 def _landscape(seed: int, grain: Image.Image) -> Image.Image:
@@ -102,7 +126,7 @@ def _landscape(seed: int, grain: Image.Image) -> Image.Image:
         ]
         colour = f"hsl({(hue * 360 // 256 + 140 + layer * 12) % 360}, 35%, {48 - layer * 9}%)"
         draw.polygon([*ridge, (width, height), (0, height)], fill=colour)
-    picture = picture.filter(ImageFilter.GaussianBlur(1))
+    picture = picture.filter(ImageFilter.BoxBlur(1))
     return ImageChops.overlay(picture, Image.merge("RGB", (grain,) * 3))
 
 
@@ -110,9 +134,28 @@ def _lighter(value: int) -> int:
     return 150 + value * 105 // 255
 
 
-def _is_text(path: str) -> bool:
+def _why_not(root: str, directory: str, name: str) -> str | None:
+    """Return the kind of file that *name* is if it is not served, else None."""
+    path = os.path.join(directory, name)
+    if not name.lower().endswith(_SUFFIXES):
+        suffix = os.path.splitext(name)[1][1:].upper()
+        if not re.fullmatch(f"[A-Z0-9]{{1,{_LONGEST_KIND}}}", suffix):
+            return "without a known suffix"
+        return _KINDS.get(suffix, suffix)
     try:
         path.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "with a name that is not UTF-8"
+    try:
+        found = os.stat(path)
+    except OSError:
+        return "broken links"
+    if not stat.S_ISREG(found.st_mode):
+        return "that are no files"
+    if os.path.islink(path) and not _is_below(root, path):
+        return "links out of the folder"
+    return None if os.access(path, os.R_OK) else "closed to Apache's user"
+
+
+def _is_below(root: str, path: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.realpath(root).rstrip("/") + "/")

@@ -7,38 +7,84 @@ read and never changed.
 import contextlib
 import os
 import sqlite3
+from typing import NamedTuple
 
 import pymysql
 
 from handlers import database_url
 from handlers.quickstart.pictures import is_private
-from handlers.quickstart.work import Failed
+from handlers.quickstart.rights import Failed
 
 # How a table of ours is known again: SQLite's application_id, MySQL's table comment.
 _APPLICATION_ID = 0x6D70_6874
 _COMMENT = "made by modpython-handlers quickstart"
+_PATIENCE = 5  # seconds
 
 
-def fill(url: database_url.URL, pictures: dict[str, str]) -> bool:
-    """Make the table hold exactly *pictures*, ``{id: path}``, if it is ours or not there yet.
+class Found(NamedTuple):
+    """A table ``images`` that is there.
 
-    Return whether it is ours.
+    :ivar is_ours: whether the quickstart made it, and may replace it.
+    :ivar has_private: whether it has a column ``private``.
+    """
+
+    is_ours: bool
+    has_private: bool
+
+
+def look(url: database_url.URL) -> Found | None:
+    """Return what there is of the table, None if it is not there yet.
+
+    A MySQL database or an SQLite file that is not there is made by :func:`fill` or not at all.
 
     :raises Failed: if the database cannot be reached or does not let us.
     """
-    try:
-        rows = [(id, path, is_private(path)) for id, path in pictures.items()]
-        return _fill_sqlite(url, rows) if url.scheme == "sqlite" else _fill_mysql(url, rows)
-    except (sqlite3.Error, pymysql.Error, OSError) as error:
-        raise Failed(f"database {url} cannot be used: {_sentence(error)}") from None
+    with _failures(url):
+        if url.scheme == "sqlite":
+            return _look_sqlite(url) if os.path.exists(url.path) else None
+        with _connect_mysql(url) as connection, connection.cursor() as cursor:
+            return _look_mysql(cursor)
 
 
-def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> bool:
-    with contextlib.closing(sqlite3.connect(url.path, timeout=5)) as connection, connection:
+def fill(url: database_url.URL, pictures: dict[str, str]) -> None:
+    """Make the table hold exactly *pictures*, ``{id: path}``.
+
+    It replaces a table that is there, which must be ours.
+
+    :raises Failed: if the database cannot be reached or does not let us.
+    """
+    rows = [(id, path, is_private(path)) for id, path in pictures.items()]
+    with _failures(url):
+        if url.scheme == "sqlite":
+            _fill_sqlite(url, rows)
+        else:
+            _fill_mysql(url, rows)
+
+
+def _look_sqlite(url: database_url.URL) -> Found | None:
+    with contextlib.closing(_open_sqlite(url)) as connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'images'").fetchone()
-        if exists and application != _APPLICATION_ID:
-            return False
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(images)")]
+    return Found(application == _APPLICATION_ID, "private" in columns) if columns else None
+
+
+def _look_mysql(cursor: pymysql.cursors.Cursor) -> Found | None:
+    cursor.execute(
+        "SELECT table_comment FROM information_schema.tables"
+        " WHERE table_schema = DATABASE() AND table_name = 'images'"
+    )
+    found = cursor.fetchone()
+    if not found:
+        return None
+    cursor.execute(
+        "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE()"
+        " AND table_name = 'images' AND column_name = 'private'"
+    )
+    return Found(found[0] == _COMMENT, bool(cursor.fetchone()[0]))
+
+
+def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> None:
+    with contextlib.closing(_open_sqlite(url)) as connection, connection:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute("DROP TABLE IF EXISTS images")
         connection.execute(
@@ -48,18 +94,10 @@ def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> bool:
         connection.executemany("INSERT INTO images VALUES (?, ?, ?)", rows)
     # Apache's user only reads it.
     os.chmod(url.path, 0o644)
-    return True
 
 
-def _fill_mysql(url: database_url.URL, rows: list[tuple]) -> bool:
+def _fill_mysql(url: database_url.URL, rows: list[tuple]) -> None:
     with _connect_mysql(url) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT table_comment FROM information_schema.tables"
-            " WHERE table_schema = DATABASE() AND table_name = 'images'"
-        )
-        found = cursor.fetchone()
-        if found and found[0] != _COMMENT:
-            return False
         cursor.execute("DROP TABLE IF EXISTS images")
         cursor.execute(
             "CREATE TABLE images (id VARCHAR(128) CHARACTER SET ascii"
@@ -70,27 +108,27 @@ def _fill_mysql(url: database_url.URL, rows: list[tuple]) -> bool:
         )
         cursor.executemany("INSERT INTO images VALUES (%s, %s, %s)", rows)
         connection.commit()
-    return True
+
+
+def _open_sqlite(url: database_url.URL) -> sqlite3.Connection:
+    return sqlite3.connect(url.path, timeout=_PATIENCE)
 
 
 def _connect_mysql(url: database_url.URL) -> pymysql.Connection:
-    parameters = {"charset": "utf8mb4", "connect_timeout": 5, **url.parameters}
-    for host, port in url.hosts[:-1]:
+    for host in url.hosts[:-1]:
         with contextlib.suppress(pymysql.OperationalError):
-            return _open(url, {**parameters, "host": host, "port": port})
-    if url.hosts:
-        parameters["host"], parameters["port"] = url.hosts[-1]
-    return _open(url, parameters)
+            return _open(url, host)
+    return _open(url, url.hosts[-1] if url.hosts else None)
 
 
-def _open(url: database_url.URL, parameters: dict) -> pymysql.Connection:
-    return pymysql.connect(
-        user=url.user or None,
-        password=url.password.encode(),
-        database=url.name,
-        **parameters,
-    )
+def _open(url: database_url.URL, host: tuple[str, int] | None) -> pymysql.Connection:
+    return pymysql.connect(connect_timeout=_PATIENCE, **url.arguments(host))
 
 
-def _sentence(error: Exception) -> str:
-    return str(error.args[-1] if error.args else error)
+@contextlib.contextmanager
+def _failures(url: database_url.URL):
+    try:
+        yield
+    except (sqlite3.Error, pymysql.Error, OSError) as error:
+        said = str(error.args[-1] if error.args else error)
+        raise Failed(f"database {url} cannot be used: {said}") from None

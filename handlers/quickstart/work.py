@@ -1,23 +1,27 @@
 """The work directory: where the quickstart keeps everything it makes."""
 
+import contextlib
+import fcntl
+import json
 import os
 import pwd
 import secrets
 import sys
+from collections.abc import Iterator
 
 from handlers import htpasswd
+from handlers.quickstart.rights import Failed, check_owned, give
 
 SIZES = "200x200 400x400 200x200-crop 400x400-crop"
 
 _APACHE_USERS = ("www-data", "apache", "daemon", "nobody")
 
 
-class Failed(Exception):
-    """Raised with one sentence that tells the user what is wrong."""
-
-
 class Work:
-    """Names of what lies in the work directory *directory*, and who its server runs as."""
+    """Names of what lies in the work directory *directory*, and who its server runs as.
+
+    :ivar user: Apache's user, None if the server runs as the caller.
+    """
 
     def __init__(self, directory: str):
         self.directory = directory
@@ -29,13 +33,16 @@ class Work:
         self.etc = self._in("etc")
         self.settings = self._in("etc", "settings.ini")
         self.documents = self._in("htdocs")
+        self.error_picture = self._in("no-picture.png")
         self.logs = self._in("logs")
+        self.setup_log = self._in("logs", "setup.log")
         self.error_log = self._in("logs", "error.log")
         self.access_log = self._in("logs", "access.log")
         self.sessions = self._in("sessions")
         self.users = self._in("etc", "htpasswd")
         self.run = self._in("run")
         self.pid_file = self._in("run", "httpd.pid")
+        self.venv = self._in("venv")
         self.user = _apache_user() if os.geteuid() == 0 else None
 
     def _in(self, *parts: str) -> str:
@@ -44,19 +51,52 @@ class Work:
     def make(self) -> None:
         """Make the directories; those that Apache's children write to belong to their user.
 
+        Nothing is touched in those, nor anything that a third user could exchange meanwhile.
+
         :raises Failed: if that cannot be done.
         """
         try:
+            os.makedirs(self.directory, exist_ok=True)
             for directory in (self.directory, self.etc, self.documents, self.logs, self.run):
                 os.makedirs(directory, exist_ok=True)
-            os.makedirs(os.path.join(self.cache, "thumbs"), exist_ok=True)
-            os.makedirs(self.sessions, mode=0o700, exist_ok=True)
-            if self.user:
-                thumbs = os.path.join(self.cache, "thumbs")
-                for directory in (self.cache, thumbs, self.sessions):
-                    os.chown(directory, self.user.pw_uid, self.user.pw_gid)
+                check_owned(directory, "the work directory")
+            for directory, mode in ((self.cache, 0o755), (self.sessions, 0o700)):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(directory, mode)
+                if self.user:
+                    give(directory, self.user)
         except OSError as error:
             raise Failed(f"cannot make {error.filename}: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[int]:
+        """Let no other quickstart start in this work directory during a with block.
+
+        It gives the descriptor of the lock, which a process can hand on.
+
+        :raises Failed: if another one is at it.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._in("run", "lock"), flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield descriptor
+        except BlockingIOError:
+            raise Failed(f"another quickstart is starting in {self.directory}") from None
+        finally:
+            os.close(descriptor)
+
+    def remember(self, name: str, value) -> None:
+        """Keep *value*, made of what JSON knows, for later starts."""
+        self._write(self._in("run", name + ".json"), json.dumps(value), 0o600)
+
+    def recall(self, name: str):
+        """Return what :meth:`remember` was given under *name*, None if there is nothing."""
+        try:
+            with open(self._in("run", name + ".json"), encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return None
 
     def write_settings(
         self,
@@ -80,6 +120,8 @@ class Work:
         lines += ["", "[gallery]", f"users = {self.users}"]
         lines += ["", "[mod_python.session]", f"database_directory = {self.sessions}"]
         lines += ["", "[thumbnail]", f"cache = {self.cache}", f"sizes = {sizes}"]
+        if os.path.exists(self.error_picture):
+            lines.append(f"error_picture = {self.error_picture}")
         self._write_secret(self.settings, "\n".join(lines) + "\n")
         with open(shipped("handlers.wsgi"), encoding="utf-8") as file:
             entry = file.read().replace('"/opt/modpython-handlers"', repr(sys.prefix))
@@ -92,16 +134,22 @@ class Work:
         if not os.path.exists(note) or not os.path.exists(self.users):
             password = secrets.token_urlsafe(9)
             self._write_secret(self.users, f"{name}:{htpasswd.encode(password)}\n")
-            self._write_secret(note, password)
+            self._write(note, password, 0o600)
         with open(note, encoding="ascii") as file:
             return file.read()
 
     def _write_secret(self, path: str, text: str) -> None:
-        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
+        """Write what Apache's user must read, and nobody else but the caller."""
+        self._write(path, text, 0o640 if self.user else 0o600, self.user)
+
+    def _write(self, path: str, text: str, mode: int, reader=None) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        descriptor = os.open(path + ".new", flags, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-            if self.user:
-                os.fchown(file.fileno(), self.user.pw_uid, self.user.pw_gid)
+            if reader:
+                os.fchown(file.fileno(), -1, reader.pw_gid)
+            os.fchmod(file.fileno(), mode)
         os.replace(path + ".new", path)
 
 

@@ -1,0 +1,67 @@
+"""The cache and the lookup's snapshot in it, as they must be before httpd starts.
+
+To be run with the rights of Apache's user, whose directory the cache is, and while no httpd runs.
+"""
+
+import functools
+import logging
+import os
+import shutil
+import sqlite3
+
+from handlers import settings
+from handlers.cache.store import purge
+from handlers.database_url import BadURL
+from handlers.lookup import options as lookup_options
+from handlers.lookup import snapshot
+from handlers.lookup.errors import BadOption, DatabaseAway, DatabaseMisconfigured
+from handlers.lookup.refresh import Refresher
+from handlers.quickstart.rights import Failed, closed
+
+_LOCK_TIMEOUT = 30  # seconds
+
+
+def empty(directory: str) -> None:
+    """Delete everything in the cache: it is of other pictures, or of another database.
+
+    :raises Failed: if that cannot be done.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+    except OSError as error:
+        raise Failed(f"cannot delete {error.filename}: {error.strerror}") from None
+
+
+def refresh(path: str) -> tuple[int, str | None]:
+    """Bring the snapshot up to date and remove the thumbnails of rows that changed or went away.
+
+    It reads the table just as httpd's children will, so what stops them is found here.
+
+    :param path: the settings file.
+    :returns: how many rows there are, and the id of the first one that is not private, if any.
+    :raises Failed: if the table cannot be read as it must be, or the cache not be written.
+    """
+    # what goes wrong is the sentence of Failed
+    logging.getLogger("handlers").addHandler(logging.NullHandler())
+    logging.getLogger("handlers").propagate = False
+    try:
+        options = settings.read(path)
+        read = lookup_options.from_mapping(options)
+        gone = functools.partial(purge, options["thumbnail.cache"])
+        Refresher(read).refresh(_LOCK_TIMEOUT, gone)
+        fresh = snapshot.Snapshot(read.snapshot, snapshot.fingerprint(read))
+        return fresh.rows, next(iter(fresh.page(0, 1)[0]), None)
+    except (settings.BadSettings, BadOption, BadURL) as error:
+        raise Failed(str(error)) from None
+    except (DatabaseAway, DatabaseMisconfigured) as error:
+        url = read.database
+        at = closed(url.path) if url.scheme == "sqlite" else None
+        why = f"Apache's user cannot read {at}" if at else f"the table images: {error}"
+        raise Failed(f"database {url} cannot be used: {why}") from None
+    except (OSError, sqlite3.Error) as error:
+        raise Failed(f"the snapshot {read.snapshot} cannot be written: {error}") from None

@@ -1,0 +1,178 @@
+"""Fill the table, write the configuration, start httpd, follow its logs.
+
+It runs in the virtual environment: :mod:`~handlers.quickstart.__main__` starts it.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+
+from handlers import database_url
+from handlers.quickstart import cache, httpd, options, pictures, table
+from handlers.quickstart.options import Options
+from handlers.quickstart.rights import Failed, is_owned, run_as
+from handlers.quickstart.work import Work
+
+_USER = "visitor"
+_LEAST_LIMIT = 64  # children under load; a browser may open 20 connections, and there are others
+_INTERRUPTED = 130  # exit status, as of a shell for SIGINT
+_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def main(descriptor: int, lock: int) -> int:
+    """Serve what the Options say that can be read from *descriptor*; return the exit status.
+
+    :param lock: descriptor that keeps other starts away; closed when httpd answers.
+    """
+    # httpd and tail must not inherit it
+    os.set_inheritable(lock, False)
+    with open(descriptor, encoding="utf-8") as pipe:
+        found = options.from_json(pipe.read())
+    work = Work(found.work)
+    try:
+        _end_as_by_interrupt()
+        log_begins = _size(work.error_log)
+        _start(work, found)
+        os.close(lock)
+        if found.action == "detach":
+            _print_addresses(work)
+            return 0
+        return _follow(work, log_begins)
+    except Failed as error:
+        print(f"quickstart: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("quickstart: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _start(work: Work, found: Options) -> None:
+    root = found.pictures or work.samples
+    if found.pictures is None:
+        pictures.make_samples(root)
+    files, skipped = run_as(work.user, pictures.find, root)
+    address = found.database or f"sqlite:///{work.database}"
+    private = _fill(work, found, address, root, files, skipped)
+    pictures.make_error_picture(work.error_picture)
+    work.write_settings(address, root, private)
+    password = work.make_user(_USER)
+    served = [str(database_url.parse(address)), root, private]
+    if work.recall("served") != served:
+        run_as(work.user, cache.empty, work.cache)
+        work.remember("served", served)
+    rows, first = run_as(work.user, cache.refresh, work.settings)
+    most = max(_LEAST_LIMIT, 2 * found.children)
+    httpd.write_configuration(
+        work, found.port, found.children, found.server, listen=found.listen, most=most
+    )
+    site = httpd.site(found.listen, found.port)
+    addresses = [f"Thumbnail: {site}/thumbs/200x200/{first}.jpg"] if first else []
+    work.remember("addresses", [*addresses, f"Gallery:   {site}/"])
+    httpd.start(work, httpd.environment(found.server))
+    try:
+        httpd.wait_until_answers(work, found.port, found.listen)
+    except BaseException:
+        httpd.stop(work)
+        raise
+    left_out = f"; skipped: {pictures.listed(skipped)}" if skipped else ""
+    print(f"Pictures:  {rows} of {root}{left_out}")
+    print(f"Sign in:   {_USER}, password {password}")
+
+
+def _fill(
+    work: Work, found: Options, address: str, root: str, files: dict, skipped: dict
+) -> str | None:
+    """Make the table hold *files* if it is ours; return its column of what is private, if any."""
+    url = database_url.parse(address)
+    # root writes only where nobody else could exchange the file meanwhile
+    places = (url.path, os.path.dirname(url.path)) if url.scheme == "sqlite" else ()
+    user = None if all(map(is_owned, places)) else work.user
+    there = run_as(user, table.look, url)
+    is_ours, has_private = there or (True, True)
+    if not is_ours:
+        if found.pictures is None:
+            raise Failed(
+                f"the table images of {url} was there before: give the folder that its paths are "
+                f"relative to as PICTURES_DIR"
+            )
+        return "private" if has_private else None
+    if not files:
+        left_out = f"; skipped: {pictures.listed(skipped)}" if skipped else ""
+        raise Failed(f"no pictures (JPEG, PNG, GIF, WebP, AVIF) below {root}{left_out}")
+    run_as(user, table.fill, url, files)
+    return "private"
+
+
+def _print_addresses(work: Work) -> None:
+    print("\n".join(work.recall("addresses")), flush=True)
+
+
+def _follow(work: Work, log_begins: int) -> int:
+    """Show the logs of this start until the user or ``--stop`` ends it; then stop httpd.
+
+    :param log_begins: where this start's lines begin in the error log, in bytes.
+    """
+    print(f"Logs of {work.logs} follow; Ctrl-C stops the server.")
+    _print_addresses(work)
+    places = ((work.error_log, log_begins), (work.access_log, _size(work.access_log)))
+    tails = [
+        subprocess.Popen(["tail", "-q", "-c", f"+{place + 1}", "-F", path])
+        for path, place in places
+    ]
+    pid = httpd.running(work)
+    try:
+        if pid:
+            _wait(pid, tails)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        # a second Ctrl-C must not leave half of it running
+        for number in (signal.SIGINT, *_ENDS):
+            signal.signal(number, signal.SIG_IGN)
+        for tail in tails:
+            tail.terminate()
+            tail.wait()
+    if httpd.running(work):
+        httpd.stop(work)
+    elif os.path.exists(work.pid_file):
+        raise Failed(f"httpd has ended by itself; see {work.error_log}")
+    # who read it may be gone
+    with contextlib.suppress(BrokenPipeError):
+        print("Stopped.", flush=True)
+    return 0
+
+
+def _end_as_by_interrupt() -> None:
+    """Let what asks a process to end do what Ctrl-C does, but what ``nohup`` and ``&`` ignore."""
+
+    def end(number, frame):
+        raise KeyboardInterrupt
+
+    for number in _ENDS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+def _wait(pid: int, tails: list[subprocess.Popen]) -> None:
+    """Return when httpd has ended, or nobody reads the logs any longer."""
+    descriptors = [os.pidfd_open(pid)]
+    try:
+        descriptors += [os.pidfd_open(tail.pid) for tail in tails]
+        select.select(descriptors, [], [])
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
