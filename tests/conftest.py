@@ -14,6 +14,7 @@ from handlers.mod_python import install_as_mod_python
 from tests.servers.httpd import Httpd, make_images_table
 from tests.servers.mariadb import MariaDB
 from tests.servers.pair import start_pair
+from tests.servers.quickstart import Quickstart
 
 # Handlers import mod_python by its own name, as they do in a server.
 install_as_mod_python()
@@ -102,6 +103,14 @@ def own_site(request, public_dir, pictures):
     server = Httpd(public_dir / "site", request.param, url, root)
     with server.stopped_at_the_end():
         yield from watched(server)
+
+
+@pytest.fixture
+def quickstart(public_dir):
+    """The script apache_conf/quickstart with a work directory of the test's own."""
+    script = Quickstart(public_dir / "work")
+    yield script
+    script.end()
 
 
 @pytest.fixture(scope="session")

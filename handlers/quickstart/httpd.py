@@ -166,11 +166,16 @@ def environment(server: str) -> dict[str, str]:
 
 
 def start(work: Work, environment: Mapping[str, str]) -> None:
-    """Start httpd with the configuration written before.
+    """Start httpd with the configuration written before; return when it can be stopped.
 
     :raises Failed: if Apache refuses to start, with the last line it said.
     """
     _control(work, "start", environment)
+    deadline = time.monotonic() + _START_LIMIT
+    while not running(work):
+        if time.monotonic() > deadline:
+            raise Failed(f"httpd has ended at once; see {work.error_log}")
+        time.sleep(0.01)
 
 
 def stop(work: Work) -> None:
@@ -250,6 +255,8 @@ def _control(work: Work, command: str, environment: Mapping[str, str] = _ENVIRON
     done = subprocess.run(
         [_required_binary(), "-f", work.configuration, "-k", command],
         env=environment,
+        # Ctrl-C in the terminal is for the quickstart
+        start_new_session=True,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

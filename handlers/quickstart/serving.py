@@ -32,24 +32,36 @@ def main(descriptor: int, lock: int) -> int:
     with open(descriptor, encoding="utf-8") as pipe:
         found = options.from_json(pipe.read())
     work = Work(found.work)
+    _end_as_by_interrupt()
+    error_log_begins = _size(work.error_log)
     try:
-        _end_as_by_interrupt()
-        log_begins = _size(work.error_log)
-        _start(work, found)
+        lines = _prepare(work, found)
+        with _interrupts_held_back():
+            httpd.start(work, httpd.environment(found.server))
+        httpd.wait_until_answers(work, found.port, found.listen)
         os.close(lock)
+        print("\n".join(lines))
         if found.action == "detach":
             _print_addresses(work)
             return 0
-        return _follow(work, log_begins)
+        access_log_begins = _size(work.access_log)
+        print(f"Logs of {work.logs} follow; Ctrl-C stops the server.")
+        _print_addresses(work)
+        _follow(work, {work.error_log: error_log_begins, work.access_log: access_log_begins})
+        return _ended(work)
     except Failed as error:
+        _stop(work)
         print(f"quickstart: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if _stop(work):
+            return _ended(work)
         print("quickstart: interrupted", file=sys.stderr)
         return _INTERRUPTED
 
 
-def _start(work: Work, found: Options) -> None:
+def _prepare(work: Work, found: Options) -> list[str]:
+    """Make everything that httpd needs; return what to tell the user besides the addresses."""
     root = found.pictures or work.samples
     if found.pictures is None:
         pictures.make_samples(root)
@@ -71,15 +83,11 @@ def _start(work: Work, found: Options) -> None:
     site = httpd.site(found.listen, found.port)
     addresses = [f"Thumbnail: {site}/thumbs/200x200/{first}.jpg"] if first else []
     work.remember("addresses", [*addresses, f"Gallery:   {site}/"])
-    httpd.start(work, httpd.environment(found.server))
-    try:
-        httpd.wait_until_answers(work, found.port, found.listen)
-    except BaseException:
-        httpd.stop(work)
-        raise
     left_out = f"; skipped: {pictures.listed(skipped)}" if skipped else ""
-    print(f"Pictures:  {rows} of {root}{left_out}")
-    print(f"Sign in:   {_USER}, password {password}")
+    return [
+        f"Pictures:  {rows} of {root}{left_out}",
+        f"Sign in:   {_USER}, password {password}",
+    ]
 
 
 def _fill(
@@ -110,38 +118,46 @@ def _print_addresses(work: Work) -> None:
     print("\n".join(work.recall("addresses")), flush=True)
 
 
-def _follow(work: Work, log_begins: int) -> int:
-    """Show the logs of this start until the user or ``--stop`` ends it; then stop httpd.
+def _follow(work: Work, begins: dict[str, int]) -> None:
+    """Show the logs until httpd has ended or nobody reads them any longer.
 
-    :param log_begins: where this start's lines begin in the error log, in bytes.
+    :param begins: from which byte on, for each log.
     """
-    print(f"Logs of {work.logs} follow; Ctrl-C stops the server.")
-    _print_addresses(work)
-    places = ((work.error_log, log_begins), (work.access_log, _size(work.access_log)))
-    tails = [
-        subprocess.Popen(["tail", "-q", "-c", f"+{place + 1}", "-F", path])
-        for path, place in places
-    ]
-    pid = httpd.running(work)
+    tails: list[subprocess.Popen] = []
     try:
+        with _interrupts_held_back():
+            for path, place in begins.items():
+                tails.append(subprocess.Popen(["tail", "-q", "-c", f"+{place + 1}", "-F", path]))
+        pid = httpd.running(work)
         if pid:
             _wait(pid, tails)
-    except KeyboardInterrupt:
-        pass
     finally:
-        # a second Ctrl-C must not leave half of it running
-        for number in (signal.SIGINT, *_ENDS):
-            signal.signal(number, signal.SIG_IGN)
         for tail in tails:
             tail.terminate()
             tail.wait()
-    if httpd.running(work):
-        httpd.stop(work)
-    elif os.path.exists(work.pid_file):
-        raise Failed(f"httpd has ended by itself; see {work.error_log}")
-    # who read it may be gone
-    with contextlib.suppress(BrokenPipeError):
+
+
+def _stop(work: Work) -> bool:
+    """Stop httpd if it runs, and tell whether it did."""
+    # a second Ctrl-C must not leave half of it running
+    for number in (signal.SIGINT, *_ENDS):
+        signal.signal(number, signal.SIG_IGN)
+    if not httpd.running(work):
+        return False
+    httpd.stop(work)
+    return True
+
+
+def _ended(work: Work) -> int:
+    """Tell that the server has ended, or that nobody has ended it; return the exit status."""
+    if not _stop(work) and os.path.exists(work.pid_file):
+        print(f"quickstart: httpd has ended by itself; see {work.error_log}", file=sys.stderr)
+        return 1
+    try:
         print("Stopped.", flush=True)
+    except OSError:
+        # the reader or the terminal is gone, and Python must not meet that again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -154,6 +170,23 @@ def _end_as_by_interrupt() -> None:
     for number in _ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back():
+    """Let an interrupt wait for the end of a with block: what is half started cannot be stopped."""
+    held_back = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDS)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: held_back.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held_back:
+        raise KeyboardInterrupt
 
 
 def _wait(pid: int, tails: list[subprocess.Popen]) -> None:
