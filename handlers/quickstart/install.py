@@ -109,7 +109,9 @@ def is_current(venv: str, checkout: str) -> bool:
     ):
         return False
     return all(
-        os.path.exists(installed) and filecmp.cmp(source, installed, shallow=False)
+        os.path.isfile(source)
+        and os.path.isfile(installed)
+        and filecmp.cmp(source, installed, shallow=False)
         for source, installed in _installed_files(checkout, site, setup)
     )
 
