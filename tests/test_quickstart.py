@@ -370,3 +370,19 @@ def test_log_of_a_start_is_quiet(quickstart, pictures, server):
     assert quickstart.get("/")[0] == 200
     quickstart.run("--stop")
     assert quickstart.complaints() == []
+
+
+@pytest.mark.parametrize("delay", [0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0])
+def test_interrupt_at_any_moment_leaves_nothing_running(quickstart, pictures, delay):
+    command = quickstart.command(pictures[0], "--port", quickstart.port)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    # the moment is what is tried here, not waited for
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode in (0, 1, 130, -signal.SIGINT)
+    assert quickstart.run("--status").returncode == 1
+    with pytest.raises(ConnectionRefusedError):
+        quickstart.get("/")

@@ -4,10 +4,11 @@ It runs on the system's Python, from a checkout, where nothing is installed yet.
 """
 
 import os
+import signal
 import sys
 
 from handlers.quickstart import httpd, install, options, rights
-from handlers.quickstart.options import PROGRAM, Options
+from handlers.quickstart.options import ENDS, PROGRAM, Options
 from handlers.quickstart.rights import Failed
 from handlers.quickstart.work import Work
 
@@ -68,6 +69,8 @@ def _start(work: Work, found: Options) -> int:
             pipe.write(found.to_json())
         for descriptor in (reading, lock):
             os.set_inheritable(descriptor, True)
+        # an interrupt must not get lost between the two programs: the next one lets it in
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
         # isolated from the caller's directory and environment, as httpd's children are
         command = [install.python(venv), "-I", "-m", "handlers.quickstart.serving"]
         os.execv(command[0], [*command, str(reading), str(lock)])

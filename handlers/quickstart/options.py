@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import signal
 import stat
 import sys
 
@@ -18,6 +19,9 @@ from handlers import database_url
 from handlers.quickstart.rights import Failed
 
 PROGRAM = "apache_conf/quickstart"
+#: The signals that ask the quickstart to end.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 _USAGE = 2  # exit status
 _ROOTS_WORK = "/var/lib/modpython-handlers"
 _WORK = "~/.local/state/modpython-handlers"

@@ -12,14 +12,13 @@ import sys
 
 from handlers import database_url
 from handlers.quickstart import cache, httpd, options, pictures, table
-from handlers.quickstart.options import Options
+from handlers.quickstart.options import ENDS, Options
 from handlers.quickstart.rights import Failed, is_owned, run_as
 from handlers.quickstart.work import Work
 
 _USER = "visitor"
 _LEAST_LIMIT = 64  # children under load; a browser may open 20 connections, and there are others
 _INTERRUPTED = 130  # exit status, as of a shell for SIGINT
-_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def main(descriptor: int, lock: int) -> int:
@@ -32,9 +31,9 @@ def main(descriptor: int, lock: int) -> int:
     with open(descriptor, encoding="utf-8") as pipe:
         found = options.from_json(pipe.read())
     work = Work(found.work)
-    _end_as_by_interrupt()
     error_log_begins = _size(work.error_log)
     try:
+        _end_as_by_interrupt()
         lines = _prepare(work, found)
         with _interrupts_held_back():
             httpd.start(work, httpd.environment(found.server))
@@ -140,7 +139,7 @@ def _follow(work: Work, begins: dict[str, int]) -> None:
 def _stop(work: Work) -> bool:
     """Stop httpd if it runs, and tell whether it did."""
     # a second Ctrl-C must not leave half of it running
-    for number in (signal.SIGINT, *_ENDS):
+    for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
     if not httpd.running(work):
         return False
@@ -167,16 +166,18 @@ def _end_as_by_interrupt() -> None:
     def end(number, frame):
         raise KeyboardInterrupt
 
-    for number in _ENDS:
+    for number in ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
+    # the program before this one has held them back
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
 
 
 @contextlib.contextmanager
 def _interrupts_held_back():
     """Let an interrupt wait for the end of a with block: what is half started cannot be stopped."""
     held_back = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDS)}
+    before = {number: signal.getsignal(number) for number in ENDS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: held_back.append(number))
