@@ -4,6 +4,7 @@ On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_pyth
 ``PythonImport handlers.child::start_mod_python``.
 """
 
+import errno
 import functools
 import glob
 import importlib
@@ -12,7 +13,7 @@ import os
 import threading
 from collections.abc import Iterable
 
-from handlers import lookup, settings
+from handlers import access, faults, lookup, names, settings, source
 from handlers.cache import keeper
 from handlers.cache.store import purge
 from handlers.mod_python import Session
@@ -37,7 +38,8 @@ def start(directory: str) -> None:
         try:
             _start_site(path)
         except ValueError as error:
-            log.error("%s", error)
+            # requests meet the same fault, and do not repeat the line
+            faults.tell(log, logging.ERROR, ("configuration", str(error)), str(error))
     if paths:
         # Pillow takes as long to import as a thumbnail to make; no request waits for it here.
         threading.Thread(
@@ -52,7 +54,10 @@ def _start_site(path: str) -> None:
         if "thumbnail.cache" in options:
             pictures.on_change = functools.partial(_purge, options["thumbnail.cache"])
         pictures.warm()
+    if "images.root" in options:
+        _check_root(options["images.root"])
     if "thumbnail.cache" in options:
+        _check_cache(options["thumbnail.cache"])
         keeper.start(options["thumbnail.cache"], options)
     is_default = os.path.basename(path) == _DEFAULT_FILE
     Session.start_sweep(options, None if is_default else path)
@@ -70,8 +75,26 @@ def most_requests() -> int:
     return getattr(server, "maximum_processes", 1) * getattr(server, "threads_per_process", 1)
 
 
+def _check_root(root: str) -> None:
+    try:
+        source.check_root(root)
+    except source.RootUnavailable as error:
+        faults.tell(log, logging.ERROR, "images.root", str(error))
+
+
+def _check_cache(directory: str) -> None:
+    """Make the cache directory if need be, and say so if nobody can write there."""
+    try:
+        os.makedirs(os.path.join(directory, "thumbs"), exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+    except OSError as error:
+        why = access.why_unwritable(directory, error)
+        faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+
+
 def _purge(directory: str, ids: Iterable[str]) -> None:
-    gone = purge(directory, ids)
+    gone = purge(directory, map(names.of, ids))
     if gone:
         log.info("%d thumbnails removed, as the rows of their pictures have changed", gone)
 

@@ -16,12 +16,13 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_to_bytes
 
+from handlers import kinds
+
 _PORT = 3306
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)")
 _HOST = re.compile(
     r"(?P<host>[A-Za-z0-9_.-]+|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]+))?"
 )
-_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _TEXTS = {
     "charset",
     "read_default_file",
@@ -174,9 +175,10 @@ def _parameters(query: str) -> dict[str, str | bool]:
         if not value:
             raise BadURL(f"the mysql URL's parameter {name} has no value")
         if name in _SWITCHES:
-            if value.lower() not in _FLAGS:
-                raise BadURL(f"the mysql URL's parameter {name} must be true or false")
-            parameters[name] = _FLAGS[value.lower()]
+            try:
+                parameters[name] = kinds.flag(value)
+            except ValueError:
+                raise BadURL(f"the mysql URL's parameter {name} is neither on nor off") from None
         else:
             parameters[name] = value.lower() if name == "charset" else value
     if parameters.get("charset", "utf8mb4") not in _CHARSETS:

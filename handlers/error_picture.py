@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 
+from handlers import access, faults
 from handlers.image import geometry, thumbnail
 from handlers.image.errors import ImageError
 
@@ -21,7 +22,9 @@ def of(path: str, size: str, ext: str) -> bytes | None:
     try:
         return _scaled(path, os.stat(path).st_mtime_ns, size, ext)
     except (OSError, ImageError) as error:
-        _log_once(f"thumbnail.error_picture {path}: {error}")
+        why = access.why_unreadable(path, error) if isinstance(error, OSError) else str(error)
+        message = f"thumbnail.error_picture {path}: {why}"
+        faults.tell(log, logging.ERROR, ("error picture", path), message)
         return None
 
 
@@ -29,8 +32,3 @@ def of(path: str, size: str, ext: str) -> bytes | None:
 def _scaled(path: str, mtime_ns: int, size: str, ext: str) -> bytes:
     with open(path, "rb") as file:
         return thumbnail.make(file, geometry.parse(size), ext).data
-
-
-@functools.lru_cache(maxsize=_KEPT)
-def _log_once(message: str) -> None:
-    log.error("%s", message)

@@ -16,7 +16,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from handlers import lookup, page, sending, settings, visitor
+from handlers import lookup, names, page, sending, settings, visitor
 from handlers.image import geometry
 from handlers.mod_python import guarded
 
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
     number: int
     favourites_only: bool
-    #: the id of one picture; None: a page of the gallery
+    #: the name of one picture (:mod:`handlers.names`); None: a page of the gallery
     picture: str | None
 
 
@@ -42,15 +42,15 @@ def handler(req) -> int:
     options = settings.of(req)
     small, double, large = _sizes(settings.required(options, "thumbnail.sizes"))
     user = visitor.signed_in(req)
-    images = options.get("images.url", "off")
+    images = settings.value(options, "images.url")
     frame = page.Frame(
-        thumbs=html.escape(options.get("thumbnail.url", "/thumbs")),
-        images=None if images == "off" else html.escape(images),
+        thumbs=html.escape(settings.value(options, "thumbnail.url")),
+        images=html.escape(images) if images else None,
         small=small,
         double=double,
         large=large,
         user=user,
-        can_sign_in=bool(options.get("gallery.users")),
+        can_sign_in=settings.value(options, "gallery.users") is not None,
         favourites_only=asked.favourites_only,
     )
     shelf = Shelf(lookup.open(options), user is not None, visitor.favourite_ids(req), asked)
@@ -111,8 +111,9 @@ def _page(frame: page.Frame, shelf: Shelf, number: int) -> str | None:
 
 
 def _one(frame: page.Frame, shelf: Shelf, asked: Asked) -> str | None:
-    picture = shelf.picture(asked.picture)
-    if picture.path is None:
+    id = names.id_of(asked.picture)
+    picture = shelf.picture(id) if id is not None else None
+    if picture is None or picture.path is None:
         return None
     # The page in the address may be one off by now, as rows come and go.
     start = max(0, asked.number - 2) * page.LENGTH
@@ -130,13 +131,9 @@ def _one(frame: page.Frame, shelf: Shelf, asked: Asked) -> str | None:
 
 
 @functools.lru_cache(maxsize=16)
-def _sizes(text: str) -> tuple[str, str | None, str]:
+def _sizes(listed: tuple[str, ...]) -> tuple[str, str | None, str]:
     """Return the size of thumbnails in the gallery, the same for dense screens, the largest."""
-    listed = text.split()
-    try:
-        sizes = [geometry.parse(size) for size in listed or [text]]
-    except ValueError as error:
-        raise settings.BadSettings(f"thumbnail.sizes: {error}") from error
+    sizes = [geometry.parse(size) for size in listed]
     width, height, crop = sizes[0]
     double = str(geometry.Geometry(width * 2, height * 2, crop))
     # whole pictures before those that are cut off

@@ -17,9 +17,8 @@ from handlers import settings, source, worker
 from handlers.cache.failures import Failures
 from handlers.cache.store import EXTENSIONS, Store
 from handlers.cache.turns import Turns
-from handlers.image import copying, encode, errors, geometry
+from handlers.image import copying, errors, geometry
 from handlers.image import thumbnail as image
-from handlers.image.formats import KNOWN_FORMATS
 from handlers.image.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -30,11 +29,14 @@ _SLACK_BYTES = 96 << 20
 #: The process gets the CPU time that others leave: by the clock it may take that many times longer.
 _PATIENCE = 4
 #: Fields of Limits that are options of the same names.
-OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels")
+OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels", "formats")
 
 
 class Asked(NamedTuple):
-    """The thumbnail of a picture: ``200x200``, ``12345``, ``jpg``."""
+    """The thumbnail of a picture: ``200x200``, ``12345``, ``jpg``.
+
+    :ivar id: the picture's id as :mod:`handlers.names` writes it.
+    """
 
     size: str
     id: str
@@ -62,16 +64,16 @@ class Recipe(NamedTuple):
 def recipe(options: dict[str, str]) -> Recipe:
     """Return the recipe that the ``thumbnail.*`` options and ``images.root`` say.
 
-    :raises handlers.settings.BadSettings: for a value that makes no sense.
+    :raises handlers.settings.BadOption: for a value that makes no sense.
     """
     return Recipe(
         settings.required(options, "images.root"),
-        _limits(options),
-        _quality(options.get("thumbnail.quality", "")),
-        settings.switched_on(options, "thumbnail.animated"),
-        settings.number(options, "thumbnail.cpu", 5),
-        settings.number(options, "thumbnail.failure_ttl", 3600),
-        int(settings.number(options, "thumbnail.tries", 3)),
+        Limits(**{name: settings.value(options, f"thumbnail.{name}") for name in OWN_LIMITS}),
+        settings.value(options, "thumbnail.quality"),
+        settings.value(options, "thumbnail.animated"),
+        settings.value(options, "thumbnail.cpu"),
+        settings.value(options, "thumbnail.failure_ttl"),
+        settings.value(options, "thumbnail.tries"),
     )
 
 
@@ -93,8 +95,8 @@ def make(
     However many processes and threads ask at once, one of them makes it. It is decoded in a process
     of its own (:mod:`handlers.worker`).
 
-    :param path: of the source, relative to ``how.root``.
-    :raises handlers.source.SourceMissing, SourceRefused: as :func:`handlers.source.open_source`.
+    :param path: of the source, see :func:`handlers.source.open_source`.
+    :raises handlers.source.SourceMissing, SourceRefused, RootUnavailable: as that does.
     :raises handlers.image.errors.ImageError: if it cannot be made of this source.
     :raises handlers.cache.failures.FailedBefore: if that is remembered.
     :raises handlers.worker.WorkerDied, WorkerTimeout: if the process did not survive it, or was
@@ -185,32 +187,3 @@ def _copy(store: Store, asked: Asked, source_mtime_ns: int) -> Iterator[BinaryIO
 
 def _variants(store: Store, id: str) -> int:
     return sum(store.has(f"{size}/{id}.{ext}") for size in store.sizes() for ext in EXTENSIONS)
-
-
-def _limits(options: dict[str, str]) -> Limits:
-    given = {}
-    for name in OWN_LIMITS:
-        value = settings.bytes_of(options, f"thumbnail.{name}", None)
-        if value is not None:
-            given[name] = value
-    formats = options.get("thumbnail.formats")
-    if formats is not None:
-        given["formats"] = tuple(formats.upper().split())
-        unknown = set(given["formats"]) - set(KNOWN_FORMATS)
-        if unknown:
-            raise settings.BadSettings(
-                f"thumbnail.formats: {sorted(unknown)[0]} is not among {' '.join(KNOWN_FORMATS)}"
-            )
-    return Limits(**given)
-
-
-def _quality(text: str) -> dict[str, int]:
-    found = {}
-    for pair in text.split():
-        ext, _, number = pair.partition(":")
-        if ext not in encode.FORMATS or not number.isdecimal() or not 1 <= int(number) <= 100:
-            raise settings.BadSettings(
-                f"thumbnail.quality: {pair!r} is not as in jpg:80 webp:75 avif:60"
-            )
-        found[ext] = int(number)
-    return found

@@ -1,20 +1,17 @@
 """Serve ``/images/<id>``: the original file of a picture, streamed by Apache.
 
-Options, as PythonOption or in settings.ini: ``images.url``, the part of the URL before the id,
-``images.root`` and ``lookup.*`` as for :mod:`handlers.thumbnail`.
+Its options are ``images.*`` and ``lookup.*``, see :mod:`handlers.options`.
 """
 
 import logging
-import re
 
 from mod_python import apache
 
-from handlers import lookup, sending, settings, source, visitor
+from handlers import faults, lookup, names, sending, settings, source, visitor
 from handlers.mod_python import guarded
 
 log = logging.getLogger(__name__)
 
-_ID = re.compile(r"/([A-Za-z0-9_-]{1,128})")
 _CONTENT_TYPES = {
     "avif": "image/avif",
     "gif": "image/gif",
@@ -35,18 +32,25 @@ def handler(req) -> int:
     A file whose name does not end as a picture's is offered for download, never shown.
     """
     options = settings.of(req)
-    prefix = options.get("images.url", "/images")
-    uri = guarded.text(req, "uri")
-    asked = _ID.fullmatch(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
-    if asked is None:
+    prefix = settings.value(options, "images.url")
+    above, uri = f"{prefix}/", guarded.text(req, "uri")
+    if not prefix or not uri.startswith(above):
         return apache.HTTP_NOT_FOUND
+    name = uri.removeprefix(above)
+    id = names.id_of(name)
+    if id is None:
+        # encoded once instead of twice
+        if not settings.value(options, "lookup.encode_ids") or not names.has_name(name):
+            return apache.HTTP_NOT_FOUND
+        return sending.redirected(req, above + names.in_url(names.of(name)))
     try:
-        row = lookup.open(options)[asked[1]]
+        row = lookup.open(options)[id]
         if row.private:
             if not visitor.signed_in(req):
                 return apache.HTTP_NOT_FOUND
             req.headers_out["Cache-Control"] = "private, no-cache"
         with source.open_source(settings.required(options, "images.root"), row.path) as file:
+            faults.over("images.root")
             content_type = _CONTENT_TYPES.get(row.path.rpartition(".")[2].lower())
             if content_type is None:
                 req.headers_out["Content-Disposition"] = "attachment"
@@ -56,5 +60,5 @@ def handler(req) -> int:
     except KeyError:
         return apache.HTTP_NOT_FOUND
     except (source.SourceMissing, source.SourceRefused) as error:
-        log.warning("original %s: %s", asked[1], error)
+        log.warning("original %s: %s", name, error)
         return apache.HTTP_NOT_FOUND

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 from mod_python import apache
 
+from handlers import names
+
 #: pictures on a page of the gallery
 LENGTH = 60
 
@@ -25,7 +27,6 @@ _CAPTION_FITS = 12
 # pages named on each side of the one that is shown
 _NEIGHBOURS = 1
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SUFFIX = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{1,4}$", re.DOTALL)
 # surrogates stand for bytes that are not UTF-8; control characters would be lost in HTML
 _UNPRINTABLE = re.compile("[\ud800-\udfff\0-\x1f\x7f-\x9f]")
@@ -109,11 +110,6 @@ def send_not_found(req) -> int:
     """Answer 404 with a page that leads to the gallery."""
     text = message("Not found", "There is no such page or picture here.")
     return send(req, text, apache.HTTP_NOT_FOUND)
-
-
-def is_id(text: str) -> bool:
-    """Tell whether *text* has the form of a picture's id."""
-    return _ID.fullmatch(text) is not None
 
 
 def back_to(place: str, favourites: int) -> str:
@@ -243,22 +239,8 @@ def thumbnail_url(frame: Frame, size: str, picture: Picture) -> str:
 
 
 def _in_path(id: str) -> str:
-    """Return *id* as it stands in the path of a thumbnail or an original.
-
-    The name of a picture is its id, percent-encoded. Apache decodes a path once, so each % of the
-    name is encoded again.
-    """
-    if is_id(id):
-        return id
-    name = "".join(
-        char if char.isascii() and (char.isalnum() or char in "_-") else _percent(char)
-        for char in id
-    )
-    return name.replace("%", "%25")
-
-
-def _percent(char: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+    """Return *id* as it stands in the path of a thumbnail or an original."""
+    return names.in_url(names.of(id))
 
 
 def _visitor_links(frame: Frame) -> str:
@@ -301,7 +283,7 @@ def _star(picture: Picture, id: str, caption: str, back: str, kind: str) -> str:
     mark, pressed = ("off", "true") if picture.marked else ("on", "false")
     return f"""<form class="{kind}" method="post" action="/favourites">\
 <input type="hidden" name="back" value="{back}"><input type="hidden" name="mark" value="{mark}">\
-<button id="star-{id}" name="id" value="{html.escape(picture.id)}" \
+<button id="star-{id}" name="id" value="{names.of(picture.id)}" \
 aria-label="Favourite: {caption}" aria-pressed="{pressed}"></button></form>"""
 
 
@@ -346,7 +328,7 @@ def _address(frame: Frame, number: int) -> str:
 
 def _quoted(id: str) -> str:
     """Return *id* as it stands in a query, after a # and as an element's id."""
-    return id if is_id(id) else quote(id, safe="")
+    return quote(names.of(id), safe="")
 
 
 def _columns(text: str) -> int:

@@ -4,23 +4,21 @@ import functools
 import logging
 import math
 import os
-import time
 
 from mod_python import apache
 
-from handlers import drop_in, lookup, settings
+from handlers import drop_in, faults, lookup, settings, source
 from handlers.mod_python import guarded
 from handlers.sessions.store import LockTimeout, StoreError, report
 
 log = logging.getLogger(__name__)
 
-_QUIET = 10.0
-_MESSAGES_KNOWN = 64
-# seconds after which a client may try again what failed for its session's sake
+#: Seconds after which a client may come back, where nobody knows better.
+RETRY_AFTER = 3
+# the same for what failed for its session's sake
 _SESSIONS_AWAY = 10
-# seconds after which it may try again what an admin has to mend
+# the same for what an admin has to mend
 _MISCONFIGURED = 60
-_quiet_until: dict[str, float] = {}
 
 
 def send_file(req, path: str, content_type: str) -> int:
@@ -66,15 +64,17 @@ def get_only(handle):
 def faults_answered(handle):
     """Make a handler of *handle*, which may let faults of what stands behind it through.
 
-    400 for an address that is not UTF-8; 503 with Retry-After while the database is away and memory
-    does not know the answer, or while the store of sessions fails, with one line of each child; 500
-    and one line in the log of each child for a wrong configuration; 503, too, where Apache and the
-    settings file mean different caches.
+    400 for an address that is not UTF-8; 503 with Retry-After while the database or the directory
+    of the pictures is away, or the store of sessions fails; 500 for a wrong configuration; 503
+    where Apache and the settings file mean different caches. Each fault is one line in the log of
+    each child.
     """
 
     @functools.wraps(handle)
     def handler(req) -> int:
         try:
+            # A fault of the settings is met here, before anything is done with half of them.
+            settings.of(req)
             if not drop_in.names_one_cache(req):
                 return unavailable(req, _MISCONFIGURED)
             return handle(req)
@@ -85,8 +85,11 @@ def faults_answered(handle):
         except (StoreError, LockTimeout) as error:
             report(error)
             return unavailable(req, _SESSIONS_AWAY)
-        except (settings.BadSettings, lookup.BadOption, lookup.BadURL) as error:
-            _log_once(str(error))
+        except source.RootUnavailable as error:
+            faults.tell(log, logging.ERROR, "images.root", str(error))
+            return unavailable(req, RETRY_AFTER)
+        except (settings.BadOption, lookup.BadURL) as error:
+            faults.tell(log, logging.ERROR, ("configuration", str(error)), str(error))
             return apache.HTTP_INTERNAL_SERVER_ERROR
 
     return handler
@@ -103,16 +106,9 @@ def retry_after(req, seconds: float) -> None:
     req.err_headers_out["Retry-After"] = str(max(1, math.ceil(seconds)))
 
 
-def log_rarely(logger: logging.Logger, level: int, message: str) -> None:
-    """Log what may happen at every request, each message at most every 10 s in this process."""
-    now = time.monotonic()
-    if now >= _quiet_until.get(message, 0.0):
-        if len(_quiet_until) >= _MESSAGES_KNOWN:
-            _quiet_until.clear()
-        _quiet_until[message] = now + _QUIET
-        logger.log(level, "%s", message)
-
-
-@functools.lru_cache(maxsize=32)
-def _log_once(message: str) -> None:
-    log.error("%s", message)
+def redirected(req, place: str) -> int:
+    """Answer 301 with *place*, the path of the URL that holds for good."""
+    req.status = apache.HTTP_MOVED_PERMANENTLY
+    req.headers_out["Location"] = place
+    req.set_content_length(0)
+    return apache.OK

@@ -3,9 +3,12 @@
 A settings file (``[section]``, ``key = value``) holds what a child must know when it starts, above
 all the database. ``PythonOption section.key value`` in Apache's configuration holds for the
 requests of its Location, Directory or virtual host, and wins over the file.
+:mod:`handlers.options` declares which options there are. A name that is not among them is an error,
+so that a slip of the pen does not go unnoticed.
 """
 
 import configparser
+import difflib
 import functools
 import logging
 import os
@@ -13,13 +16,35 @@ import re
 import stat
 from collections.abc import Mapping
 
+from handlers import access, kinds
+from handlers.database_url import BadURL
+from handlers.options import OPTIONS, Words
+
 log = logging.getLogger(__name__)
+
+# what Apache's configuration alone can say
+_OF_REQUESTS = frozenset({"handlers", "mod_python", "mod_python.form"})
+_SECTIONS = frozenset(name.rpartition(".")[0] for name in OPTIONS) - _OF_REQUESTS
+# PythonOptions with these names are ours alone; mod_python and others have more of the rest.
+_OURS = frozenset({"thumbnail", "cache", "images", "gallery", "lookup"})
+# what a name looks like; anything else in its place may be a piece of a password
+_NAME = re.compile(r"[A-Za-z_]{1,40}(?:\.[A-Za-z_]{1,40}){0,3}")
+_SECTION_LINE = re.compile(r"\[(.+)\]")
+_ALIKE = 0.6
+_MUCH_ALIKE = 0.8
 
 _default_path: str | None = None
 
 
-class BadSettings(ValueError):
-    """Raised when a settings file cannot be read, or an option's value makes no sense."""
+class BadOption(ValueError):
+    """An option that does not exist, is missing, or has a value that makes no sense.
+
+    Its message names the option and never holds a secret.
+    """
+
+
+class BadSettings(BadOption):
+    """Raised for a settings file that cannot be read; its message holds nothing of the file."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -27,24 +52,32 @@ def read(path: str) -> dict[str, str]:
     """Return the options of the settings file *path* as ``{"section.key": "value"}``.
 
     A file is read once per process: restart Apache after a change. One that holds a password or
-    a key and can be read by everybody is read, with a warning in the log.
+    a key and can be read by everybody is read, with a warning in the log. Messages about the file
+    name lines by their numbers, as any line may hold the password.
 
     :raises BadSettings: if the file is missing, unreadable or not of the form above.
+    :raises BadOption: for a name that no option has, or a value that makes no sense.
     """
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    text, mode = _text(path)
+    parser = configparser.ConfigParser(
+        interpolation=None, delimiters=("=",), default_section="DEFAULT of nothing"
+    )
     try:
-        with open(path, encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            parser.read_file(file)
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise BadSettings(f"settings file {path}: {error}") from error
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise BadSettings(f"settings file {path}, {_what_is_wrong(error)}") from None
     options = {
-        f"{section}.{key}": value
+        f"{section}.{key}": text
         for section in parser.sections()
-        for key, value in parser.items(section)
+        for key, text in parser.items(section)
     }
-    if mode & stat.S_IROTH and _holds_secret(options):
+    if mode & stat.S_IROTH and holds_secret(options):
         log.warning("%s holds a secret and everybody can read it: chmod 640 %s", path, path)
+    fault = _first_fault(parser, options)
+    if fault is not None:
+        where, what = fault
+        line = _lines(text).get(where)
+        raise BadOption(f"{path}{f', line {line}' if line else ''}: {what}")
     return options
 
 
@@ -61,8 +94,12 @@ def of(req) -> dict[str, str]:
     virtual hosts can have different databases.
 
     :raises BadSettings: as :func:`read` does.
+    :raises BadOption: for a PythonOption that does not exist, in a section of the package's.
     """
     given = dict(req.get_options().items())
+    for name in given:
+        if name not in OPTIONS and name.partition(".")[0] in _OURS:
+            raise BadOption(f"PythonOption {unknown(name)}")
     path = file_of(given)
     return {**read(path), **given} if path else given
 
@@ -72,61 +109,147 @@ def file_of(given: Mapping[str, str]) -> str | None:
     return given.get("handlers.settings", _default_path)
 
 
-def number(options: dict[str, str], name: str, default: float) -> float:
-    """Return the option *name* as a number that is not negative.
+def value(given: Mapping[str, str], name: str, default=None):
+    """Return what the option *name* means: its value in *given*, or its declared default.
 
-    :raises BadSettings: if it is not one.
+    :param default: what to return where the declared default is in words.
+    :raises BadOption: for a value that makes no sense.
+    :raises handlers.database_url.BadURL: for a database URL that makes none.
     """
-    text = options.get(name)
+    text = given.get(name)
     if text is None:
-        return default
+        text = OPTIONS[name].default
+        if isinstance(text, Words):
+            return default
+    return _parsed(name, text)
+
+
+def required(given: Mapping[str, str], name: str):
+    """Return what the option *name* means, which has no default.
+
+    :raises BadOption: if it is not set, or as :func:`value` does.
+    """
+    found = value(given, name) if given.get(name) else None
+    if not found:
+        raise BadOption(f"{name} is not set: give it in settings.ini or by PythonOption {name}")
+    return found
+
+
+def holds_secret(given: Mapping[str, str]) -> bool:
+    """Tell whether one of the values holds what only the server may know."""
+    return any(
+        name in OPTIONS and OPTIONS[name].kind.is_secret(text) for name, text in given.items()
+    )
+
+
+def unknown(name: str) -> str:
+    """Return what to say of *name*, which no option has."""
+    near = _nearest(name)
+    shown = name if _NAME.fullmatch(name) else "a name that no option has"
+    return f"{shown} is unknown" + (f": did you mean {near}" if near else "")
+
+
+def _text(path: str) -> tuple[str, int]:
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise BadSettings(f"{name} must be a number >= 0, not {text!r}")
-    return value
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read()
+    except OSError as error:
+        raise BadSettings(f"settings file {path}: {access.why_unreadable(path, error)}") from None
+    try:
+        return content.decode("utf-8-sig"), mode
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadSettings(f"settings file {path}, line {line}: not UTF-8") from None
 
 
-def bytes_of(options: dict[str, str], name: str, default: int | None) -> int | None:
-    """Return the option *name* as a number of bytes: digits, and K, M, G or T for powers of 1024.
-
-    :raises BadSettings: if it is anything else.
-    """
-    text = options.get(name)
-    if text is None:
-        return default
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?", text.strip().upper())
-    if found is None:
-        raise BadSettings(f"{name} must be a number of bytes such as 500M or 20G, not {text!r}")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+def _what_is_wrong(error: configparser.Error) -> str:
+    """Say what the parser found, without the line that it quotes."""
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"line {error.lineno}: a section for the second time"
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"line {error.lineno}: an option for the second time"
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno}: no [section] above it"
+    number = getattr(error, "lineno", None) or error.errors[0][0]
+    return f"line {number}: neither [section] nor name = value"
 
 
-def switched_on(options: dict[str, str], name: str) -> bool:
-    """Return whether the option *name* is ``on``; it is off by default.
+def _first_fault(
+    parser: configparser.ConfigParser, options: Mapping[str, str]
+) -> tuple[tuple[str, str], str] | None:
+    """Return where the first fault of the options is, as (section, key), and what it is."""
+    before = None
+    for section in parser.sections():
+        if section not in _SECTIONS:
+            return (section, ""), _unknown_section(section)
+        for key in parser[section]:
+            name = f"{section}.{key}"
+            if name not in OPTIONS:
+                # what follows a secret may be the rest of it
+                is_rest = before is not None and before.kind.is_secret is not kinds.never
+                is_shown = _nearest(name) is not None or not is_rest
+                what = unknown(name) if is_shown else f"an unknown option below {before.name}"
+                return (section, key), what
+            before = OPTIONS[name]
+            try:
+                value(options, name)
+            except (BadOption, BadURL) as error:
+                return (section, key), str(error)
+    return None
 
-    :raises BadSettings: if it is neither on nor off.
-    """
-    value = options.get(name, "off").lower()
-    if value not in ("on", "off"):
-        raise BadSettings(f"{name} must be on or off, not {value!r}")
-    return value == "on"
+
+def _lines(text: str) -> dict[tuple[str, str], int]:
+    """Return the number of the line of each (section, key), and of each (section, "")."""
+    found = {}
+    section, key, indent = "", "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        content = line.strip()
+        if not content or content[0] in "#;":
+            continue
+        own_indent = len(line) - len(line.lstrip())
+        if key and own_indent > indent:
+            # the value goes on
+            continue
+        indent, header = own_indent, _SECTION_LINE.match(content)
+        if header:
+            section, key = header[1], ""
+        else:
+            key = content.partition("=")[0].strip().lower()
+        found[section, key] = number
+    return found
 
 
-def required(options: dict[str, str], name: str) -> str:
-    """Return the option *name*.
-
-    :raises BadSettings: if it is not set.
-    """
-    value = options.get(name)
-    if not value:
-        raise BadSettings(f"{name} is not set: give it in settings.ini or by PythonOption {name}")
-    return value
+def _unknown_section(name: str) -> str:
+    if name in _OF_REQUESTS:
+        return f"options of [{name}] can only be PythonOptions"
+    shown = f"section [{name}]" if _NAME.fullmatch(name) else "a section"
+    near = difflib.get_close_matches(name.lower(), _SECTIONS, 1, _ALIKE)
+    return f"{shown} is unknown" + (f": did you mean [{near[0]}]" if near else "")
 
 
-def _holds_secret(options: dict[str, str]) -> bool:
-    if options.get("thumbnail.keys"):
-        return True
-    credentials, at, _ = options.get("lookup.database", "").partition("@")
-    return bool(at) and ":" in credentials.partition("://")[2]
+def _nearest(name: str) -> str | None:
+    section, _, key = name.rpartition(".")
+    keys = {
+        option.removeprefix(f"{section}."): option
+        for option in OPTIONS
+        if option.rpartition(".")[0] == section
+    }
+    near = difflib.get_close_matches(key.lower(), keys, 1, _ALIKE)
+    if near and difflib.SequenceMatcher(None, key.lower(), near[0]).ratio() >= _MUCH_ALIKE:
+        return keys[near[0]]
+    # the right key in a wrong section
+    elsewhere = next((option for option in OPTIONS if option.endswith(f".{key}")), None)
+    return elsewhere or (keys[near[0]] if near else None)
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(name: str, text: str):
+    kind = OPTIONS[name].kind
+    try:
+        return kind.parse(text)
+    except BadURL as error:
+        raise BadURL(f"{name}: {error}") from None
+    except ValueError as error:
+        shown = "what is given" if kind.is_secret(text) else kinds.shown(text)
+        raise BadOption(f"{name}: {shown} {error}") from None

@@ -11,10 +11,10 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
+from handlers import names
+
 #: A shorter key is refused: who has one URL could try all of them.
 SHORTEST_KEY = 16
-#: Pixels of the longer side of a signed size, unless ``thumbnail.largest`` says otherwise.
-LARGEST = 2000
 
 
 class BadKey(ValueError):
@@ -60,4 +60,4 @@ def url(name: str, key: str, prefix: str = "/thumbs") -> str:
 
     :param prefix: the option ``thumbnail.url``.
     """
-    return f"{prefix}/{name}?s={sign(name, key)}"
+    return f"{prefix}/{names.in_url(name)}?s={sign(name, key)}"

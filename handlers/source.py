@@ -1,7 +1,7 @@
 """Source pictures: opened strictly below their root, whatever the database says.
 
-Paths come from a table that other programs write. A path that leads out of the root by ``..``, by
-an absolute name or by a symbolic link is refused, and nothing but a regular file is opened. The
+Paths come from a table that other programs write. A path that leads out of the root by ``..``, as
+an absolute one or by a symbolic link is refused, and nothing but a regular file is opened. The
 kernel does the check where it can (openat2(2), RESOLVE_BENEATH); else the path is walked here, one
 component at a time, so that no rename by another process can slip a link in between.
 """
@@ -12,6 +12,8 @@ import os
 import re
 import stat
 from typing import BinaryIO
+
+from handlers import access
 
 # openat2(2) has this number on every architecture; glibc has no function for it
 _OPENAT2 = 437
@@ -49,6 +51,16 @@ class SourceMissing(Exception):
         self.path = path
 
 
+class RootUnavailable(OSError):
+    """Raised when the root itself cannot be used for now: missing, closed to this user, unmounted.
+
+    Its arguments are the directory and the reason; ``str()`` names the option as well.
+    """
+
+    def __str__(self):
+        return f"images.root {self.args[0]}: {self.args[1]}"
+
+
 class _OpenHow(ctypes.Structure):
     _fields_ = (
         ("flags", ctypes.c_uint64),
@@ -66,22 +78,22 @@ def open_source(root: str, path: str) -> BinaryIO:
     File names are UTF-8, whatever the locale: Debian starts Apache with ``LANG=C``.
 
     :param root: the directory that holds every source; it may itself be reached through links.
-    :param path: as the database has it: str, bytes that are no UTF-8 as surrogate escapes.
+    :param path: as the database has it, relative to *root* or an absolute path below it: str, bytes
+        that are no UTF-8 as surrogate escapes.
     :raises SourceMissing: if there is no such file.
     :raises SourceRefused: if the path leads out of the root, or not to a readable regular file.
-    :raises OSError: if *root* cannot be opened, or the machine is out of descriptors.
+    :raises RootUnavailable: if *root* cannot be used, or the machine is out of descriptors.
     """
-    name = _checked(path)
-    top = root.encode("utf-8", "surrogateescape")
-    root_fd = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    name = _checked(root, path)
+    root_fd = _open_root(root)
     try:
         fd = _open_beneath(root_fd, name)
         if fd is None:
-            fd = _walk_beneath(root_fd, os.path.realpath(top), name)
+            fd = _walk_beneath(root_fd, os.path.realpath(_encoded(root)), name)
     except _Outside:
         raise SourceRefused(path, "leads out of the root") from None
     except OSError as error:
-        raise _meaning(path, error) from error
+        raise _meaning(root, root_fd, path, error) from error
     finally:
         os.close(root_fd)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -90,31 +102,90 @@ def open_source(root: str, path: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def _checked(path: str) -> bytes:
+def check_root(root: str) -> None:
+    """Make sure that the directory *root* can be used now.
+
+    :raises RootUnavailable: if it cannot.
+    """
+    root_fd = _open_root(root)
+    try:
+        if not _is_open(root_fd):
+            raise RootUnavailable(root, f"{access.user()} may not read it")
+    finally:
+        os.close(root_fd)
+
+
+def _open_root(root: str) -> int:
+    try:
+        return os.open(_encoded(root), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RootUnavailable(root, access.why_unreadable(root, error, "directory")) from error
+
+
+def _is_open(root_fd: int) -> bool:
+    """Tell whether this process may open what lies in the root."""
+    return os.access(f"/proc/self/fd/{root_fd}/.", os.X_OK, effective_ids=True)
+
+
+def _encoded(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _is_empty(root: str) -> bool:
+    try:
+        with os.scandir(_encoded(root)) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
+def _checked(root: str, path: str) -> bytes:
     if not path or "\0" in path:
         raise SourceRefused(path, "empty, or with a NUL in it")
-    if path.startswith("/"):
-        raise SourceRefused(path, "absolute")
     if _URL.match(path):
         raise SourceRefused(path, "a URL")
     if ".." in path.split("/"):
         raise SourceRefused(path, "has a .. part")
+    name = path
+    if path.startswith("/"):
+        name = _relative(root, path)
+        if name is None:
+            raise SourceRefused(path, "an absolute path that is not below images.root")
     try:
-        return path.encode("utf-8", "surrogateescape")
+        return _encoded(name)
     except UnicodeEncodeError:
         raise SourceRefused(path, "no file can have this name") from None
 
 
-def _meaning(path: str, error: OSError) -> Exception:
+def _relative(root: str, path: str) -> str | None:
+    """Return the absolute *path* relative to *root*, by either's spelling; None if it is not below.
+
+    This only cuts the text: what it leads to is checked like any other path.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    real = os.path.realpath(_encoded(root)).decode("utf-8", "surrogateescape")
+    for above in (os.path.abspath(root), real):
+        start = [part for part in above.split("/") if part]
+        if parts[: len(start)] == start and len(parts) > len(start):
+            return "/".join(parts[len(start) :])
+    return None
+
+
+def _meaning(root: str, root_fd: int, path: str, error: OSError) -> Exception:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        if _is_empty(root):
+            return RootUnavailable(root, "it is empty: is its file system mounted?")
         return SourceMissing(path)
     if error.errno in (errno.EACCES, errno.EPERM):
+        if not _is_open(root_fd):
+            return RootUnavailable(root, f"{access.user()} may not read it")
         return SourceRefused(path, "permission denied")
     if error.errno == errno.ELOOP:
         return SourceRefused(path, "too many symbolic links")
     if error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
         return SourceRefused(path, "not a regular file")
-    return error
+    # a disk or a file server that fails, or no descriptor left: not the fault of this one source
+    return RootUnavailable(root, error.strerror or str(error))
 
 
 class _Outside(Exception):

@@ -1,21 +1,11 @@
 """Serve ``/thumbs/<size>/<id>.<ext>``: what Apache did not find in the cache is made here, once.
 
 Apache gives ``/thumbs/<size>/<id>`` the extension of the best format that the client accepts before
-it looks for the file, so this handler sees no difference. The options, given as PythonOption or in
-settings.ini, are those of :mod:`handlers.making` and :mod:`handlers.lookup`, and
-
-``thumbnail.cache``          the cache directory; the drop-in's Alias must name its ``thumbs``
-``thumbnail.sizes``          the sizes that exist, separated by blanks, as ``200x200 400x400-crop``
-``thumbnail.keys``           keys that sign the URLs of other sizes, see :mod:`handlers.signing`
-``thumbnail.largest``        pixels of the longer side of such a size, at most (2000)
-``thumbnail.makers``         thumbnails made at a time on this machine (its CPUs)
-``thumbnail.waiters``        requests that may wait for them (half of the server's)
-``thumbnail.wait``           seconds that a request waits in total (10)
-``thumbnail.error_picture``  a picture to send, in the size asked for, with a status from 400 on
+it looks for the file, so this handler sees no difference. Its options are ``thumbnail.*``,
+``images.root`` and ``lookup.*``, see :mod:`handlers.options`.
 """
 
 import contextlib
-import functools
 import logging
 import os
 import re
@@ -24,10 +14,13 @@ from urllib.parse import parse_qsl
 from mod_python import apache
 
 from handlers import (
+    access,
     child,
     error_picture,
+    faults,
     lookup,
     making,
+    names,
     sending,
     settings,
     signing,
@@ -54,8 +47,7 @@ CONTENT_TYPES = {
     "webp": "image/webp",
 }
 
-_NAME = re.compile(r"([0-9]+x[0-9]+(?:-crop)?)/([A-Za-z0-9_-]{1,128})\.([a-z]{3,4})")
-_RETRY_AFTER = 3
+_NAME = re.compile(r"([0-9]+x[0-9]+(?:-crop)?)/([A-Za-z0-9_%-]{1,200})\.([a-z]{3,4})")
 
 
 @sending.get_only
@@ -74,10 +66,12 @@ def handler(req) -> int:
     # Where Apache looked for it, so that both of them always mean the same file.
     name = store.name(guarded.text(req, "filename") + (guarded.text(req, "path_info") or ""))
     asked = parse(name) if name else None
-    if asked is None or not _exists(asked, guarded.text(req, "args"), options):
+    if asked is None:
+        return _redirected(req, options)
+    if not _exists(asked, guarded.text(req, "args"), options):
         return apache.HTTP_NOT_FOUND
     try:
-        row = lookup.open(options)[asked.id]
+        row = lookup.open(options)[names.id_of(asked.id)]
     except KeyError:
         return _with_picture(req, apache.HTTP_NOT_FOUND, asked, options)
     if row.private:
@@ -90,7 +84,7 @@ def handler(req) -> int:
         with contextlib.suppress(FileNotFoundError):
             return sending.send_file(req, store.path(asked.name), CONTENT_TYPES[asked.ext])
         # purged between the two
-        status, retry_after = apache.HTTP_SERVICE_UNAVAILABLE, _RETRY_AFTER
+        status, retry_after = apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
     if retry_after is not None:
         sending.retry_after(req, retry_after)
     return _with_picture(req, status, asked, options)
@@ -99,34 +93,44 @@ def handler(req) -> int:
 def parse(name: str) -> Asked | None:
     """Take a name such as ``200x200/12345.jpg`` apart; None if it is not spelt as one."""
     found = _NAME.fullmatch(name)
-    return Asked(*found.groups()) if found and found[3] in encode.FORMATS else None
+    if found is None or found[3] not in encode.FORMATS or names.id_of(found[2]) is None:
+        return None
+    return Asked(*found.groups())
+
+
+def _redirected(req, options: dict[str, str]) -> int:
+    """Send a client that has encoded an id once to the URL in which it is encoded twice."""
+    above, uri = settings.value(options, "thumbnail.url") + "/", guarded.text(req, "uri")
+    if not settings.value(options, "lookup.encode_ids") or not uri.startswith(above):
+        return apache.HTTP_NOT_FOUND
+    size, _, last = uri.removeprefix(above).partition("/")
+    id, _, ext = last.rpartition(".")
+    ending = f".{ext}" if id and ext in encode.FORMATS else ""
+    id = last.removesuffix(ending)
+    if not names.has_name(id):
+        return apache.HTTP_NOT_FOUND
+    asked = Asked(size, names.of(id), ext if ending else "jpg")
+    args = guarded.text(req, "args")
+    if not _exists(asked, args, options):
+        return apache.HTTP_NOT_FOUND
+    query = f"?{args}" if args else ""
+    return sending.redirected(req, f"{above}{size}/{names.in_url(asked.id)}{ending}{query}")
 
 
 def _exists(asked: Asked, query: str | None, options: dict[str, str]) -> bool:
     """Tell whether the size is in the list, or signed; what else the query holds is ignored."""
-    if asked.size in _sizes(options.get("thumbnail.sizes", "")):
+    if asked.size in settings.value(options, "thumbnail.sizes", ()):
         return True
-    keys = options.get("thumbnail.keys")
+    keys = settings.value(options, "thumbnail.keys")
     signatures = [value for key, value in parse_qsl(query or "") if key == "s"]
     if not keys or len(signatures) != 1:
         return False
     try:
         wanted = geometry.parse(asked.size)
-        if max(wanted[:2]) > settings.number(options, "thumbnail.largest", signing.LARGEST):
-            return False
-        return signing.is_signed(asked.name, signatures[0], signing.keys(keys))
     except geometry.BadGeometry:
         return False
-    except signing.BadKey as error:
-        raise settings.BadSettings(f"thumbnail.keys: {error}") from error
-
-
-@functools.lru_cache(maxsize=16)
-def _sizes(text: str) -> frozenset[str]:
-    try:
-        return frozenset(str(geometry.parse(size)) for size in text.split())
-    except ValueError as error:
-        raise settings.BadSettings(f"thumbnail.sizes: {error}") from error
+    largest = settings.value(options, "thumbnail.largest")
+    return max(wanted[:2]) <= largest and signing.is_signed(asked.name, signatures[0], keys)
 
 
 def _made(
@@ -137,6 +141,8 @@ def _made(
         if not store.has(asked.name):
             how, turns = making.recipe(options), _turns(store, options)
             making.make(store, asked, row.path, making.focus_of(row), how, turns)
+            for subject in ("images.root", store.directory):
+                faults.over(subject)
         return apache.OK, None
     except FailedBefore:
         return apache.HTTP_NOT_FOUND, None
@@ -146,24 +152,25 @@ def _made(
     except (worker.WorkerDied, worker.WorkerTimeout) as error:
         log.error("thumbnail %s: %s", asked.name, error)
     except (Busy, LockTimeout) as error:
-        sending.log_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
+        faults.tell_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
+    except source.RootUnavailable as error:
+        faults.tell(log, logging.ERROR, "images.root", str(error))
     except OSError as error:
-        sending.log_rarely(
-            log, logging.ERROR, f"thumbnail cache {store.directory} cannot be written: {error}"
-        )
-    return apache.HTTP_SERVICE_UNAVAILABLE, _RETRY_AFTER
+        why = access.why_unwritable(store.directory, error)
+        faults.tell(log, logging.ERROR, store.directory, f"thumbnail.cache {why}", key=why)
+    return apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
 
 
 def _turns(store: Store, options: dict[str, str]) -> Turns:
-    makers = settings.number(options, "thumbnail.makers", os.cpu_count() or 1)
-    waiters = settings.number(options, "thumbnail.waiters", max(2, child.most_requests() // 2))
-    wait = settings.number(options, "thumbnail.wait", 10)
-    return Turns(store.directory, max(1, int(makers)), int(waiters), wait)
+    makers = settings.value(options, "thumbnail.makers", os.cpu_count() or 1)
+    waiters = settings.value(options, "thumbnail.waiters", max(2, child.most_requests() // 2))
+    wait = settings.value(options, "thumbnail.wait")
+    return Turns(store.directory, makers, waiters, wait)
 
 
 def _with_picture(req, status: int, asked: Asked, options: dict[str, str]) -> int:
     """Return *status*, or send the picture that stands for it, if there is one."""
-    path = options.get("thumbnail.error_picture")
+    path = settings.value(options, "thumbnail.error_picture")
     data = error_picture.of(path, asked.size, asked.ext) if path else None
     if data is None:
         return status

@@ -2,17 +2,15 @@
 
 ::
 
-    POST /favourites    id=... mark=on|off     marks a picture, or takes the mark away
+    POST /favourites    id=NAME mark=on|off    marks a picture, or takes the mark away
     GET  /signin                               a form
     POST /signin        user=... password=...  checked against the file ``gallery.users``
     POST /signout
 
 ``PythonHandler handlers.visitor::favourites``, ``::sign_in`` and ``::sign_out`` answer these.
 
-Options, as PythonOption or in settings.ini: ``gallery.users``, a file of htpasswd(1); without it
-nobody can sign in, and private pictures are served to nobody. ``gallery.new_sessions``, the
-sessions that one address may begin in a second (20; 0: any number). The options of the session are
-those of mod_python.
+Its options are ``gallery.*`` and those of sessions, see :mod:`handlers.options`. Without
+``gallery.users`` nobody can sign in, and private pictures are served to nobody.
 """
 
 import contextlib
@@ -24,7 +22,7 @@ from urllib.parse import parse_qs
 
 from mod_python import apache
 
-from handlers import htpasswd, origin, page, sending, settings
+from handlers import access, faults, htpasswd, names, origin, page, sending, settings
 from handlers.mod_python import Session, guarded, session_backing, session_options
 from handlers.sessions.store import LockTimeout, StoreError, StoreUnavailable
 from handlers.throttle import FREE_GUESSES, Throttle
@@ -34,7 +32,6 @@ log = logging.getLogger(__name__)
 MOST_FAVOURITES = 1000
 #: seconds that a session lives until its cookie has come back, after which it has the usual time
 FIRST_LIFE = 300
-NEW_SESSIONS = 20
 
 _TOO_MANY_REQUESTS = 429
 _LARGEST_FORM = 4096
@@ -52,7 +49,7 @@ def signed_in(req) -> str | None:
     """
     session = _read(req)
     user = session.get(_USER)
-    path = settings.of(req).get("gallery.users")
+    path = settings.value(settings.of(req), "gallery.users")
     if user is None or not path:
         return None
     try:
@@ -65,7 +62,8 @@ def signed_in(req) -> str | None:
 
 def favourite_ids(req) -> list[str]:
     """Return the ids of the visitor's favourites, in the order in which they were marked."""
-    return list(_read(req).get(_FAVOURITES, ()))
+    found = map(names.id_of, _read(req).get(_FAVOURITES, ()))
+    return [id for id in found if id is not None]
 
 
 @sending.faults_answered
@@ -79,8 +77,8 @@ def favourites(req) -> int:
     form, refused = _form(req)
     if refused:
         return refused
-    id, mark = form.get("id", ""), form.get("mark")
-    if not page.is_id(id) or mark not in (None, "on", "off"):
+    name, mark = form.get("id", ""), form.get("mark")
+    if names.id_of(name) is None or mark not in (None, "on", "off"):
         return apache.HTTP_BAD_REQUEST
     session = Session.Session(req, timeout=FIRST_LIFE)
     if session.is_new():
@@ -90,15 +88,15 @@ def favourites(req) -> int:
     else:
         session.set_timeout(Session.DFT_TIMEOUT)
     marked = list(session.get(_FAVOURITES, ()))
-    wanted = id not in marked if mark is None else mark == "on"
-    if wanted and id not in marked and len(marked) >= MOST_FAVOURITES:
+    wanted = name not in marked if mark is None else mark == "on"
+    if wanted and name not in marked and len(marked) >= MOST_FAVOURITES:
         return page.send(
             req,
             page.message("Too many favourites", f"There is room for {MOST_FAVOURITES} of them."),
             apache.HTTP_CONFLICT,
         )
-    if wanted != (id in marked):
-        (marked.append if wanted else marked.remove)(id)
+    if wanted != (name in marked):
+        (marked.append if wanted else marked.remove)(name)
     session[_FAVOURITES] = marked
     session.save()
     return _see_other(req, page.back_to(form.get("back", ""), len(marked)))
@@ -111,7 +109,7 @@ def sign_in(req) -> int:
     403 for a wrong name or password, 429 with Retry-After for a guess that comes too early
     (:mod:`handlers.throttle`), 503 while the file of users cannot be read.
     """
-    path = settings.of(req).get("gallery.users")
+    path = settings.value(settings.of(req), "gallery.users")
     if not path:
         return page.send_not_found(req)
     try:
@@ -206,7 +204,7 @@ def _throttle(req) -> Iterator[Throttle]:
 
 def _wait_for_session(req) -> float:
     """Return the seconds after which this address may begin a session; 0: now."""
-    rate = settings.number(settings.of(req), "gallery.new_sessions", NEW_SESSIONS)
+    rate = settings.value(settings.of(req), "gallery.new_sessions")
     if rate == 0:
         return 0.0
     with _throttle(req) as throttle:
@@ -262,4 +260,5 @@ def _see_other(req, place: str) -> int:
 
 
 def _unreadable(path: str, error: OSError) -> None:
-    sending.log_rarely(log, logging.ERROR, f"gallery.users {path} cannot be read: {error.strerror}")
+    message = f"gallery.users {path}: {access.why_unreadable(path, error)}"
+    faults.tell(log, logging.ERROR, ("gallery.users", path), message)

@@ -10,6 +10,7 @@ import tempfile
 import pytest
 from PIL import Image
 
+from handlers import faults
 from handlers.mod_python import install_as_mod_python
 from tests.servers.httpd import Httpd, make_images_table
 from tests.servers.mariadb import MariaDB
@@ -24,6 +25,12 @@ logging.getLogger("handlers").handlers.clear()
 logging.getLogger("handlers").setLevel(logging.NOTSET)
 
 SERVERS = ("mod_wsgi", "mod_python")
+
+
+@pytest.fixture(autouse=True)
+def nothing_told():
+    """Let a test see what the package logs of a fault that an earlier test met, too."""
+    faults._told.clear()
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +76,7 @@ def pictures(base):
     rows["gone"] = "sub/gone.jpg"
     rows["outside"] = "../secret.jpg"
     rows["url"] = "http://127.0.0.1/p.jpg"
-    rows["absolute"] = str(root / "large.jpg")
+    rows["absolute"] = str(base / "secret.jpg")
     os.mkfifo(root / "fifo.jpg")
     rows["fifo"] = "fifo.jpg"
     (root / "out.jpg").symlink_to(base / "secret.jpg")

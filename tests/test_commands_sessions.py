@@ -22,6 +22,7 @@ def run(tmp_path):
 
     def run_command(text, *arguments):
         settings.write_text(f"[mod_python.session]\n{text}\n")
+        settings.chmod(0o600)
         command = [sys.executable, "-m", "handlers", "--settings", settings, "sessions"]
         return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
 
@@ -140,7 +141,7 @@ def test_root_makes_no_sessions_of_its_own(run, public_dir):
 @pytest.mark.parametrize(
     "text, complaint",
     [
-        ("session_type = RedisSession", "no session type 'RedisSession'"),
+        ("session_type = RedisSession", "session_type: 'RedisSession' is none of FileSession, "),
         ("session_type = SqlSession", "database is not set"),
         ("database_directory = /dev/null/sessions", "/dev/null/sessions"),
         (

@@ -223,14 +223,14 @@ def test_file_that_is_not_there_is_not_made(tmp_path, caplog):
     assert pictures.warm() == 0
     assert os.listdir(tmp_path) == []
     (record,) = caplog.records
-    assert "unable to open database file" in record.getMessage()
+    assert "none.db: no such file: correct lookup.database; until then" in record.getMessage()
 
 
 def test_file_that_is_no_database_is_one_error_line(tmp_path, caplog):
     (tmp_path / "x.db").write_bytes(b"no database " * 500)
     assert open_lookup(tmp_path / "x.db").warm() == 0
     (record,) = caplog.records
-    assert "not a database" in record.getMessage()
+    assert "x.db: not an SQLite database: correct lookup.database" in record.getMessage()
 
 
 def test_writer_that_holds_the_file_costs_the_timeout_and_then_nothing(path, caplog):

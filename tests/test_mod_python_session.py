@@ -191,7 +191,6 @@ def request(client, **variables):
     "name, value",
     [
         ("session_type", "BananaSession"),
-        ("session_type", "filesession"),
         ("cookie_samesite", "maybe"),
         ("cookie_httponly", "maybe"),
         ("serializer", "xml"),

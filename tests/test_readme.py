@@ -12,74 +12,71 @@ import pytest
 
 from handlers.commands import cache, lookup, sessions, setup
 from handlers.commands import line as command_line
-from handlers.lookup.options import _NAMES as LOOKUP_NAMES
-from handlers.making import OWN_LIMITS
-from handlers.mod_python import Session
-from handlers.mod_python.form_limits import Budget
+from handlers.options import OPTIONS
 from tests import bench
 from tests.servers.httpd import Httpd, make_images_table
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "handlers").rglob("*.py")))
-
-# Options of mod_python's that are taken and have nothing to do, in another table.
-FROM_FILE_SESSION = {"enable_fast_cleanup", "verify_session_timeout"}
-
-# What handlers ask of their options, by the literal in the code.
-ASKED = set(
-    re.findall(
-        r'"((?:thumbnail|cache)\.[a-z_]+|images\.(?:root|url)|gallery\.[a-z_]+|handlers\.settings)"',
-        SOURCES,
-    )
-) | {f"thumbnail.{name}" for name in OWN_LIMITS}
+SESSIONS = "mod_python.session."
 
 
-def options_of_readme():
-    sections = "thumbnail|cache|images|gallery|handlers|lookup"
-    return re.findall(rf"(?m)^\| `((?:{sections})\.[a-z_]+)` \|", README)
+def table(first, prefix="", first_column="option"):
+    """Return {option: (default, meaning, example)} of the table whose first option is *first*."""
+    lines = README.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"| `{first}` |"))
+    assert lines[start - 2] == f"| {first_column} | default | meaning | example |"
+    rows = {}
+    for line in lines[start:]:
+        if not line.startswith("| "):
+            return rows
+        name, default, meaning, example = line.removeprefix("| ").removesuffix(" |").split(" | ")
+        name = prefix + name.strip("`")
+        assert name not in rows
+        rows[name] = default, meaning, example.strip("`")
+    raise AssertionError("the table does not end")
 
 
-def test_every_option_is_described_once():
-    described = options_of_readme()
-    assert sorted(described) == sorted(set(described))
-    assert set(described) == {f"lookup.{name}" for name in LOOKUP_NAMES} | ASKED
+def declared(*sections):
+    return {
+        option.name: (option.default, option.meaning, option.example)
+        for option in OPTIONS.values()
+        if option.name.rpartition(".")[0] in sections
+    }
 
 
-def test_every_option_of_sessions_is_described():
-    table = Session.__doc__
-    known = set(re.findall(r"(?m)^([a-z_]+) +\S", table[table.index("session_type") - 1 :]))
-    section = README[README.index("## Sessions") : README.index("## Your own handlers")]
-    described = set(re.findall(r"(?m)^\| `([a-z_]+)` \|", section))
-    assert described == known - {"cleanup_grace_period", "cleanup_time_limit"} - FROM_FILE_SESSION
-    for name in described:
-        assert f'"{name}"' in SOURCES
+def unquoted(rows):
+    return {name: (default.strip("`"), *rest) for name, (default, *rest) in rows.items()}
+
+
+def test_options_are_described_as_they_are_declared():
+    own = ("thumbnail", "cache", "images", "gallery", "handlers", "lookup")
+    described = table("thumbnail.cache")
+    assert unquoted(described) == unquoted(declared(*own))
+    assert list(described) == list(declared(*own))
+
+
+def test_options_of_sessions_are_described_as_they_are_declared():
+    described = table("session_type", SESSIONS)
+    assert unquoted(described) == unquoted(declared(SESSIONS.rstrip(".")))
+
+
+def test_python_options_of_requests_are_described_as_they_are_declared():
+    described = table("mod_python.form.memory", first_column="PythonOption")
+    assert unquoted(described) == unquoted(declared("mod_python.form", "mod_python"))
+
+
+def test_options_of_mod_python_that_are_kept_are_named():
+    kept = [name for name in OPTIONS if re.match(r"mod_python\.(file|dbm)_session\.", name)]
+    assert kept
+    for name in kept:
+        key = name.rpartition(".")[2]
+        assert f"`{name}`" in README or f"`{key}`" in README
 
 
 def commands(text):
     """Return the commands of the package that stand in *text*, without the program's name."""
     return re.findall(r"(?m)^ {4,}modpython-handlers (.+)$", text)
-
-
-def test_options_of_forms_are_those_of_the_code():
-    described = re.findall(
-        r"(?m)^\| `mod_python\.form\.([a-z]+)` \| (\S+) \|.* `(\S+)` \|$", README
-    )
-    assert {name: _bytes(default) for name, default, _ in described} == vars(Budget())
-    assert {name: _bytes(example) for name, _, example in described} == vars(
-        Budget.of_request(
-            _Options({f"mod_python.form.{name}": text for name, _, text in described})
-        )
-    )
-
-
-class _Options(dict):
-    def get_options(self):
-        return self
-
-
-def _bytes(text):
-    return int(text.rstrip("KM")) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
 
 
 def test_every_command_is_known():

@@ -292,7 +292,6 @@ def test_store_is_opened_by_name_and_options(tmp_path):
     [
         "mod_python.file_session.database_directory",
         "mod_python.session.database_directory",
-        "session_directory",
     ],
 )
 def test_directory_is_found_under_all_names_of_mod_python(tmp_path, name):
@@ -300,10 +299,9 @@ def test_directory_is_found_under_all_names_of_mod_python(tmp_path, name):
     assert store.path == str(tmp_path / "mp_sessions")
 
 
-def test_dbm_file_is_found_under_all_names_of_mod_python(tmp_path):
-    for name in ("mod_python.dbm_session.database_filename", "session_dbm"):
-        given = {name: str(tmp_path / "here.dbm")}
-        assert sessions.open_store("dbm", given).path == str(tmp_path / "here.dbm")
+def test_dbm_file_is_found_under_the_name_of_mod_python(tmp_path):
+    given = {"mod_python.dbm_session.database_filename": str(tmp_path / "here.dbm")}
+    assert sessions.open_store("dbm", given).path == str(tmp_path / "here.dbm")
 
 
 @pytest.mark.parametrize(
@@ -335,7 +333,7 @@ def test_sweeper_is_made_from_the_options():
         {
             "mod_python.session.sweep_interval": "5",
             "mod_python.session.sweep_rate": "100",
-            "session_grace_period": "7",
+            "mod_python.file_session.cleanup_grace_period": "7",
         },
     )
     assert (sweeper._interval, sweeper._deletes, sweeper._grace) == (5, 100, 7)

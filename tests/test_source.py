@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from handlers import source
-from handlers.source import SourceMissing, SourceRefused, open_source
+from handlers.source import RootUnavailable, SourceMissing, SourceRefused, open_source
 
 
 @pytest.fixture(params=["openat2", "walk"])
@@ -197,7 +197,7 @@ def test_descriptor_is_not_inherited_and_reads_from_the_start(pictures):
 
 
 def test_missing_root_is_an_error_of_its_own(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RootUnavailable, match=r"images\.root /.*/none: no such directory$"):
         open_source(str(tmp_path / "none"), "a.jpg")
 
 

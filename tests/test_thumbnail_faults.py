@@ -133,7 +133,14 @@ def test_error_picture_that_is_not_there_is_one_line(small_site):
 
 @pytest.mark.parametrize(
     "line",
-    ["keys = short", "formats = JPG", "quality = 80", "animated = yes", "cpu = -1", "memory = 1X"],
+    [
+        "keys = short",
+        "formats = JPG",
+        "quality = 80",
+        "animated = maybe",
+        "cpu = -1",
+        "memory = 1X",
+    ],
 )
 def test_option_that_makes_no_sense_is_500_and_one_line(small_site, line):
     name = line.partition(" ")[0]

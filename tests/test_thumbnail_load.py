@@ -218,7 +218,7 @@ def small_disk_site(request, public_dir, pictures):
 
 
 def test_full_disk_is_503_for_cold_and_nothing_for_hot(small_disk_site):
-    small_disk_site.expect("thumbnail cache .* cannot be written: .*No space left")
+    small_disk_site.expect(r"thumbnail\.cache .* cannot be written: .*No space left")
     assert small_disk_site.request("/thumbs/200x200/p001.jpg").status == 200
     filler = pathlib.Path(small_disk_site.work.cache, "filler")
     with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:

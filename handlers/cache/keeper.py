@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from handlers import locks, settings
+from handlers import access, faults, locks, settings
 from handlers.cache.sweep import Limits, Sweep
 
 log = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ def start(directory: str, options: Mapping[str, str]) -> None:
     """Let this child stand for election as keeper of the cache *directory*, once.
 
     :param options: the limits, as :func:`limits` reads them, and ``cache.interval``.
-    :raises handlers.settings.BadSettings: for a value that makes no sense.
+    :raises handlers.settings.BadOption: for a value that makes no sense.
     """
     if directory in _started:
         return
-    allowed, interval = limits(options), settings.number(options, "cache.interval", 3600)
+    allowed, interval = limits(options), settings.value(options, "cache.interval")
     with _starting:
         if directory in _started:
             return
@@ -46,13 +46,13 @@ def start(directory: str, options: Mapping[str, str]) -> None:
 def limits(options: Mapping[str, str]) -> Limits:
     """Return what the cache may hold, from ``cache.bytes``, ``cache.age`` and the failures' TTL.
 
-    :raises handlers.settings.BadSettings: for a value that makes no sense.
+    :raises handlers.settings.BadOption: for a value that makes no sense.
     """
-    days = options.get("cache.age")
+    days = settings.value(options, "cache.age")
     return Limits(
-        settings.bytes_of(options, "cache.bytes", None),
-        None if days is None else settings.number(options, "cache.age", 0) * 86400,
-        2 * settings.number(options, "thumbnail.failure_ttl", 3600),
+        settings.value(options, "cache.bytes"),
+        None if days is None else days * 86400,
+        2 * settings.value(options, "thumbnail.failure_ttl"),
     )
 
 
@@ -79,7 +79,8 @@ def _stand(directory: str, allowed: Limits, interval: float) -> None:
             # another child does it, or there is no cache yet
             pass
         except OSError as error:
-            log.error("cache %s is not swept: %s", directory, error)
+            why = access.why_unwritable(directory, error)
+            faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
             pause = _AFTER_FAULT
         time.sleep(pause)
 

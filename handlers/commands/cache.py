@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from handlers import lookup, making, settings, signing
+from handlers import lookup, making, names, settings, signing
 from handlers.cache import directory, keeper
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Sweep
@@ -14,7 +14,6 @@ from handlers.commands import owner, warming
 from handlers.commands.result import Failed, Result
 from handlers.image import encode, geometry
 from handlers.locks import LockTimeout
-from handlers.lookup.row import is_id
 
 HELP = "stats, purge, sweep, warm the cache of thumbnails, or sign the url of one"
 _BLOCK = 512
@@ -99,7 +98,7 @@ def _count(path: str) -> dict:
 
 
 def _purge(args, options) -> Result:
-    deleted = purge(_store(args, options).directory, args.ids)
+    deleted = purge(_store(args, options).directory, map(names.of, args.ids))
     return Result({"deleted": deleted}, lambda values: f"{values['deleted']} thumbnails deleted.")
 
 
@@ -127,7 +126,7 @@ def _sweep(args, options) -> Result:
 
 
 def _warm(args, options) -> Result:
-    sizes = (args.sizes or settings.required(options, "thumbnail.sizes")).split()
+    sizes = args.sizes.split() if args.sizes else settings.required(options, "thumbnail.sizes")
     formats = args.formats.split()
     for size in sizes:
         geometry.parse(size)
@@ -158,22 +157,25 @@ def _url(args, options) -> Result:
     size = geometry.parse(args.size)
     if args.format:
         encode.check(args.format)
-    names = [f"{size}/{id}" + (f".{args.format}" if args.format else "") for id in args.ids]
+    encoded = settings.value(options, "lookup.encode_ids")
     for id in args.ids:
-        if not is_id(id):
-            raise Failed(f"{id!r} cannot stand in a URL: ids are 1 to 128 of A-Z a-z 0-9 _ -")
-    prefix = options.get("thumbnail.url", "/thumbs")
-    if str(size) in options.get("thumbnail.sizes", "").split():
+        if not (names.has_name(id) if encoded else names.is_plain(id)):
+            cure = "it is too long" if encoded else "set lookup.encode_ids = on"
+            raise Failed(f"{id!r} cannot stand in a URL: {cure}")
+    ending = f".{args.format}" if args.format else ""
+    found = [f"{size}/{names.of(id)}{ending}" for id in args.ids]
+    prefix = settings.value(options, "thumbnail.url")
+    if str(size) in settings.value(options, "thumbnail.sizes", ()):
         args.terminal.say(f"{size} is in thumbnail.sizes: its URLs need no signature")
-        return Result((f"{prefix}/{name}" for name in names), str)
-    largest = settings.number(options, "thumbnail.largest", signing.LARGEST)
+        return Result((f"{prefix}/{names.in_url(name)}" for name in found), str)
+    largest = settings.value(options, "thumbnail.largest")
     if max(size[:2]) > largest:
         raise Failed(
-            f"{size} would be answered 404: signed sizes have at most {largest:g} pixels a side "
+            f"{size} would be answered 404: signed sizes have at most {largest} pixels a side "
             "(thumbnail.largest)"
         )
-    key = signing.keys(settings.required(options, "thumbnail.keys"))[0]
-    return Result((signing.url(name, key, prefix) for name in names), str)
+    key = settings.required(options, "thumbnail.keys")[0]
+    return Result((signing.url(name, key, prefix) for name in found), str)
 
 
 def _store(args, options: Mapping[str, str]) -> Store:

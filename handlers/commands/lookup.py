@@ -13,7 +13,6 @@ from handlers.lookup import Lookup, Row, snapshot, state
 from handlers.lookup import options as lookup_options
 from handlers.lookup.errors import Unavailable
 from handlers.lookup.refresh import Refresher
-from handlers.lookup.row import is_id
 
 HELP = "warm the snapshot, show an id, or what is known"
 
@@ -88,7 +87,7 @@ def _show(args, read: lookup_options.Options, options: Mapping[str, str]) -> Res
     lines = []
     if read.snapshot:
         found, reason = _open(read)
-        row = found.get(args.id) if found and is_id(args.id) else None
+        row = found.get(args.id) if found and read.is_id(args.id) else None
         values["snapshot"] = row and row._asdict()
         lines.append(f"snapshot: {_text(row) if found else reason}")
     fresh = Lookup.from_options(

@@ -136,7 +136,7 @@ def run(args: argparse.Namespace, _options) -> Result:
             if action.path:
                 generated.write(file, action.path)
 
-    prefixes = [options.get("thumbnail.url", "/thumbs"), options.get("images.url", "off")]
+    prefixes = [settings.value(options, "thumbnail.url"), options.get("images.url", "off")]
     is_new = actions[2].word == generated.WRITTEN
     values = {
         "server": server.name,
@@ -282,7 +282,7 @@ Define HANDLERS_SETTINGS {_quoted(site.settings)}
 # As thumbnail.cache in the settings file
 Define HANDLERS_CACHE {_quoted(options.get("thumbnail.cache", site.cache))}
 # The URLs that it takes: thumbnails, as thumbnail.url in the settings file
-Define HANDLERS_THUMBS {_quoted(options.get("thumbnail.url", "/thumbs"))}
+Define HANDLERS_THUMBS {_quoted(settings.value(options, "thumbnail.url"))}
 # and the original files, as images.url there; without this line they are not published
 {"" if publishes else "#"}Define HANDLERS_IMAGES {_quoted(images if publishes else "/images")}
 # The gallery at /

@@ -10,7 +10,7 @@ from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from handlers import lookup, making, source, worker
+from handlers import lookup, making, names, source, worker
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
 from handlers.cache.turns import Turns
@@ -124,7 +124,8 @@ def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
         return Warmed(0, 0, 0, ())
     store, focus = Store(plan.directory), making.focus_of(row)
     made = present = failed = 0
-    for asked in (Asked(size, id, format) for size in plan.sizes for format in plan.formats):
+    name = names.of(id)
+    for asked in (Asked(size, name, format) for size in plan.sizes for format in plan.formats):
         if store.has(asked.name):
             present += 1
             continue

@@ -12,8 +12,7 @@ from handlers.database_url import URL, BadURL, parse
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .outage import Outage
-from .query import Queries
-from .row import Row, reader
+from .row import Row, Skipped, reader
 from .updated import Mark
 
 __all__ = ["URL", "BadURL", "Database", "DatabaseAway", "DatabaseMisconfigured", "parse"]
@@ -76,11 +75,11 @@ class Database:
         finally:
             session.lock.release()
 
-    def rows(self) -> Iterator[tuple[str, Row]]:
+    def rows(self, skipped: Skipped) -> Iterator[tuple[str, Row]]:
         """Read all rows, as (id, Row), streaming in bounded memory.
 
         It has a connection of its own, which is closed at the end. Rows that no caller can ask for
-        are left out, see :func:`handlers.lookup.row.reader`.
+        are left out, see :func:`handlers.lookup.row.reader`, and *skipped* counts them.
 
         :raises DatabaseAway: also in the middle of the rows.
         :raises DatabaseMisconfigured: before the first row.
@@ -91,13 +90,16 @@ class Database:
                 lambda connection: connection.stream(self._options.queries.all), len(self._hosts)
             )
             with contextlib.closing(connection):
-                read = reader(names)
+                read = reader(names, self._options.is_id)
                 for value in values:
                     id, row = read(value)
-                    if row is not None:
+                    skipped.total += 1
+                    if row is None:
+                        skipped.add(id)
+                    else:
                         yield id, row
         except (DatabaseAway, DatabaseMisconfigured) as error:
-            self._outage.begin(error)
+            self._failed(error)
             raise
         self._outage.end()
 
@@ -116,10 +118,10 @@ class Database:
                 lambda connection: connection.begin(), len(self._hosts)
             )
             with contextlib.closing(connection):
-                yield Reading(connection, self._options.queries)
+                yield Reading(connection, self._options)
         except (DatabaseAway, DatabaseMisconfigured) as error:
             self._host += 1
-            self._outage.begin(error)
+            self._failed(error)
             raise
         self._outage.end()
 
@@ -129,12 +131,17 @@ class Database:
         if session is not None:
             session.end()
 
+    def _failed(self, error: DatabaseAway | DatabaseMisconfigured) -> None:
+        if isinstance(error, DatabaseMisconfigured) and not error.cure:
+            error.cure = self._options.queries.cure(error.missing)
+        self._outage.begin(error)
+
     def _one(self, session: "_Session", id: str) -> Row | None:
         try:
             names, values = self._ask(session, id)
-            read = reader(names)
+            read = reader(names, self._options.is_id)
         except (DatabaseAway, DatabaseMisconfigured) as error:
-            self._outage.begin(error)
+            self._failed(error)
             raise
         self._outage.end()
         # The database may compare otherwise than exactly: 012 as a number, letter case, blanks.
@@ -226,9 +233,10 @@ class Turn:
 class Reading:
     """One state of the table, as :meth:`Database.reading` shows it."""
 
-    def __init__(self, connection, queries: Queries):
+    def __init__(self, connection, options: Options):
         self._connection = connection
-        self._queries = queries
+        self._queries = options.queries
+        self._is_id = options.is_id
 
     def all(self) -> Iterator[tuple[str, Row | None, object]]:
         """Yield (id, Row, value of the column ``updated``) of every row.
@@ -248,7 +256,7 @@ class Reading:
 
     def _records(self, query: str, since: Mark | None = None):
         names, values = self._connection.stream(query, since)
-        read = reader(names)
+        read = reader(names, self._is_id)
         place = None
         if self._queries.updated is not None:
             lowered = [name.lower() for name in names]

@@ -1,8 +1,8 @@
 """What can go wrong with a lookup, by name."""
 
+from handlers.settings import BadOption
 
-class BadOption(ValueError):
-    """A ``lookup.*`` option that does not exist, is missing, or has a value it cannot have."""
+__all__ = ["BadOption", "DatabaseAway", "DatabaseMisconfigured", "Unavailable"]
 
 
 class DatabaseAway(Exception):
@@ -19,14 +19,29 @@ class DatabaseAway(Exception):
 
 
 class DatabaseMisconfigured(Exception):
-    """The database answers, but not to what was configured: password, table, column, query.
+    """The database answers, but not to what was configured: file, password, table, column, query.
+
+    ``str()`` says what is wrong, and what an admin should do.
 
     :ivar retry_after: seconds until it will be asked again.
+    :ivar missing: ``table`` or ``column``, and its name, if there is none of that name.
+    :ivar cure: what to do.
     """
 
-    def __init__(self, message: str, retry_after: float = 0.0):
+    def __init__(
+        self,
+        message: str,
+        retry_after: float = 0.0,
+        missing: tuple[str, str] | None = None,
+        cure: str = "",
+    ):
         super().__init__(message)
         self.retry_after = retry_after
+        self.missing = missing
+        self.cure = cure
+
+    def __str__(self):
+        return f"{self.args[0]}: {self.cure}" if self.cure else self.args[0]
 
 
 class Unavailable(Exception):

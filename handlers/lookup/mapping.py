@@ -13,7 +13,7 @@ from .errors import DatabaseAway, DatabaseMisconfigured, Unavailable
 from .limit import Limit
 from .memory import Memory
 from .refresh import Refresher
-from .row import Row, is_id
+from .row import Row, Skipped
 from .snapshot import Replaced, Snapshot, Unusable
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Lookup(Mapping):
     and the answer is remembered: a row until the next :meth:`warm` or the next snapshot, and that
     there is none for ``lookup.missing_ttl`` seconds. The database is asked for ``lookup.queries``
     such ids in a second; for the others :class:`Unavailable` is raised, as nobody knows whether
-    they exist. What is not ``[A-Za-z0-9_-]{1,128}`` is not there and costs
+    they exist. What cannot stand in a URL, see ``lookup.encode_ids``, is not there and costs
     nothing. If the database is needed and away, all three raise :class:`Unavailable`.
 
     Without ``lookup.snapshot``, ``len()`` and iteration tell what the dict holds. With it, they
@@ -68,6 +68,7 @@ class Lookup(Mapping):
 
     def __init__(self, options: _options.Options):
         self._options = options
+        self._is_id = options.is_id
         self._database = Database(options)
         self._current = Current(options)
         self._limit = Limit(options.queries_per_second)
@@ -238,7 +239,8 @@ class Lookup(Mapping):
 
     def _read_all(self) -> int:
         start = time.monotonic()
-        rows = dict(self._database.rows())
+        skipped = Skipped(self._options.encode_ids)
+        rows = dict(self._database.rows(skipped))
         self._current.put(rows, time.monotonic() - start)
         logger.info(
             "lookup: %d rows from %s in %.0f ms",
@@ -246,11 +248,13 @@ class Lookup(Mapping):
             self._database.name,
             self._current.warm_seconds * 1000,
         )
+        for line in skipped.lines():
+            logger.warning("lookup: %s", line)
         return len(rows)
 
     def _find(self, id) -> Row | None:
         """Return the row of an id that is not in the first dict, or None."""
-        if not (isinstance(id, str) and is_id(id)):
+        if not (isinstance(id, str) and self._is_id(id)):
             return None
         memory, row = self._current.find(id)
         if row is not None or id in memory.missing:

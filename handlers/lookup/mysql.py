@@ -2,6 +2,7 @@
 
 import configparser
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 
@@ -13,9 +14,20 @@ from handlers.database_url import URL
 
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .query import percent_style
+from .snapshot import storable
 
 # MariaDB's ER_ACCESS_DENIED_NO_PASSWORD_ERROR, which PyMySQL has no name for
 _ACCESS_DENIED_NO_PASSWORD = 1698
+# the id's characters do not exist in the column's character set
+_INCOMPARABLE = {ER.CANT_AGGREGATE_2COLLATIONS, ER.INVALID_CHARACTER_STRING}
+_ACCOUNT = {
+    ER.ACCESS_DENIED_ERROR,
+    ER.BAD_DB_ERROR,
+    ER.DBACCESS_DENIED_ERROR,
+    ER.NO_DB_ERROR,
+    _ACCESS_DENIED_NO_PASSWORD,
+}
+_MISSING = {ER.NO_SUCH_TABLE: "table", ER.BAD_FIELD_ERROR: "column"}
 _REFUSALS = {
     CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
     CR.CR_SSL_CONNECTION_ERROR,
@@ -76,7 +88,13 @@ class Connection:
     def select(self, query: str, id: str) -> tuple[Sequence[str], list]:
         """Return the column names and rows of *query*, with *id* for ``:id``."""
         with _unified(), self._connection.cursor() as cursor:
-            cursor.execute(percent_style(query), {"id": id})
+            try:
+                cursor.execute(percent_style(query), {"id": storable(id)})
+            except pymysql.Error as error:
+                # a client's id of characters that the column cannot have: there is no such row
+                if error.args and error.args[0] in _INCOMPARABLE:
+                    return ("id", "path"), []
+                raise
             return _names(cursor), list(cursor.fetchall())
 
     def stream(self, query: str, since=None) -> tuple[Sequence[str], Iterator]:
@@ -142,6 +160,13 @@ def _check(parameters: dict) -> None:
                 pass
 
 
+def _refused(code: int, text: str) -> DatabaseMisconfigured:
+    quoted = re.search(r"'([^']+)'", text)
+    if code in _MISSING and quoted:
+        return DatabaseMisconfigured(text, missing=(_MISSING[code], quoted[1]))
+    return DatabaseMisconfigured(text, cure="correct lookup.database" if code in _ACCOUNT else "")
+
+
 @contextlib.contextmanager
 def _unified():
     try:
@@ -151,7 +176,7 @@ def _unified():
         code, text = (*error.args, "", "")[:2]
         text = str(text or code or type(error).__name__)
         if code in _REFUSALS or isinstance(cause, ssl.SSLCertVerificationError):
-            raise DatabaseMisconfigured(text) from error
+            raise _refused(code, text) from error
         if isinstance(error, pymysql.err.ProgrammingError):
             raise DatabaseMisconfigured(text) from error
         raise DatabaseAway(text, timed_out=isinstance(cause, TimeoutError)) from error

@@ -5,6 +5,8 @@ import random
 import threading
 import time
 
+from handlers import faults
+
 from .errors import DatabaseAway, DatabaseMisconfigured
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ class Outage:
 
     def __init__(self, name: str, longest: float):
         self._name = name
+        # One process may ask the same database on several connections.
+        self._subject = "database", name
         self._longest = longest
         self._lock = threading.Lock()
         self._error: DatabaseAway | DatabaseMisconfigured | None = None
@@ -54,9 +58,8 @@ class Outage:
             raise type(error)(str(error), retry_after=wait)
 
     def begin(self, error: DatabaseAway | DatabaseMisconfigured) -> None:
-        """Start a pause, longer than the one before; log once for each kind of failure."""
+        """Start a pause, longer than the one before; log the failure, unless it goes on."""
         with self._lock:
-            told = type(self._error)
             now = time.monotonic()
             if self._error is None:
                 self._since = now
@@ -67,22 +70,20 @@ class Outage:
             self._until = now + wait
             self._error = error
         error.retry_after = wait
-        if told is type(error):
-            return
+        meanwhile = "until then known ids are answered from memory"
         if isinstance(error, DatabaseAway):
-            logger.warning(
-                "lookup: database %s is away (%s): start it, or correct lookup.database; until "
-                "then known ids are answered from memory",
-                self._name,
-                error,
+            faults.tell(
+                logger,
+                logging.WARNING,
+                self._subject,
+                f"lookup: database {self._name} is away ({error}): start it, or correct "
+                f"lookup.database; {meanwhile}",
+                # how it is away differs from one attempt to the next
+                key=DatabaseAway,
             )
         else:
-            logger.error(
-                "lookup: database %s does not answer to what is configured (%s): correct the "
-                "lookup.* options or the database; until then known ids are answered from memory",
-                self._name,
-                error,
-            )
+            message = f"lookup: database {self._name}: {error}; {meanwhile}"
+            faults.tell(logger, logging.ERROR, self._subject, message)
 
     def end(self) -> None:
         """Note that the database has answered; log it if it had been away."""
@@ -93,4 +94,5 @@ class Outage:
                 return
             self._error = None
             lasted = time.monotonic() - self._since
-        logger.warning("lookup: database %s is back after %.1f s", self._name, lasted)
+        if faults.over(self._subject):
+            logger.warning("lookup: database %s is back after %.1f s", self._name, lasted)

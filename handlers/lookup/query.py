@@ -3,9 +3,10 @@
 import re
 from typing import NamedTuple
 
+from handlers import kinds
+
 from .errors import BadOption
 
-_NAME = re.compile(r"[^\W\d][\w$-]{0,63}")
 _PARAMETER = re.compile(r"(?<![:\w]):(id|since)\b")
 
 
@@ -16,33 +17,51 @@ class Queries(NamedTuple):
     :ivar one: the row of the id that stands in for ``:id``.
     :ivar updated: the rows whose column ``updated`` is not before ``:since``, or None. If there is
         such a query, *all* has that column, too.
+    :ivar columns: the option and the name of each column, if the queries were made of them.
     """
 
     all: str
     one: str
     updated: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def count(self) -> str:
         """The number of rows that *all* gives."""
         return f"SELECT COUNT(*) FROM ({self.all}) AS counted"
 
+    def cure(self, missing: tuple[str, str] | None) -> str:
+        """Return which option to correct if the database refuses these queries.
+
+        :param missing: what it does not have, see :class:`~.errors.DatabaseMisconfigured`.
+        """
+        if not self.columns:
+            return "correct lookup.query and lookup.query_one"
+        kind, name = missing or ("", "")
+        if kind == "table":
+            return "correct lookup.table"
+        name = name.rpartition(".")[2].lower()
+        options = [option for option, column in self.columns if column.lower() == name]
+        if options:
+            return f"correct lookup.{options[0]}"
+        return "correct the lookup.* options or the database"
+
 
 def from_columns(table: str, columns: dict[str, str]) -> Queries:
     """Write the queries for *table* (``name`` or ``database.name``).
 
     :param columns: the name that a result column is to have -> the column's name in the table.
-    :raises BadOption: for a name that cannot be a table's or a column's.
+    :raises ValueError: for a name that cannot be a table's or a column's.
     """
-    source = ".".join(_quote("table", part) for part in table.split(".", 1))
-    chosen = ", ".join(
-        f"{_quote(name, column)} AS {_quote(name, name)}" for name, column in columns.items()
-    )
+    source = ".".join(_quote(part) for part in table.split(".", 1))
+    chosen = ", ".join(f"{_quote(column)} AS {_quote(name)}" for name, column in columns.items())
     every = f"SELECT {chosen} FROM {source}"
     updated = None
     if "updated" in columns:
-        updated = f"{every} WHERE {_quote('updated', columns['updated'])} >= :since"
-    return Queries(every, f"{every} WHERE {_quote('id', columns['id'])} = :id", updated)
+        updated = f"{every} WHERE {_quote(columns['updated'])} >= :since"
+    return Queries(
+        every, f"{every} WHERE {_quote(columns['id'])} = :id", updated, tuple(columns.items())
+    )
 
 
 def from_text(every: str, one: str, updated: str | None = None) -> Queries:
@@ -64,8 +83,6 @@ def percent_style(query: str) -> str:
     return _PARAMETER.sub(r"%(\1)s", query.replace("%", "%%"))
 
 
-def _quote(what: str, name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise BadOption(f"lookup.{what}: {name!r} is not a name")
+def _quote(name: str) -> str:
     # SQLite knows MySQL's quotes, and takes an unknown column in "its own" for a string.
-    return f"`{name}`"
+    return f"`{kinds.column(name)}`"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from handlers import locks
+from handlers import access, faults, locks
 
 from . import state as states
 from . import updated
@@ -17,6 +17,7 @@ from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .restart import server_start
+from .row import Skipped
 from .snapshot import Replaced, Snapshot, Unusable, fingerprint, identity
 from .state import State
 from .writing import DeletedRows, Written, write_all, write_changes
@@ -52,6 +53,7 @@ class Refresher:
         self.fingerprint = fingerprint(options)
         self.damaged: tuple[int, int] | None = None
         self._refresh_after = options.refresh
+        self._encode_ids = options.encode_ids
         self._database = Database(
             dataclasses.replace(options, timeout=max(options.timeout, _PATIENCE))
         )
@@ -59,7 +61,6 @@ class Refresher:
         self._started = time.time()
         self._is_settled = False
         self._seen: tuple[tuple[int, int] | None, str | None] = None, None
-        self._said = ""
         self._pause_until = 0.0
         self._stop = stop or threading.Event()
 
@@ -77,14 +78,12 @@ class Refresher:
             with locks.held(self.state_path, timeout=0) as lock:
                 while not self._stop.is_set() and self._is_due(on_change):
                     self._work(lock, on_change, written)
-            self._said = ""
+            faults.over(self.path)
         except locks.LockTimeout:
             return
         except (OSError, sqlite3.Error, Unusable, Replaced) as error:
             self._pause_until = time.monotonic() + _PAUSE
-            if str(error) != self._said:
-                self._said = str(error)
-                logger.error("lookup: snapshot %s cannot be written: %s", self.path, error)
+            self._complain(error)
 
     def refresh(self, lock_timeout: float, on_change: OnChange | None = None) -> Written:
         """Read all rows and bring the snapshot up to date now, due or not.
@@ -118,6 +117,16 @@ class Refresher:
     def pause(self) -> None:
         """Do nothing for a while, as something went wrong."""
         self._pause_until = time.monotonic() + _PAUSE
+
+    def _complain(self, error: Exception) -> None:
+        directory = os.path.dirname(self.path)
+        if isinstance(error, PermissionError | FileNotFoundError):
+            # the cache mostly lies there, too, and has the same fault
+            why = access.why_unwritable(directory, error)
+            faults.tell(logger, logging.ERROR, directory, f"lookup.snapshot {why}", key=why)
+        else:
+            message = f"lookup: snapshot {self.path} cannot be written: {error}"
+            faults.tell(logger, logging.ERROR, self.path, message)
 
     def _state(self) -> State:
         return states.read(self.state_path) or State()
@@ -202,18 +211,27 @@ class Refresher:
         untold = current is not None and current.serial != state.told
         if current is not None and current.serial == state.serial:
             current.mark = state.mark
-        done = None
+        done, skipped = None, Skipped(self._encode_ids)
         with self._database.reading() as reading:
             if not full and current is not None and current.mark is not None:
                 try:
                     records = reading.since(updated.since(current.mark))
                     done = write_changes(
-                        self.path, self.fingerprint, records, reading.count, current, untold
+                        self.path,
+                        self.fingerprint,
+                        records,
+                        reading.count,
+                        current,
+                        untold,
+                        skipped,
                     )
                 except DeletedRows as reason:
                     logger.info("lookup: reading all rows: %s", reason)
+                    skipped = Skipped(self._encode_ids)
             if done is None:
-                done = write_all(self.path, self.fingerprint, reading.all(), current, untold)
+                done = write_all(
+                    self.path, self.fingerprint, reading.all(), current, untold, skipped
+                )
         fresh = Snapshot(self.path, self.fingerprint)
         if current is None:
             # nobody knew a row before that could have changed
@@ -229,6 +247,9 @@ class Refresher:
             "new snapshot" if done.new else "snapshot as before",
             done.changed,
         )
+        if done.new:
+            for line in skipped.lines():
+                logger.warning("lookup: %s", line)
         return done
 
     def _tell(self, lock: int, state: State, current: Snapshot, on_change: OnChange) -> None:

@@ -1,14 +1,14 @@
 """One row of the table of pictures, and how it is read from what a database driver returns."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from handlers import names
+
 from .errors import DatabaseMisconfigured
 
-is_id = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII).fullmatch
-
+_SHOWN = 40
 NAMES = ("id", "path", "private", "focus_x", "focus_y")
 
 
@@ -27,15 +27,60 @@ class Row(NamedTuple):
     focus_y: float | None = None
 
 
-def reader(names: Sequence[str]) -> Callable[[Sequence], tuple[str, Row | None]]:
-    """Return a function that reads the id and the Row from a result with the columns *names*.
+class Skipped:
+    """Counts the rows that no caller can ask for, to name them in the log.
 
-    That function returns (id, None) for a row that no caller can ask for: its id is not
-    ``[A-Za-z0-9_-]{1,128}``, or its path is NULL.
+    :ivar total: how many rows there are; the caller counts them.
+    """
+
+    def __init__(self, encode_ids: bool):
+        self.total = 0
+        self._is_id = names.has_name if encode_ids else names.is_plain
+        self._cure = (
+            f"names are {names.LONGEST} characters at most"
+            if encode_ids
+            else "set lookup.encode_ids = on"
+        )
+        self._bad = self._without_id = self._without_path = 0
+        self._example = ""
+
+    def add(self, id: str) -> None:
+        """Count a row that is skipped."""
+        if not id:
+            self._without_id += 1
+        elif self._is_id(id):
+            self._without_path += 1
+        else:
+            self._example = self._example or id
+            self._bad += 1
+
+    def lines(self) -> list[str]:
+        """Return what to log: nothing, if no row is skipped."""
+        lines = []
+        if self._bad:
+            shown = self._example[:_SHOWN] + ("..." if len(self._example) > _SHOWN else "")
+            lines.append(
+                f"{self._bad} of {self.total} ids cannot stand in a URL, for example {shown!r}: "
+                f"{self._cure}"
+            )
+        for count, column in ((self._without_id, "id"), (self._without_path, "path")):
+            if count:
+                has = "has" if count == 1 else "have"
+                lines.append(f"{count} of {self.total} rows {has} no {column}")
+        return lines
+
+
+def reader(
+    columns: Sequence[str], is_id: Callable[[str], bool]
+) -> Callable[[Sequence], tuple[str, Row | None]]:
+    """Return a function that reads the id and the Row from a result with these *columns*.
+
+    That function returns (id, None) for a row that no caller can ask for: *is_id* is not true of
+    its id, or it has no path.
 
     :raises DatabaseMisconfigured: if the result has no column ``id`` or ``path``.
     """
-    places = {name.lower(): place for place, name in enumerate(names)}
+    places = {name.lower(): place for place, name in enumerate(columns)}
     for name in ("id", "path"):
         if name not in places:
             raise DatabaseMisconfigured(f"the query returns no column named {name}")
@@ -46,12 +91,12 @@ def reader(names: Sequence[str]) -> Callable[[Sequence], tuple[str, Row | None]]
     def read(values: Sequence) -> tuple[str, Row | None]:
         id, path = values[id_at], values[path_at]
         id = "" if id is None else _text(id)
-        if path is None or not is_id(id):
+        if not is_id(id) or path is None or not (path := _text(path)):
             return id, None
         if plain:
-            return id, Row(_text(path))
+            return id, Row(path)
         return id, Row(
-            _text(path),
+            path,
             private_at is not None and _flag(values[private_at]),
             None if x_at is None else _fraction(values[x_at]),
             None if y_at is None else _fraction(values[y_at]),

@@ -57,6 +57,8 @@ def fingerprint(options: Options) -> str:
     """Return what a snapshot of this configuration is known by; the password has no part in it."""
     queries = options.queries
     parts = [_FORMAT, str(options.database), queries.all, queries.updated]
+    if options.encode_ids:
+        parts.append("encode_ids")
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -75,6 +77,17 @@ def identity(path: str) -> tuple[int, int] | None:
 def connect_uri(path: str) -> str:
     """Return the URI by which SQLite reads *path* and trusts that nobody writes to it."""
     return f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
+
+
+def storable(text: str) -> str | bytes:
+    """Return the id or path *text* as SQLite keeps it: as bytes if it is no UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
 
 
 class Snapshot:
@@ -119,13 +132,13 @@ class Snapshot:
             raise Unusable("it is of another configuration", foreign=True)
 
     def get(self, id: str) -> Row | None:
-        """Return the row of *id*, a str without surrogates, or None.
+        """Return the row of *id*, or None.
 
         :raises Replaced: if this thread had not used it, and the file's name is another's by now.
         :raises Unusable: if the file is damaged.
         """
         try:
-            found = self._execute()(_ONE, (id,)).fetchone()
+            found = self._execute()(_ONE, (storable(id),)).fetchone()
         except sqlite3.Error as error:
             raise Unusable(f"it is damaged ({error})") from error
         if found is None:
@@ -138,17 +151,17 @@ class Snapshot:
     def all(self) -> Iterator[tuple[str, Row]]:
         """Yield (id, Row) of every row, in the order of ids."""
         for id, path, private, x, y in self._stream(_READABLE):
-            yield id, Row(_text(path), private == 1, x, y)
+            yield _text(id), Row(_text(path), private == 1, x, y)
 
     def ids(self) -> Iterator[str]:
         """Yield every id, in order."""
         for (id,) in self._stream(_IDS):
-            yield id
+            yield _text(id)
 
     def changed(self) -> Iterator[str]:
         """Yield the ids whose row differs from the snapshot before, or is gone."""
         for (id,) in self._stream("SELECT id FROM changed"):
-            yield id
+            yield _text(id)
 
     def page(self, start: int, count: int, private: bool = False) -> tuple[list[str], int]:
         """Return *count* ids from the place *start* on, in the order of ids, and the number of all.
@@ -158,7 +171,7 @@ class Snapshot:
         try:
             if private:
                 found = self._execute()(_PAGE_OF_ALL, (count, start)).fetchall()
-                return [id for (id,) in found], self.rows
+                return [_text(id) for (id,) in found], self.rows
             return self._public_page(start, count), self.public
         except sqlite3.Error as error:
             raise Unusable(f"it is damaged ({error})") from error
@@ -169,7 +182,7 @@ class Snapshot:
         anchor = execute("SELECT id FROM anchors WHERE place = ?", (place,)).fetchone()
         if anchor is None:
             return []
-        return [id for (id,) in execute(_PAGE, (*anchor, count, start % ANCHOR)).fetchall()]
+        return [_text(id) for (id,) in execute(_PAGE, (*anchor, count, start % ANCHOR)).fetchall()]
 
     def _execute(self):
         try:
@@ -212,6 +225,5 @@ class _Reader:
             connection.close()
 
 
-def _text(path: str | bytes) -> str:
-    # SQLite's text is UTF-8, and other paths are kept as bytes
-    return path if isinstance(path, str) else path.decode("utf-8", "surrogateescape")
+def _text(stored: str | bytes) -> str:
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogateescape")

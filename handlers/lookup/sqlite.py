@@ -2,14 +2,20 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
+from handlers import access
 from handlers.database_url import URL
 
 from .errors import DatabaseAway, DatabaseMisconfigured
+from .snapshot import storable
 
+_CORRECT = "correct lookup.database"
+_MISSING = re.compile(r"no such (table|column): (.+)")
+_NOT_OPENED = ("unable to open database file", "attempt to write a readonly database")
 _TEMPORARY = ("database is locked", "database table is locked", "disk i/o error", "interrupted")
 
 
@@ -25,7 +31,7 @@ class Connection:
 
     def __init__(self, url: URL, timeout: float):
         self._path = url.path
-        with _unified():
+        with self._unified():
             self._connection = sqlite3.connect(
                 f"file:{quote(os.fsencode(url.path))}?mode=ro",
                 uri=True,
@@ -38,23 +44,31 @@ class Connection:
 
     def begin(self) -> None:
         """Make all that follows see one state of the tables."""
-        with _unified():
+        with self._unified():
             self._connection.execute("BEGIN")
 
     def select(self, query: str, id: str) -> tuple[Sequence[str], list]:
-        """Return the column names and rows of *query*, with *id* for ``:id``."""
-        with _unified():
-            cursor = self._connection.execute(query, {"id": id})
-            return _names(cursor), cursor.fetchall()
+        """Return the column names and rows of *query*, with *id* for ``:id``.
+
+        If there are none, an id that is stored as bytes (a BLOB) is looked for.
+        """
+        with self._unified():
+            execute = self._connection.execute
+            cursor = execute(query, {"id": storable(id)})
+            found = cursor.fetchall()
+            if not found:
+                cursor = execute(query, {"id": id.encode("utf-8", "surrogateescape")})
+                found = cursor.fetchall()
+            return _names(cursor), found
 
     def stream(self, query: str, since=None) -> tuple[Sequence[str], Iterator]:
         """Return the column names of *query*, and its rows one by one in bounded memory.
 
         :param since: what stands in for ``:since``, if there is one in *query*.
         """
-        with _unified():
+        with self._unified():
             cursor = self._connection.execute(query, {"since": since})
-            return _names(cursor), _rows(cursor)
+            return _names(cursor), self._rows(cursor)
 
     def alive(self) -> bool:
         """Tell whether the path still names the file that is open."""
@@ -66,10 +80,20 @@ class Connection:
         """Close the connection."""
         self._connection.close()
 
+    def _rows(self, cursor: sqlite3.Cursor) -> Iterator:
+        with self._unified():
+            yield from cursor
 
-def _rows(cursor: sqlite3.Cursor) -> Iterator:
-    with _unified():
-        yield from cursor
+    @contextlib.contextmanager
+    def _unified(self):
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _meaning(self._path, error) from error
+        except OSError as error:
+            raise DatabaseMisconfigured(
+                access.why_unreadable(self._path, error), cure=_CORRECT
+            ) from error
 
 
 def _names(cursor: sqlite3.Cursor) -> list[str]:
@@ -85,14 +109,34 @@ def _decode(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-@contextlib.contextmanager
-def _unified():
+def _meaning(path: str, error: sqlite3.Error) -> DatabaseAway | DatabaseMisconfigured:
+    text = str(error)
+    if text.lower().startswith(_TEMPORARY):
+        return DatabaseAway(text, timed_out="locked" in text)
+    missing = _MISSING.fullmatch(text)
+    if missing is not None:
+        return DatabaseMisconfigured(text, missing=(missing[1], missing[2]))
+    if text == "file is not a database":
+        return DatabaseMisconfigured("not an SQLite database", cure=_CORRECT)
+    if text in _NOT_OPENED:
+        return DatabaseMisconfigured(*_why_not_opened(path, text))
+    return DatabaseMisconfigured(text)
+
+
+def _why_not_opened(path: str, text: str) -> tuple:
+    """Return the arguments of DatabaseMisconfigured for a file that SQLite cannot open."""
+    cure = _CORRECT
     try:
-        yield
-    except sqlite3.Error as error:
-        text = str(error)
-        if text.lower().startswith(_TEMPORARY):
-            raise DatabaseAway(text, timed_out="locked" in text) from error
-        raise DatabaseMisconfigured(text) from error
+        with open(path, "rb") as file:
+            # the versions of the file's format: 2 is write-ahead logging (Database File Format)
+            if file.read(20)[18:] == b"\2\2":
+                directory = os.path.dirname(path)
+                text = f"it is in WAL mode, and {access.user()} may not write in {directory}"
+                cure = f"let that user write there, or: sqlite3 {path} 'PRAGMA journal_mode=DELETE'"
+    except IsADirectoryError:
+        text = "a directory, not a file"
     except OSError as error:
-        raise DatabaseMisconfigured(error.strerror or str(error)) from error
+        text = access.why_unreadable(path, error)
+        if " may not " in text:
+            cure = "give it the right to, or correct lookup.database"
+    return text, 0.0, None, cure

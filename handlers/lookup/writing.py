@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import updated
-from .row import Row
-from .snapshot import ANCHOR, Snapshot, connect_uri
+from .row import Row, Skipped
+from .snapshot import ANCHOR, Snapshot, connect_uri, storable
 from .updated import Mark
 
 _CACHE_KB = 16_000
@@ -75,16 +75,22 @@ class Written:
 
 
 def write_all(
-    path: str, fingerprint: str, records: Iterable[Record], old: Snapshot | None, untold: bool
+    path: str,
+    fingerprint: str,
+    records: Iterable[Record],
+    old: Snapshot | None,
+    untold: bool,
+    skipped: Skipped,
 ) -> Written:
     """Write a snapshot of *records*, all rows of the table.
 
     :param old: the snapshot that is to be replaced, to find what changed.
     :param untold: whether its own changes are still to be told, and so pass to the new one.
+    :param skipped: counts the records that no caller can ask for.
     :raises OSError: if it cannot be written.
     :raises sqlite3.Error: the same, as SQLite says it; full disks as well.
     """
-    tally = _Tally(old.mark if old else None)
+    tally = _Tally(old.mark if old else None, skipped)
     with _new_file(path) as (new, connection):
         connection.executescript(_TABLES)
         connection.execute(_STAGE)
@@ -115,6 +121,7 @@ def write_changes(
     count: Callable[[], int],
     old: Snapshot,
     untold: bool,
+    skipped: Skipped,
 ) -> Written:
     """Write a snapshot of what *old* has and *records*, the rows that may have changed since.
 
@@ -123,7 +130,7 @@ def write_changes(
     :raises OSError: if it cannot be written.
     :raises sqlite3.Error: the same.
     """
-    tally = _Tally(old.mark)
+    tally = _Tally(old.mark, skipped)
     with contextlib.closing(sqlite3.connect("", uri=True, isolation_level=None)) as connection:
         connection.executescript(_TABLES)
         connection.execute(_STAGE)
@@ -166,8 +173,9 @@ def write_changes(
 class _Tally:
     """Counts the records that pass, and sees the latest value of their column ``updated``."""
 
-    def __init__(self, mark: Mark | None):
+    def __init__(self, mark: Mark | None, skipped: Skipped):
         self.total = 0
+        self.skipped = skipped
         self._before = mark
         self._latest = None
 
@@ -179,27 +187,16 @@ class _Tally:
     def values(self, records: Iterable[Record]):
         for id, row, moment in records:
             self.total += 1
+            self.skipped.total += 1
             if not self.total % _WITHOUT_PAUSE:
                 time.sleep(_PAUSE)
             if moment is not None:
                 self._latest = updated.later(self._latest, moment)
             if row is None:
-                yield _plain(id), None, 0, None, None
+                self.skipped.add(id)
+                yield storable(id), None, 0, None, None
             else:
-                yield id, _plain(row.path), int(row.private), row.focus_x, row.focus_y
-
-
-def _plain(text: str) -> str | bytes:
-    """Return *text* as SQLite can keep it: bytes if it holds what is no UTF-8."""
-    return text if text.isascii() or text.isprintable() else _checked(text)
-
-
-def _checked(text: str) -> str | bytes:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape")
-    return text
+                yield storable(id), storable(row.path), int(row.private), row.focus_x, row.focus_y
 
 
 @contextlib.contextmanager

@@ -10,58 +10,11 @@ A session is a dict that :meth:`~BaseSession.save` stores; its lock is held from
 opened to the end of the request or :meth:`~BaseSession.unlock`. The module also works on real
 mod_python, see :func:`install`.
 
-Options, as PythonOption or below ``[mod_python.session]`` in the settings file. Their names begin
-with ``mod_python.session.``, but for those that begin with ``file_session.`` or ``dbm_session.``,
-which follow ``mod_python.``. In brackets what mod_python called them before 3.3.
-
-============================= =========== ==========================================================
-name                          default     meaning
-============================= =========== ==========================================================
-session_type [session]        FileSession FileSession, DbmSession, MemorySession, SqlSession or
-                                          MemcachedSession
-cookie_name                   pysid       the cookie [session_cookie_name]
-application_domain                        domain of the cookie; without it, this host only
-application_path              handler's   path of the cookie [ApplicationPath]; ``/`` on mod_wsgi,
-                              directory   where the handler's directory is not known
-cookie_httponly               on          keep the cookie from scripts
-cookie_samesite               Lax         Lax, Strict, None or off
-cookie_secure                 auto        send the cookie over https only: on, off, or auto: if this
-                                          request came by https
-cookie_host_prefix            off         ``__Host-`` before the name: https, this host, path ``/``
-secret_file                               secrets, one a line: the first one signs cookies and
-                                          stored sessions, all of them verify
-serializer                    pickle      pickle, json or msgpack; pickle needs secret_file in a
-                                          store that others may write to
-lock_timeout                  30          seconds to wait for a session's lock, then SessionLocked
-save_after_response           off         save() writes when the response is out
-store_empty                   off         send the cookie and store the session even if it was never
-                                          given a key, as mod_python does
-user_key                      user        key whose value names the user, for listing and purging
-takeover                                  mod_python's directory ``mp_sess``: sessions found there
-                                          are taken over when they are first used
-takeover_classes              off         unpickle objects of any class from there, too
-sweep                         on          this child may be elected to sweep; off where cron does it
-sweep_interval                60          seconds between two rounds of the sweep
-sweep_rate                    600         deletions per second
-max_size                      16777216    bytes of a stored session, at most
-database_directory            /tmp        where files lie, in ``mp_sessions`` [session_directory];
-                                          ``file_session.`` and ``dbm_session.`` have their own, too
-sync                          off         file: wait for the disk in every save
-database                                  sql: URL of the database
-table                         sessions    sql: the table
-servers                       127.0.0.1   memcached: ``host:port`` or paths of sockets
-key_prefix                    mps:        memcached: what the keys begin with
-dbm_session.database_filename             the dbm file [session_dbm]
-file_session.                 240         seconds after a session's end that it is deleted
-cleanup_grace_period                      [session_grace_period]
-file_session.                 on          taken for mod_python's sake, as are the arguments
-enable_fast_cleanup                       fast_cleanup and verify_cleanup: the sweep knows when a
-                                          session ends without opening it [session_fast_cleanup]
-file_session.                 on          the same [session_verify_cleanup]
-verify_session_timeout
-file_session.                 2           the same: no request waits for the sweep
-cleanup_time_limit                        [session_cleanup_time_limit]
-============================= =========== ==========================================================
+Options, as PythonOption or below ``[mod_python.session]`` in the settings file, are declared in
+:mod:`handlers.options`. These names of mod_python before 3.3 hold as well: ``session``,
+``session_cookie_name``, ``ApplicationPath``, ``session_directory``, ``session_dbm``,
+``session_fast_cleanup``, ``session_verify_cleanup``, ``session_grace_period`` and
+``session_cleanup_time_limit``.
 """
 
 import dbm as _dbm

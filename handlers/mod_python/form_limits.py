@@ -1,42 +1,28 @@
 """What a form may take of a child: its options, and the budget that a body is read against.
 
-PythonOptions (``SetEnv PythonOption.mod_python.form.fields 5000`` on mod_wsgi):
-
-=========================== ======= ================================================================
-name                        default meaning
-=========================== ======= ================================================================
-``mod_python.form.memory``  512K    bytes of names and text of all fields; files are not counted
-``mod_python.form.fields``  1000    fields of query and body, uploads among them
-``mod_python.form.uploads`` 100     uploaded files, which are open all at once
-``mod_python.form.header``  8K      bytes of the header of one part of a multipart body
-=========================== ======= ================================================================
+The options are the PythonOptions ``mod_python.form.*``, see :mod:`handlers.options`.
 """
 
-import re
 from dataclasses import dataclass
 
+from handlers import settings
+
 _PREFIX = "mod_python.form."
-_SIZE = re.compile(r"([0-9]{1,12})([KMG]?)", re.ASCII | re.IGNORECASE)
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 # What browsers write as the header of a part stays below this many bytes.
 _FREE_HEADER = 1000
 # A line of a header, kept in a table, takes about this much more than its bytes.
 _LINE_OVERHEAD = 100
 
 #: default of ``mod_python.form.memory``, bytes
-MAX_MEMORY = 512 << 10
+MAX_MEMORY = settings.value({}, _PREFIX + "memory")
 #: default of ``mod_python.form.fields``
-MAX_FIELDS = 1000
+MAX_FIELDS = settings.value({}, _PREFIX + "fields")
 #: default of ``mod_python.form.uploads``
-MAX_UPLOADS = 100
+MAX_UPLOADS = settings.value({}, _PREFIX + "uploads")
 #: default of ``mod_python.form.header``, bytes
-MAX_HEADER = 8 << 10
+MAX_HEADER = settings.value({}, _PREFIX + "header")
 #: lines of the header of a part
 MAX_HEADER_LINES = 50
-
-
-class BadFormOption(ValueError):
-    """Raised for a ``mod_python.form.*`` option whose value is no number."""
 
 
 class Malformed(ValueError):
@@ -66,14 +52,13 @@ class Budget:
     def of_request(cls, req, **defaults: int) -> "Budget":
         """Return the whole budget that the request's PythonOptions, over *defaults*, give a form.
 
-        :raises BadFormOption: for an option that is no number.
+        :raises handlers.settings.BadOption: for an option that is no number.
         """
         given = dict(defaults)
         options = req.get_options()
         for name in cls.__dataclass_fields__:
-            text = options.get(_PREFIX + name)
-            if text is not None:
-                given[name] = _number(name, text)
+            if options.get(_PREFIX + name) is not None:
+                given[name] = settings.value(options, _PREFIX + name)
         return cls(**given)
 
     def take_memory(self, size: int) -> None:
@@ -107,10 +92,3 @@ class Budget:
         size = sum(map(len, lines)) + _LINE_OVERHEAD * len(lines)
         if size > _FREE_HEADER:
             self.take_memory(size - _FREE_HEADER)
-
-
-def _number(name: str, text: str) -> int:
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise BadFormOption(f"{_PREFIX}{name} must be a number such as 5000, 64K or 4M: {text!r}")
-    return int(found[1]) * _UNITS[found[2].upper()]

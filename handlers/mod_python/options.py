@@ -6,6 +6,8 @@ Location, Files and .htaccess, the inner one winning, as it merges the directive
 cannot set any of them: those arrive as ``HTTP_*``.
 """
 
+from handlers import kinds
+
 from .table import Table
 
 DIRECTIVES = ("PythonHandler", "PythonPath", "PythonDebug")
@@ -22,7 +24,6 @@ _UNSUPPORTED = frozenset(
     )
 )
 _PREFIX_LENGTH = len(OPTION_PREFIX)
-_OFF = ("", "off", "0", "false", "no")
 
 
 def get_options(environ: dict) -> Table:
@@ -49,7 +50,11 @@ def get_config(environ: dict) -> Table:
 
 def debug(environ: dict) -> bool:
     """Return whether ``PythonDebug On`` is in force."""
-    return environ.get("PythonDebug", "").lower() not in _OFF
+    try:
+        return kinds.flag(environ.get("PythonDebug") or "off")
+    except ValueError:
+        # tracebacks are for nobody but those who asked for them
+        return False
 
 
 def unsupported(environ: dict) -> list[str]:

@@ -1,11 +1,12 @@
-"""Options of sessions, from PythonOption and the settings file; :mod:`.Session` lists them."""
+"""The options of sessions, from PythonOption and the settings file."""
 
 import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from handlers import kinds, settings
 from handlers.sessions import NAMES as STORES
-from handlers.sessions.serial import FORMS, read_secrets
+from handlers.sessions.serial import read_secrets
 
 _OWN = "mod_python.session."
 _PREFIXES = (_OWN, "mod_python.file_session.", "mod_python.dbm_session.")
@@ -21,13 +22,9 @@ _LEGACY = {
     "session_grace_period": "mod_python.file_session.cleanup_grace_period",
     "session_cleanup_time_limit": "mod_python.file_session.cleanup_time_limit",
 }
-_SAMESITE = {"lax": "Lax", "strict": "Strict", "none": "None", "off": None}
 # the attribute of a request that holds its Options
 _KEPT = "_session_options"
 _HOST_PREFIX = "__Host-"
-_DEFAULT_TYPE = "FileSession"
-_TRUE = ("yes", "true", "on", "1")
-_FALSE = ("no", "false", "off", "0")
 
 # the value of this PythonOption, None without, to the defaults of such requests
 _SETTINGS = "handlers.settings"
@@ -60,12 +57,12 @@ class Options(NamedTuple):
     sweep: bool
 
 
-def use(options: Mapping[str, str], settings: str | None = None) -> None:
+def use(options: Mapping[str, str], settings_file: str | None = None) -> None:
     """Make *options* those of every request; its own PythonOptions win over them.
 
-    :param settings: of those requests only whose ``PythonOption handlers.settings`` is this.
+    :param settings_file: of those requests only whose ``PythonOption handlers.settings`` is this.
     """
-    _defaults[settings] = dict(_of_sessions(options.items()))
+    _defaults[settings_file] = dict(_of_sessions(options.items()))
     of_child.cache_clear()
 
 
@@ -80,25 +77,25 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
     found = getattr(req, _KEPT, None)
     if found is None:
         given = req.get_options()
-        own, settings = _of_sessions(given.items()), given.get(_SETTINGS)
-        if settings not in _defaults:
-            settings = None
-        found = of_child(settings)
+        own, file = _of_sessions(given.items()), given.get(_SETTINGS)
+        if file not in _defaults:
+            file = None
+        found = of_child(file)
         if own:
-            found = parse(tuple(sorted((_defaults[settings] | own).items())))
+            found = parse(tuple(sorted((_defaults[file] | own).items())))
         setattr(req, _KEPT, found)
     return found
 
 
 @functools.cache
-def of_child(settings: str | None = None) -> Options:
+def of_child(settings_file: str | None = None) -> Options:
     """Return the options of :func:`use` by themselves; raises as :func:`of` does."""
-    return parse(tuple(sorted(_defaults[settings].items())))
+    return parse(tuple(sorted(_defaults[settings_file].items())))
 
 
 def given() -> tuple[dict[str, str], str]:
     """Return the options of :func:`use` as they stand there, unread, and the session type."""
-    return dict(_defaults[None]), _defaults[None].get(_OWN + "session_type", _DEFAULT_TYPE)
+    return dict(_defaults[None]), settings.value(_defaults[None], _OWN + "session_type")
 
 
 @functools.lru_cache(maxsize=64)
@@ -109,36 +106,33 @@ def parse(given: tuple[tuple[str, str], ...]) -> Options:
     """
     options = dict(given)
 
-    def get(name, default=None):
-        return options.get(_OWN + name, default)
+    def get(name):
+        return settings.value(options, _OWN + name)
 
-    def flag(name, default):
-        return _flag(name, get(name, default))
-
-    for name in ("enable_fast_cleanup", "verify_session_timeout"):
-        _flag(name, options.get(f"mod_python.file_session.{name}", "on"))
-    secure = get("cookie_secure", "auto")
+    for name in ("enable_fast_cleanup", "verify_session_timeout", "cleanup_time_limit"):
+        settings.value(options, f"mod_python.file_session.{name}")
     secret_file = get("secret_file")
-    store_empty = get("store_empty")
+    samesite = get("cookie_samesite")
+    secure = get("cookie_secure")
     found = Options(
         given=given,
-        session_type=get("session_type", _DEFAULT_TYPE),
-        cookie_name=get("cookie_name", "pysid"),
+        session_type=get("session_type"),
+        cookie_name=get("cookie_name"),
         application_domain=get("application_domain"),
         application_path=get("application_path"),
-        httponly=flag("cookie_httponly", "on"),
-        samesite=_SAMESITE[_one_of("cookie_samesite", get("cookie_samesite", "Lax"), _SAMESITE)],
-        secure=None if secure.lower() == "auto" else _flag("cookie_secure", secure),
-        host_prefix=flag("cookie_host_prefix", "off"),
+        httponly=get("cookie_httponly"),
+        samesite=None if samesite == "off" else samesite,
+        secure=None if secure == "auto" else secure,
+        host_prefix=get("cookie_host_prefix"),
         secrets=tuple(read_secrets(secret_file)) if secret_file else (),
-        lock_timeout=_seconds("lock_timeout", get("lock_timeout", "30")),
-        serializer=_one_of("serializer", get("serializer", "pickle"), FORMS),
-        save_after_response=flag("save_after_response", "off"),
-        store_empty=None if store_empty is None else _flag("store_empty", store_empty),
-        user_key=get("user_key", "user"),
+        lock_timeout=get("lock_timeout"),
+        serializer=get("serializer"),
+        save_after_response=get("save_after_response"),
+        store_empty=get("store_empty"),
+        user_key=get("user_key"),
         takeover=get("takeover"),
-        takeover_classes=flag("takeover_classes", "off"),
-        sweep=flag("sweep", "on"),
+        takeover_classes=get("takeover_classes"),
+        sweep=get("sweep"),
     )
     return _with_prefix(found) if found.host_prefix else found
 
@@ -148,12 +142,10 @@ def true_or_false(item) -> bool:
 
     :raises ValueError: for anything that is neither.
     """
-    text = str(item).lower()
-    if text in _TRUE:
-        return True
-    if text in _FALSE or item is None:
-        return False
-    raise ValueError(f"neither on nor off: {item!r}")
+    try:
+        return item is not None and kinds.flag(str(item))
+    except ValueError as error:
+        raise ValueError(f"{item!r} {error}") from None
 
 
 def store_of(session_type: str) -> str:
@@ -181,30 +173,7 @@ def _of_sessions(items) -> dict[str, str]:
 def _with_prefix(options: Options) -> Options:
     # browsers refuse the prefix with a domain or another path (RFC 6265bis section 4.1.3.2)
     if options.application_domain or options.application_path not in (None, "/"):
-        raise ValueError(f"{_OWN}cookie_host_prefix allows no domain, and no path but /")
+        raise settings.BadOption(f"{_OWN}cookie_host_prefix allows no domain, and no path but /")
     return options._replace(
         cookie_name=_HOST_PREFIX + options.cookie_name, application_path="/", secure=True
     )
-
-
-def _flag(name: str, text: str) -> bool:
-    try:
-        return true_or_false(text)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _one_of(name: str, text: str, allowed) -> str:
-    if text.lower() not in allowed:
-        raise ValueError(f"{_OWN}{name}: {text!r} is none of {', '.join(allowed)}")
-    return text.lower()
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{_OWN}{name}: not a number of seconds: {text!r}")
-    return value

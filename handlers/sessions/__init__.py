@@ -9,11 +9,11 @@ import os
 import tempfile
 from collections.abc import Mapping
 
+from handlers import settings
 from handlers.sessions.store import Store
-from handlers.sessions.sweep import DELETES_PER_SECOND, INTERVAL, Sweeper
+from handlers.sessions.sweep import Sweeper
 
 NAMES = ("file", "dbm", "memory", "sql", "memcached")
-GRACE_PERIOD = 240
 _OWN = "mod_python.session."
 _FOLDER = "mp_sessions"
 
@@ -29,12 +29,12 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
     :raises ValueError: for a name, or the value of an option, that makes no sense.
     :raises StoreError: if the store cannot be opened or must not be trusted.
     """
-    size = {"max_size": int(options[_OWN + "max_size"])} if _OWN + "max_size" in options else {}
+    size = {"max_size": settings.value(options, _OWN + "max_size")}
     if name == "file":
         from handlers.sessions.file import FileStore
 
         path = os.path.join(directory_of(options, "file"), _FOLDER)
-        return FileStore(path, sync=_flag(options.get(_OWN + "sync", "off")), **size)
+        return FileStore(path, sync=settings.value(options, _OWN + "sync"), **size)
     if name == "dbm":
         from handlers.sessions.dbm import DbmStore
 
@@ -46,8 +46,9 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
     if name == "memcached":
         from handlers.sessions.memcached import MemcachedStore
 
-        servers = options.get(_OWN + "servers", "127.0.0.1:11211").replace(",", " ").split()
-        return MemcachedStore(servers, prefix=options.get(_OWN + "key_prefix", "mps:"), **size)
+        servers = list(settings.value(options, _OWN + "servers"))
+        prefix = settings.value(options, _OWN + "key_prefix")
+        return MemcachedStore(servers, prefix=prefix, **size)
     if name == "sql":
         return _open_sql(options, size)
     raise ValueError(f"no session store {name!r}: there are {', '.join(NAMES)}")
@@ -58,12 +59,12 @@ def open_sweeper(store: Store, options: Mapping[str, str]) -> Sweeper:
 
     Options: ``mod_python.session.sweep_interval`` (seconds between two rounds),
     ``mod_python.session.sweep_rate`` (deletions per second), and mod_python's
-    ``mod_python.file_session.cleanup_grace_period`` (seconds, alias ``session_grace_period``).
+    ``mod_python.file_session.cleanup_grace_period`` (seconds).
     """
     return Sweeper(
         store,
-        interval=float(options.get(_OWN + "sweep_interval", INTERVAL)),
-        deletes=float(options.get(_OWN + "sweep_rate", DELETES_PER_SECOND)),
+        interval=settings.value(options, _OWN + "sweep_interval"),
+        deletes=settings.value(options, _OWN + "sweep_rate"),
         grace=grace_period(options),
     )
 
@@ -73,19 +74,12 @@ def grace_period(options: Mapping[str, str]) -> float:
 
     :raises ValueError: if the option is no number.
     """
-    name = "mod_python.file_session.cleanup_grace_period"
-    return float(options.get(name, options.get("session_grace_period", GRACE_PERIOD)))
+    return settings.value(options, "mod_python.file_session.cleanup_grace_period")
 
 
 def _open_sql(options: Mapping[str, str], size: dict[str, int]) -> Store:
-    from handlers.database_url import parse
-    from handlers.sessions.sql import TABLE
-
-    text = options.get(_OWN + "database")
-    if not text:
-        raise ValueError(f"{_OWN}database is not set: the URL of the sessions' database")
-    url = parse(text)
-    table = options.get(_OWN + "table", TABLE)
+    url = settings.required(options, _OWN + "database")
+    table = settings.value(options, _OWN + "table")
     if url.scheme == "sqlite":
         from handlers.sessions.sqlite import SqliteStore
 
@@ -101,10 +95,9 @@ def directory_of(options: Mapping[str, str], kind: str) -> str:
     for name in (
         f"mod_python.{kind}_session.database_directory",
         _OWN + "database_directory",
-        "session_directory",
     ):
         if options.get(name):
-            return options[name]
+            return settings.value(options, name)
     return tempfile.gettempdir()
 
 
@@ -115,21 +108,11 @@ def directory_of_store(options: Mapping[str, str], kind: str) -> str | None:
     if kind == "dbm":
         return os.path.dirname(os.path.abspath(_dbm_path(options)))
     if kind == "sql" and options.get(_OWN + "database"):
-        from handlers.database_url import parse
-
-        url = parse(options[_OWN + "database"])
+        url = settings.value(options, _OWN + "database")
         return os.path.dirname(url.path) if url.scheme == "sqlite" else None
     return None
 
 
 def _dbm_path(options: Mapping[str, str]) -> str:
-    given = options.get("mod_python.dbm_session.database_filename", options.get("session_dbm"))
+    given = settings.value(options, "mod_python.dbm_session.database_filename")
     return given or os.path.join(directory_of(options, "dbm"), _FOLDER, "sessions.dbm")
-
-
-def _flag(text: str) -> bool:
-    flags = {"on": True, "true": True, "1": True, "yes": True}
-    flags |= {"off": False, "false": False, "0": False, "no": False}
-    if text.lower() not in flags:
-        raise ValueError(f"neither on nor off: {text!r}")
-    return flags[text.lower()]

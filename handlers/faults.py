@@ -1,0 +1,69 @@
+"""What a process says of a fault: one line when it begins, another when it changes or ends.
+
+A fault that lasts is met by every request. Any thread may tell of it.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+
+# different subjects in one process are few; a thousand are a slip that must not fill the memory
+_SUBJECTS_KEPT = 256
+# seconds for which a message that comes and goes is not repeated
+_QUIET = 10.0
+
+_lock = threading.Lock()
+_told: OrderedDict[Hashable, Hashable] = OrderedDict()
+_quiet_until: OrderedDict[str, float] = OrderedDict()
+
+
+def tell(
+    logger: logging.Logger, level: int, subject: Hashable, message: str, key: Hashable = None
+) -> None:
+    """Log *message* about *subject*, unless it is what was last told about it.
+
+    :param key: what tells one fault from another, if the message has details that vary.
+    """
+    key = message if key is None else key
+    with _lock:
+        if _told.get(subject) == key:
+            return
+        _told[subject] = key
+        _told.move_to_end(subject)
+        if len(_told) > _SUBJECTS_KEPT:
+            _told.popitem(last=False)
+    logger.log(level, "%s", message)
+
+
+def over(subject: Hashable) -> bool:
+    """Note that nothing is wrong with *subject* any more; tell whether something was."""
+    # read without the lock: it is asked after every success
+    if subject not in _told:
+        return False
+    with _lock:
+        return _told.pop(subject, None) is not None
+
+
+def tell_rarely(logger: logging.Logger, level: int, message: str) -> None:
+    """Log what comes and goes by itself, each message at most every 10 s."""
+    now = time.monotonic()
+    with _lock:
+        if now < _quiet_until.get(message, 0.0):
+            return
+        _quiet_until[message] = now + _QUIET
+        _quiet_until.move_to_end(message)
+        if len(_quiet_until) > _SUBJECTS_KEPT:
+            _quiet_until.popitem(last=False)
+    logger.log(level, "%s", message)
+
+
+def _after_fork() -> None:
+    # another thread of the parent may have held it
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
