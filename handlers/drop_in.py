@@ -11,6 +11,7 @@ import logging
 import os
 
 from handlers import settings
+from handlers.mod_python import guarded
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,14 @@ def names_one_cache(req) -> bool:
     URL that differs, and a file that Apache no longer serves, are one warning each.
 
     :raises handlers.settings.BadSettings: if the settings file cannot be read.
+    :raises handlers.mod_python.guarded.Undecodable: for a path that is not UTF-8.
     """
     given = req.get_options()
     path = settings.file_of(given)
     in_file = settings.read(path) if path else {}
     cache = given.get("thumbnail.cache") or in_file.get("thumbnail.cache")
-    taken = [req.uri] if req.uri in _OF_GALLERY else []
+    uri = guarded.text(req, "uri")
+    taken = [uri] if uri in _OF_GALLERY else []
     for name in _DEFINES:
         url = given.get(name)
         if url is not None:

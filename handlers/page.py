@@ -181,7 +181,7 @@ def one(
     if place is not None:
         links.append(f"<span>{place[0]} of {place[1]}</span>")
     if frame.images is not None:
-        links.append(f'<a href="{frame.images}/{_in_path(picture.id)}">Original</a>')
+        links.append(f'<a href="{frame.images}/{names.in_url(names.of(picture.id))}">Original</a>')
     source = thumbnail_url(frame, frame.large, picture)
     return _document(
         picture.caption,
@@ -235,12 +235,7 @@ def thumbnail_url(frame: Frame, size: str, picture: Picture) -> str:
     """
     suffix = (picture.path or "").rpartition(".")[2].lower()
     ext = "jpg" if suffix in ("jpg", "jpeg", "jpe") else "webp"
-    return f"{frame.thumbs}/{size}/{_in_path(picture.id)}.{ext}"
-
-
-def _in_path(id: str) -> str:
-    """Return *id* as it stands in the path of a thumbnail or an original."""
-    return names.in_url(names.of(id))
+    return f"{frame.thumbs}/{size}/{names.in_url(names.of(picture.id))}.{ext}"
 
 
 def _visitor_links(frame: Frame) -> str:

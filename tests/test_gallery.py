@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from handlers import gallery, page
+from handlers import gallery, names, page
 from tests.conftest import SERVERS, watched
 from tests.servers.visitor import Visitor
 from tests.servers.wall import LONG, PAGES, PLAIN, PRIVATE, ROWS, make_wall
@@ -294,12 +294,12 @@ def test_prefixes_are_options_and_originals_may_be_off(own_site):
     ],
 )
 def test_sizes(sizes, small, double, large):
-    assert gallery._sizes(sizes) == (small, double, large)
+    assert gallery._sizes(tuple(sizes.split())) == (small, double, large)
 
 
 def test_wrong_sizes_are_a_line_and_500(own_site):
     own_site.settings("thumbnail.sizes = 200x200 0x1")
-    own_site.expect("thumbnail.sizes: not a size: '0x1'")
+    own_site.expect("thumbnail.sizes: '200x200 0x1' is not a list of sizes")
     with own_site:
         assert own_site.request("/").status == 500
 
@@ -315,7 +315,7 @@ def test_wrong_sizes_are_a_line_and_500(own_site):
     ],
 )
 def test_id_in_a_path_is_its_name_encoded_once_more(id, path):
-    assert page._in_path(id) == path
+    assert names.in_url(names.of(id)) == path
 
 
 def test_page_costs_no_more_lookups_than_it_has_pictures(monkeypatch):

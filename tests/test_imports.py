@@ -36,7 +36,7 @@ ALLOWED = {
     "worker": set(),
     "error_picture": {"access", "faults", "image"},
     "making": {"cache", "image", "settings", "source", "worker"},
-    "drop_in": {"settings"},
+    "drop_in": {"mod_python", "settings"},
     "sending": {
         "drop_in",
         "faults",
