@@ -13,9 +13,9 @@ import os
 import threading
 from collections.abc import Iterable
 
-from handlers import access, faults, lookup, names, settings, source
-from handlers.cache import keeper
-from handlers.cache.store import purge
+from handlers import access, faults, lookup, names, settings, source, state_directory
+from handlers.cache import keeper, stamp
+from handlers.cache.store import remove
 from handlers.mod_python import Session
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,11 @@ _DEFAULT_FILE = "settings.ini"
 def start(directory: str) -> None:
     """Prepare this child for the sites whose settings files, ``*.ini``, lie in *directory*.
 
-    For each: read it, warm the lookup from the database that it names, and stand for election as
-    the child that keeps its cache and sweeps its sessions. ``settings.ini`` is the file of every
-    request that names no other one. A fault is one line in the error log. It never stops the
-    child: what does not need that site is served all the same.
+    For each: read it, bind its cache to it (:mod:`handlers.cache.stamp`), warm the lookup from the
+    database that it names, and stand for election as the child that keeps its cache and sweeps its
+    sessions. ``settings.ini`` is the file of every request that names no other one. A fault is one
+    line in the error log. It never stops the child: what does not need that site is served all the
+    same.
     """
     paths = sorted(glob.glob(os.path.join(glob.escape(directory), "*.ini")))
     for path in paths:
@@ -49,18 +50,41 @@ def start(directory: str) -> None:
 
 def _start_site(path: str) -> None:
     options = settings.read(path)
+    pictures = None
+    if "thumbnail.cache" in options:
+        try:
+            stamp.claim(options["thumbnail.cache"], options)
+        except (OSError, stamp.Outdated) as error:
+            # requests that need it try again, and are refused until it succeeds
+            message = f"thumbnail.cache {options['thumbnail.cache']}: {error}"
+            faults.tell(log, logging.ERROR, options["thumbnail.cache"], message)
+        _check_snapshot(options["thumbnail.cache"], options.get("lookup.snapshot"))
     if "lookup.database" in options:
         pictures = lookup.open(options)
         if "thumbnail.cache" in options:
-            pictures.on_change = functools.partial(_purge, options["thumbnail.cache"])
+            pictures.on_change = functools.partial(_remove, options["thumbnail.cache"])
         pictures.warm()
     if "images.root" in options:
         _check_root(options["images.root"])
     if "thumbnail.cache" in options:
         _check_cache(options["thumbnail.cache"])
-        keeper.start(options["thumbnail.cache"], options)
+        keeper.start(options["thumbnail.cache"], options, pictures)
     is_default = os.path.basename(path) == _DEFAULT_FILE
     Session.start_sweep(options, None if is_default else path)
+
+
+def _check_snapshot(cache: str, snapshot: str | None) -> None:
+    """Say so if the snapshot lies in the cache where an Alias could publish it."""
+    if not snapshot:
+        return
+    place = os.path.realpath(os.path.dirname(snapshot)) + os.sep
+    closed = state_directory.path(os.path.realpath(cache))
+    if place.startswith(os.path.realpath(cache) + os.sep) and not place.startswith(closed + os.sep):
+        log.warning(
+            "lookup.snapshot %s lies in the cache, where a URL may lead to it: write %s",
+            snapshot,
+            os.path.join(closed, os.path.basename(snapshot)),
+        )
 
 
 def most_requests() -> int:
@@ -93,8 +117,8 @@ def _check_cache(directory: str) -> None:
         faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
 
 
-def _purge(directory: str, ids: Iterable[str]) -> None:
-    gone = purge(directory, map(names.of, ids))
+def _remove(directory: str, ids: Iterable[str]) -> None:
+    gone = remove(directory, map(names.of, ids))
     if gone:
         log.info("%d thumbnails removed, as the rows of their pictures have changed", gone)
 

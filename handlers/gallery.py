@@ -94,7 +94,8 @@ class Shelf:
         A favourite that memory does not know is not there, either, while the database is away.
         """
         try:
-            row = self._pictures.get(id)
+            # so that neither time nor an outage tells a private id from an unknown one
+            row = self._pictures.get(id) if self._private else self._pictures.public(id)
         except lookup.Unavailable:
             row = None
         if row is None or (row.private and not self._private):

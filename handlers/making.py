@@ -10,10 +10,11 @@ import io
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
-from handlers import settings, source, worker
+from handlers import names, settings, source, worker
+from handlers.cache import marks, stamp
 from handlers.cache.failures import Failures
 from handlers.cache.store import EXTENSIONS, Store
 from handlers.cache.turns import Turns
@@ -30,6 +31,10 @@ _SLACK_BYTES = 96 << 20
 _PATIENCE = 4
 #: Fields of Limits that are options of the same names.
 OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels", "formats")
+
+
+class RowChanged(Exception):
+    """Raised when the row of a thumbnail is another one now than when it was asked for."""
 
 
 class Asked(NamedTuple):
@@ -82,20 +87,41 @@ def focus_of(row) -> tuple[float, float] | None:
     return None if row.focus_x is None or row.focus_y is None else (row.focus_x, row.focus_y)
 
 
+def still_true(
+    store: Store, asked: Asked, row, pictures, options: Mapping[str, str]
+) -> Callable[[], None]:
+    """Return the last check before a thumbnail appears: is all of it still so?
+
+    It raises RowChanged if the *row* that the thumbnail was made of is not the one that the lookup
+    *pictures* rereads, handlers.cache.stamp.Outdated if the cache is not bound to these *options*
+    any more, and what the lookup raises if it cannot tell.
+    """
+
+    def check() -> None:
+        if not stamp.holds(store.directory, options):
+            raise stamp.Outdated("the cache has another configuration now")
+        if pictures.reread(names.id_of(asked.id)) != row:
+            raise RowChanged(asked.id)
+
+    return check
+
+
 def make(
     store: Store,
     asked: Asked,
-    path: str,
-    focus: tuple[float, float] | None,
+    row,
     how: Recipe,
     turns: Turns,
+    check: Callable[[], None] | None = None,
 ) -> None:
-    """Make the thumbnail *asked* for of the source *path*, unless it is in the cache meanwhile.
+    """Make the thumbnail *asked* for of the lookup's *row*, unless it is in the cache meanwhile.
 
     However many processes and threads ask at once, one of them makes it. It is decoded in a process
     of its own (:mod:`handlers.worker`).
 
-    :param path: of the source, see :func:`handlers.source.open_source`.
+    :param row: with the path of the source, see :func:`handlers.source.open_source`.
+    :param check: called under the thumbnail's lock just before it appears, see :func:`still_true`;
+        it does not if this raises.
     :raises handlers.source.SourceMissing, SourceRefused, RootUnavailable: as that does.
     :raises handlers.image.errors.ImageError: if it cannot be made of this source.
     :raises handlers.cache.failures.FailedBefore: if that is remembered.
@@ -105,6 +131,7 @@ def make(
     :raises OSError: if the cache cannot be written.
     """
     failures = Failures(store.directory, how.failure_ttl, how.tries)
+    path, focus, mark = row.path, focus_of(row), marks.of_row(row)
     with turns.thumbnail(asked.name):
         if store.has(asked.name):
             return
@@ -114,15 +141,16 @@ def make(
             failures.check(asked.name, identity)
             with (
                 turns.maker(),
-                _copy(store, asked, found.st_mtime_ns) as copy,
+                _copy(store, asked, found.st_mtime_ns, mark) as copy,
                 failures.attempt(asked.name, identity, errors.ImageError, worker.WorkerDied),
             ):
                 wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
                 made = _made(file, copy, wants_copy, asked, focus, how)
         length = made.answer["bytes"]
-        store.write(store.path(asked.name), made.data[:length], found.st_mtime_ns)
+        target, own_mark = store.path(asked.name), marks.of_row(row, asked.size)
+        store.write(target, made.data[:length], found.st_mtime_ns, own_mark, check)
         if len(made.data) > length:
-            store.write_copy(asked.id, made.data[length:], found.st_mtime_ns)
+            store.write_copy(asked.id, made.data[length:], found.st_mtime_ns, mark, check)
 
 
 def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:
@@ -176,13 +204,13 @@ def _work(descriptors, wants_copy, asked, focus, how) -> tuple[dict, bytes]:
 
 
 @contextlib.contextmanager
-def _copy(store: Store, asked: Asked, source_mtime_ns: int) -> Iterator[BinaryIO | None]:
+def _copy(store: Store, asked: Asked, source_mtime_ns: int, mark: int) -> Iterator[BinaryIO | None]:
     """Open the middle-size copy of the picture; None if there is none of this source."""
     with contextlib.ExitStack() as stack:
         file = None
         with contextlib.suppress(FileNotFoundError):
             file = stack.enter_context(open(store.copy_path(asked.id), "rb"))
-        yield file if file is not None and store.is_of(file, source_mtime_ns) else None
+        yield file if file is not None and store.is_of(file, source_mtime_ns, mark) else None
 
 
 def _variants(store: Store, id: str) -> int:

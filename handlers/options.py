@@ -311,13 +311,14 @@ _OF_THE_LOOKUP = (
         Words("none; set in `settings.ini`"),
         "file with all rows that the children share; without it each child reads the table into a "
         "dict of its own",
-        "/var/cache/modpython-handlers/lookup.snapshot",
+        "/var/cache/modpython-handlers/handlers-state/lookup.snapshot",
     ),
     Option(
         "lookup.refresh",
         _WAIT_OR_0,
         "3600",
-        "seconds after which the snapshot is brought up to date by one child; 0: at a restart only",
+        "seconds after which the snapshot is brought up to date by one child, or each child reads "
+        "its dict anew; 0: at a restart only",
         "60",
     ),
     Option(

@@ -44,10 +44,10 @@ def handler(req) -> int:
             return apache.HTTP_NOT_FOUND
         return sending.redirected(req, above + names.in_url(names.of(name)))
     try:
-        row = lookup.open(options)[id]
+        row = visitor.visible_row(req, lookup.open(options), id)
+        if row is None:
+            return apache.HTTP_NOT_FOUND
         if row.private:
-            if not visitor.signed_in(req):
-                return apache.HTTP_NOT_FOUND
             req.headers_out["Cache-Control"] = "private, no-cache"
         with source.open_source(settings.required(options, "images.root"), row.path) as file:
             faults.over("images.root")
@@ -57,8 +57,6 @@ def handler(req) -> int:
             # The path was checked when it was opened; by this name it cannot be another file now.
             opened = f"/proc/self/fd/{file.fileno()}"
             return sending.send_file(req, opened, content_type or "application/octet-stream")
-    except KeyError:
-        return apache.HTTP_NOT_FOUND
     except (source.SourceMissing, source.SourceRefused) as error:
         log.warning("original %s: %s", name, error)
         return apache.HTTP_NOT_FOUND

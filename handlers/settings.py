@@ -51,9 +51,10 @@ class BadSettings(BadOption):
 def read(path: str) -> dict[str, str]:
     """Return the options of the settings file *path* as ``{"section.key": "value"}``.
 
-    A file is read once per process: restart Apache after a change. One that holds a password or
-    a key and can be read by everybody is read, with a warning in the log. Messages about the file
-    name lines by their numbers, as any line may hold the password.
+    ``handlers.settings`` is the path of the file itself. A file is read once per process: restart
+    Apache after a change. One that holds a password or a key and can be read by everybody is read,
+    with a warning in the log. Messages about the file name lines by their numbers, as any line may
+    hold the password.
 
     :raises BadSettings: if the file is missing, unreadable or not of the form above.
     :raises BadOption: for a name that no option has, or a value that makes no sense.
@@ -78,7 +79,12 @@ def read(path: str) -> dict[str, str]:
         where, what = fault
         line = _lines(text).get(where)
         raise BadOption(f"{path}{f', line {line}' if line else ''}: {what}")
-    return options
+    return {**options, "handlers.settings": path}
+
+
+def read_again(path: str) -> dict[str, str]:
+    """Return what :func:`read` would return if the process had just been started."""
+    return read.__wrapped__(path)
 
 
 def use(path: str) -> None:

@@ -28,7 +28,7 @@ from handlers import (
     visitor,
     worker,
 )
-from handlers.cache import keeper
+from handlers.cache import keeper, stamp
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
 from handlers.cache.turns import Busy, Turns
@@ -48,6 +48,8 @@ CONTENT_TYPES = {
 }
 
 _NAME = re.compile(r"([0-9]+x[0-9]+(?:-crop)?)/([A-Za-z0-9_%-]{1,200})\.([a-z]{3,4})")
+# a row may change while its thumbnail is made, but hardly so often
+_ATTEMPTS = 3
 
 
 @sending.get_only
@@ -62,7 +64,6 @@ def handler(req) -> int:
     """
     options = settings.of(req)
     store = Store(settings.required(options, "thumbnail.cache"))
-    keeper.start(store.directory, options)
     # Where Apache looked for it, so that both of them always mean the same file.
     name = store.name(guarded.text(req, "filename") + (guarded.text(req, "path_info") or ""))
     asked = parse(name) if name else None
@@ -70,24 +71,56 @@ def handler(req) -> int:
         return _redirected(req, options)
     if not _exists(asked, guarded.text(req, "args"), options):
         return apache.HTTP_NOT_FOUND
-    try:
-        row = lookup.open(options)[names.id_of(asked.id)]
-    except KeyError:
-        return _with_picture(req, apache.HTTP_NOT_FOUND, asked, options)
-    if row.private:
-        if not visitor.signed_in(req):
-            return _with_picture(req, apache.HTTP_NOT_FOUND, asked, options)
-        store = Store(store.directory, "private")
-        req.headers_out["Cache-Control"] = "private, no-cache"
-    status, retry_after = _made(store, asked, row, options)
-    if status == apache.OK:
-        with contextlib.suppress(FileNotFoundError):
-            return sending.send_file(req, store.path(asked.name), CONTENT_TYPES[asked.ext])
-        # purged between the two
-        status, retry_after = apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
+    status, retry_after = apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
+    if _is_bound(store.directory, options):
+        pictures = lookup.open(options)
+        keeper.start(store.directory, options, pictures)
+        for _ in range(_ATTEMPTS):
+            row = visitor.visible_row(req, pictures, names.id_of(asked.id))
+            if row is None:
+                return _with_picture(req, apache.HTTP_NOT_FOUND, asked, options)
+            own = Store(store.directory, "private") if row.private else store
+            try:
+                status, retry_after = _made(own, asked, row, pictures, options)
+            except making.RowChanged:
+                # made in vain: what the row says now is known by now
+                continue
+            if status == apache.OK:
+                with contextlib.suppress(FileNotFoundError):
+                    return _sent(req, own, asked, row.private)
+                # purged between the two
+                status, retry_after = apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
+            break
     if retry_after is not None:
         sending.retry_after(req, retry_after)
     return _with_picture(req, status, asked, options)
+
+
+def _sent(req, store: Store, asked: Asked, is_private: bool) -> int:
+    path = store.path(asked.name)
+    if is_private:
+        # raises before anything is set if it was purged
+        os.stat(path)
+        req.headers_out["Cache-Control"] = "private, no-cache"
+    return sending.send_file(req, path, CONTENT_TYPES[asked.ext])
+
+
+def _is_bound(directory: str, options: dict[str, str]) -> bool:
+    """Tell whether the cache is this configuration's, or let it be so if it is nobody's yet.
+
+    :raises handlers.settings.BadSettings: if it is another one's.
+    """
+    if stamp.holds(directory, options):
+        return True
+    try:
+        stamp.claim(directory, options)
+        return True
+    except stamp.Outdated as error:
+        faults.tell_rarely(log, logging.WARNING, f"thumbnail.cache {directory}: {error}")
+    except (OSError, LockTimeout) as error:
+        why = access.why_unwritable(directory, error)
+        faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+    return False
 
 
 def parse(name: str) -> Asked | None:
@@ -134,13 +167,18 @@ def _exists(asked: Asked, query: str | None, options: dict[str, str]) -> bool:
 
 
 def _made(
-    store: Store, asked: Asked, row: lookup.Row, options: dict[str, str]
+    store: Store,
+    asked: Asked,
+    row: lookup.Row,
+    pictures: lookup.Lookup,
+    options: dict[str, str],
 ) -> tuple[int, float | None]:
     """Make the thumbnail; return the status, and the seconds after which another try may help."""
+    check = making.still_true(store, asked, row, pictures, options)
     try:
         if not store.has(asked.name):
             how, turns = making.recipe(options), _turns(store, options)
-            making.make(store, asked, row.path, making.focus_of(row), how, turns)
+            making.make(store, asked, row, how, turns, check)
             for subject in ("images.root", store.directory):
                 faults.over(subject)
         return apache.OK, None
@@ -151,6 +189,8 @@ def _made(
         return apache.HTTP_NOT_FOUND, None
     except (worker.WorkerDied, worker.WorkerTimeout) as error:
         log.error("thumbnail %s: %s", asked.name, error)
+    except stamp.Outdated as error:
+        faults.tell_rarely(log, logging.WARNING, f"thumbnail.cache {store.directory}: {error}")
     except (Busy, LockTimeout) as error:
         faults.tell_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
     except source.RootUnavailable as error:

@@ -60,6 +60,20 @@ def signed_in(req) -> str | None:
     return user if users.is_sealed(user, session.get(_SEAL, "")) else None
 
 
+def visible_row(req, pictures, id: str):
+    """Return the row of *id* in the lookup *pictures*, None if the visitor may not see it.
+
+    The session and the database are asked for what is private as for what does not exist: neither
+    the answer nor the time nor an outage tells them apart.
+
+    :raises handlers.lookup.Unavailable: if neither memory nor the database can tell.
+    """
+    row = pictures.in_memory(id)
+    if row is not None and not row.private:
+        return row
+    return pictures.get(id) if signed_in(req) else pictures.public(id)
+
+
 def favourite_ids(req) -> list[str]:
     """Return the ids of the visitor's favourites, in the order in which they were marked."""
     found = map(names.id_of, _read(req).get(_FAVOURITES, ()))

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from handlers.lookup import Lookup, Row, Unavailable, restart
+from handlers import restart
+from handlers.lookup import Lookup, Row, Unavailable
 from handlers.lookup import state as states
 from tests.forked import forked
 

@@ -15,8 +15,8 @@ import time
 
 import pytest
 
-from handlers import locks
-from handlers.lookup import Lookup, Row, Unavailable, restart
+from handlers import locks, restart
+from handlers.lookup import Lookup, Row, Unavailable
 from handlers.lookup import state as states
 from tests.forked import forked
 

@@ -66,10 +66,16 @@ def test_database_away_at_child_start(mariadb_site, mariadb):
         time.sleep(0.2)
 
 
-def test_known_ids_cost_no_query(mariadb_site, mariadb):
+def test_known_ids_cost_no_query_but_to_keep_what_is_made(mariadb_site, mariadb):
+    """Without a snapshot a thumbnail is kept only after another look at its row."""
     mariadb.forget_statements()
     for number in range(60):
         assert mariadb_site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+    assert len(mariadb.statements("images")) == 60
+    mariadb.forget_statements()
+    for number in range(60):
+        assert mariadb_site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+        assert mariadb_site.request(f"/images/p{number:03d}").status == 200
     assert mariadb.statements("images") == []
 
 
@@ -106,7 +112,7 @@ def test_cache_that_cannot_be_written_is_503_and_recovers(own_site):
     own_site.expect(r"thumbnail\.cache .* cannot be written")
     own_site.start()
     assert own_site.request("/thumbs/200x200/p001.jpg").status == 200
-    temporary = os.path.join(own_site.work.cache, "tmp")
+    temporary = os.path.join(own_site.work.cache, "handlers-state", "tmp")
     os.rename(temporary, temporary + ".away")
     pathlib.Path(temporary).touch()
     cold = own_site.request("/thumbs/200x200/p002.jpg")

@@ -44,7 +44,7 @@ def test_failure_is_remembered_until_the_source_changes(small_site):
     assert small_site.log().count("not a picture") == 1
     Image.new("RGB", (640, 480), "navy").save(small_site.pictures / "broken.jpg")
     assert small_site.request("/thumbs/200x200/broken.jpg").status == 200
-    assert os.listdir(os.path.join(small_site.work.cache, "failures")) == []
+    assert os.listdir(os.path.join(small_site.work.cache, "handlers-state", "failures")) == []
 
 
 def test_failure_is_believed_for_a_while_only(small_site):
@@ -63,7 +63,7 @@ def test_child_that_dies_in_the_attempt_is_counted(small_site):
     assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
     found = os.stat(small_site.pictures / "fine.jpg")
     record = [f"fine.jpg {found.st_mtime_ns} {found.st_size} None", 3, 0.0, "its process died"]
-    mark = pathlib.Path(small_site.work.cache, "failures", "400x400~fine.jpg")
+    mark = pathlib.Path(small_site.work.cache, "handlers-state", "failures", "400x400~fine.jpg")
     mark.write_text(json.dumps(record))
     mark.chmod(0o666)
     for _ in range(3):
@@ -169,7 +169,7 @@ def test_third_variant_leaves_a_copy_and_the_fourth_is_made_of_it(small_site):
     grain.save(small_site.pictures / "fine.jpg", quality=90)
     os.utime(small_site.pictures / "fine.jpg", (1.7e9, 1.7e9))
     small_site.start()
-    copy = pathlib.Path(small_site.work.cache, "copies", "fine.jpg")
+    copy = pathlib.Path(small_site.work.cache, "handlers-state", "copies", "fine.jpg")
     for name in ("200x200/fine.jpg", "200x200/fine.webp"):
         assert small_site.request(f"/thumbs/{name}").status == 200
     assert not copy.exists()
@@ -187,7 +187,7 @@ def test_third_variant_leaves_a_copy_and_the_fourth_is_made_of_it(small_site):
 def test_copy_that_cannot_be_written_is_done_without(small_site):
     Image.new("RGB", (4000, 3000), "teal").save(small_site.pictures / "fine.jpg")
     small_site.start()
-    pathlib.Path(small_site.work.cache, "copies").mkdir(mode=0o555)
+    pathlib.Path(small_site.work.cache, "handlers-state", "copies").mkdir(mode=0o555)
     for name in ("200x200/fine.jpg", "200x200/fine.webp", "400x400/fine.jpg", "400x400/fine.webp"):
         assert small_site.request(f"/thumbs/{name}").status == 200
 
@@ -222,7 +222,7 @@ def test_nothing_but_thumbnails_has_a_url(small_site):
     small_site.extra = f"Alias /all {small_site.work.cache}"
     small_site.start()
     assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
-    for path in ("/all/lock", "/all/failures", "/all/", "/all/nothing"):
+    for path in ("/all/handlers-state/lock", "/all/handlers-state/", "/all/", "/all/nothing"):
         assert small_site.request(path).status == 403
 
 

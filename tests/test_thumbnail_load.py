@@ -68,7 +68,7 @@ def test_cold_thumbnails_do_not_occupy_every_child(narrow_site):
     narrow_site.expect("thumbnails turned away: 4 requests wait already")
     assert narrow_site.request("/thumbs/200x200/p000.jpg").status == 200
     # whoever would make one finds both makers at work for as long as this test wants
-    path = os.path.join(narrow_site.work.cache, "makers")
+    path = os.path.join(narrow_site.work.cache, "handlers-state", "makers")
     with contextlib.ExitStack() as stack:
         for offset in range(2):
             stack.enter_context(locks.held(path, offset, 10))
@@ -99,7 +99,7 @@ def test_wait_ends_in_503(hasty_site):
     hasty_site.expect("turned away: makers not free within 0.2 s")
     # the lock files are to be the server's
     assert hasty_site.request("/thumbs/200x200/p000.jpg").status == 200
-    path = os.path.join(hasty_site.work.cache, "makers")
+    path = os.path.join(hasty_site.work.cache, "handlers-state", "makers")
     with locks.held(path, 0, 10), locks.held(path, 1, 10):
         answer = hasty_site.request("/thumbs/200x200/p001.jpg")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
@@ -153,7 +153,7 @@ def test_killed_children_and_processes_leave_nothing_behind(killed_site):
     for number in range(130):
         assert killed_site.request(f"/thumbs/200x200/p{number:03d}.png").status in (200, 404)
     for name in ("lock", "waiters"):
-        assert not held_bytes(cache / name)
+        assert not held_bytes(cache / "handlers-state" / name)
 
 
 def children_of(pid):

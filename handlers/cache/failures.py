@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from handlers import state_directory
+
 log = logging.getLogger(__name__)
 
 _JITTER = 0.25
@@ -40,7 +42,8 @@ class Failures:
     """
 
     def __init__(self, directory: str, ttl: float, tries: int):
-        self._directory = os.path.join(directory, "failures")
+        self._directory = state_directory.path(directory, "failures")
+        self._cache = directory
         self._ttl = ttl
         self._tries = tries
 
@@ -117,6 +120,6 @@ class Failures:
             return None
 
     def _write(self, name: str, record: _Record) -> None:
-        os.makedirs(self._directory, exist_ok=True)
-        with open(self._path(name), "w", encoding="utf-8") as file:
+        state_directory.ensure(self._cache, "failures")
+        with open(self._path(name), "w", encoding="utf-8", opener=state_directory.opener) as file:
             json.dump(record, file)

@@ -11,24 +11,27 @@ import threading
 import time
 from collections.abc import Mapping
 
-from handlers import access, faults, locks, settings
-from handlers.cache.sweep import Limits, Sweep
+from handlers import access, faults, locks, settings, state_directory
+from handlers.cache import stamp
+from handlers.cache.sweep import Limits, Rows, Sweep
 
 log = logging.getLogger(__name__)
 
 _STEP = 0.004
 _PAUSE = 0.08
-_ELECTION = 20.0
+_ELECTION = 5.0
 _AFTER_FAULT = 60.0
 
 _started: set[str] = set()
 _starting = threading.Lock()
 
 
-def start(directory: str, options: Mapping[str, str]) -> None:
+def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) -> None:
     """Let this child stand for election as keeper of the cache *directory*, once.
 
-    :param options: the limits, as :func:`limits` reads them, and ``cache.interval``.
+    :param options: the limits, as :func:`limits` reads them, ``cache.interval``, and those that the
+        cache is bound to.
+    :param rows: what its files are compared with.
     :raises handlers.settings.BadOption: for a value that makes no sense.
     """
     if directory in _started:
@@ -39,7 +42,10 @@ def start(directory: str, options: Mapping[str, str]) -> None:
             return
         _started.add(directory)
     threading.Thread(
-        target=_stand, args=(directory, allowed, interval), name="cache keeper", daemon=True
+        target=_stand,
+        args=(directory, allowed, interval, rows, dict(options)),
+        name="cache keeper",
+        daemon=True,
     ).start()
 
 
@@ -63,16 +69,22 @@ def lock(directory: str, wait: float | None) -> int:
         (None waits for ever).
     :raises OSError: if the cache cannot be written.
     """
-    return locks.acquire(os.path.join(directory, "sweeper"), 0, wait)
+    return locks.acquire(state_directory.path(directory, "sweeper"), 0, wait)
 
 
-def _stand(directory: str, allowed: Limits, interval: float) -> None:
+def _stand(
+    directory: str,
+    allowed: Limits,
+    interval: float,
+    rows: Rows | None,
+    options: Mapping[str, str],
+) -> None:
     while True:
         pause = min(_ELECTION, interval)
         try:
             fd = lock(directory, 0)
             try:
-                _keep(Sweep(directory, allowed), interval)
+                _keep(Sweep(directory, allowed, rows), interval, options)
             finally:
                 os.close(fd)
         except (locks.LockTimeout, FileNotFoundError):
@@ -85,8 +97,11 @@ def _stand(directory: str, allowed: Limits, interval: float) -> None:
         time.sleep(pause)
 
 
-def _keep(sweep: Sweep, interval: float) -> None:
-    """Bring the round that is under way to its end, or a new one if there is need for it."""
-    while sweep.is_due(interval):
+def _keep(sweep: Sweep, interval: float, options: Mapping[str, str]) -> None:
+    """Bring the round that is under way to its end, or a new one if there is need for it.
+
+    A child that was started with another configuration than the cache has now leaves it to others.
+    """
+    while sweep.is_due(interval) and stamp.holds(sweep.directory, options):
         sweep.step(_STEP)
         time.sleep(_PAUSE)

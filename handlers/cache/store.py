@@ -5,22 +5,27 @@ follows from the final one, so what a killed process left is overwritten by the 
 """
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from handlers import locks
+from handlers import invalidation, locks, names, state_directory
+from handlers.cache import marks
+from handlers.cache.marks import EXTENSIONS
 
-#: The extensions that thumbnails have, best compressed first.
-EXTENSIONS = ("avif", "webp", "jpg", "png")
+log = logging.getLogger(__name__)
 
-# A file younger than this gets a weak ETag from Apache, which would change a moment later.
-_SETTLED_NS = 2 * 10**9
+# A file younger than this gets a weak ETag from Apache, which would change a moment later. Its
+# fraction of a second is a mark: see marks.
+_SETTLED_NS = 3 * 10**9
 _PURGE_WAIT = 30.0
 _BLOCK = 4096
 
 #: Where thumbnails lie: those that Apache serves, and private ones where it does not look.
 FOLDERS = ("thumbs", "private")
+
+_coarse: set[str] = set()
 
 
 class Store:
@@ -39,8 +44,10 @@ class Store:
         return self.part(self._folder, name)
 
     def part(self, *parts: str) -> str:
-        """Return the path of something else in the cache."""
-        return os.path.join(self.directory, *parts)
+        """Return the path of a part of the cache: ``thumbs`` or what has no URL."""
+        if parts[0].partition("/")[0] == "thumbs":
+            return os.path.join(self.directory, *parts)
+        return state_directory.path(self.directory, *parts)
 
     def name(self, path: str) -> str | None:
         """Return the name of the thumbnail that lies at *path*, None for a path elsewhere."""
@@ -61,45 +68,76 @@ class Store:
         """Return where the middle-size copy of the picture *id* lies, if there is one."""
         return self.part("copies", f"{id}.jpg")
 
-    def write_copy(self, id: str, data: bytes, source_mtime_ns: int) -> None:
+    def write_copy(
+        self,
+        id: str,
+        data: bytes,
+        source_mtime_ns: int,
+        mark: int = 0,
+        check: Callable[[], None] | None = None,
+    ) -> None:
         """Let the middle-size copy of the picture *id* appear, unless another process is doing so.
 
-        All it does is to save time later: one that cannot be written is done without.
+        All it does is to save time later: one that cannot be written is done without. Otherwise as
+        :meth:`write`.
         """
-        lock = self.part("lock")
-        with (
-            contextlib.suppress(OSError),
-            locks.held(lock, locks.key_offset(f"copies/{id}"), 0),
-        ):
-            self.write(self.copy_path(id), data, source_mtime_ns)
+        with contextlib.suppress(OSError):
+            state_directory.ensure(self.directory)
+            with locks.held(self.part("lock"), locks.key_offset(f"copies/{id}"), 0):
+                self.write(self.copy_path(id), data, source_mtime_ns, mark, check)
 
-    def is_of(self, file: BinaryIO, source_mtime_ns: int) -> bool:
-        """Tell whether the open copy *file* was written for a source of that time."""
+    def is_of(self, file: BinaryIO, source_mtime_ns: int, mark: int = 0) -> bool:
+        """Tell whether the open copy *file* was written for a source of that time and *mark*."""
         found = os.fstat(file.fileno())
-        return found.st_mtime_ns == _mtime_ns(file.name, source_mtime_ns)
+        return found.st_mtime_ns == _mtime_ns(file.name, source_mtime_ns, mark)
 
-    def write(self, path: str, data: bytes, source_mtime_ns: int) -> None:
+    def write(
+        self,
+        path: str,
+        data: bytes,
+        source_mtime_ns: int,
+        mark: int = 0,
+        check: Callable[[], None] | None = None,
+    ) -> None:
         """Let the file *path*, a thumbnail or a copy, appear with *data* in it.
 
         Its modification time becomes that of its source, so that its validators stay the same when
-        it is made again. The microseconds differ between the formats of one thumbnail, so that two
-        of the same length differ in their ETag.
+        it is made again; the fraction of the second holds its *mark*, see
+        :mod:`handlers.cache.marks`. Two formats of one thumbnail differ in their ETag even if they
+        have the same length. What is not a public thumbnail can be read by this user alone.
 
+        :param check: called just before the rename; the file does not appear if it raises.
         :raises OSError: if the cache cannot be written; nothing is left under *path* then.
         """
-        name = os.path.relpath(path, self.directory)
-        temporary = self.part("tmp", name.removeprefix("thumbs/").replace("/", "~"))
-        for directory in (os.path.dirname(temporary), os.path.dirname(path)):
-            os.makedirs(directory, exist_ok=True)
+        is_public = path.startswith(self.part("thumbs", ""))
+        name = os.path.relpath(path, self.part("thumbs" if is_public else ""))
+        temporary = self.part("tmp", name.replace("/", "~"))
+        state_directory.ensure(self.directory, "tmp")
+        if is_public:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        else:
+            state_directory.ensure(self.directory, *os.path.dirname(name).split("/"))
+        opener = None if is_public else state_directory.opener
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "wb", opener=opener) as file:
                 file.write(data)
                 file.flush()
                 # or a power cut could leave an empty file under the final name
                 os.fdatasync(file.fileno())
                 now = os.fstat(file.fileno()).st_mtime_ns
-            os.utime(temporary, ns=(now, _mtime_ns(path, min(source_mtime_ns, now - _SETTLED_NS))))
-            os.replace(temporary, path)
+                wanted = _mtime_ns(path, source_mtime_ns, mark, now - _SETTLED_NS)
+                os.utime(file.fileno(), ns=(now, wanted))
+                if os.fstat(file.fileno()).st_mtime_ns != wanted:
+                    self._tell_coarse()
+            # Whoever empties the cache takes the stamp away first and then this directory: what is
+            # put into an opened one after the check goes with it, and never into the next one.
+            into = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                if check is not None:
+                    check()
+                os.replace(temporary, os.path.basename(path), dst_dir_fd=into)
+            finally:
+                os.close(into)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -114,35 +152,66 @@ class Store:
 
     def forget_growth(self) -> None:
         """Begin to count anew."""
-        with open(self.part("growth"), "wb"):
+        state_directory.ensure(self.directory)
+        with open(self.part("growth"), "wb", opener=state_directory.opener):
             pass
 
     def _note_growth(self, length: int) -> None:
         # A byte for each block: who appends needs no lock, and the sum is the file's length.
-        with contextlib.suppress(OSError), open(self.part("growth"), "ab", buffering=0) as file:
+        with (
+            contextlib.suppress(OSError),
+            open(self.part("growth"), "ab", buffering=0, opener=state_directory.opener) as file,
+        ):
             file.write(bytes(-(-length // _BLOCK)))
+
+    def _tell_coarse(self) -> None:
+        if self.directory not in _coarse:
+            _coarse.add(self.directory)
+            log.warning(
+                "thumbnail.cache %s: its file system does not keep nanoseconds, so each round of "
+                "the sweep removes all thumbnails: take another file system",
+                self.directory,
+            )
 
 
 def purge(directory: str, ids: Iterable[str]) -> int:
-    """Delete every size and format of the pictures *ids*, and what is remembered of them.
+    """Hide what is known and made of the pictures *ids* until the database was asked again.
+
+    Every process forgets their rows, see :mod:`handlers.invalidation`, and what was made of them is
+    removed as :func:`remove` does it.
+
+    :param directory: of the cache.
+    :param ids: as the database has them.
+    :returns: how many thumbnails there were.
+    :raises OSError: if the cache cannot be written.
+    """
+    ids = list(ids)
+    invalidation.invalidate(directory, ids)
+    return remove(directory, map(names.of, ids))
+
+
+def remove(directory: str, pictures: Iterable[str]) -> int:
+    """Delete every size and format of the *pictures*, and what is remembered of them.
 
     A thumbnail that is being made meanwhile is waited for and deleted, too. Safe beside running
     makers, sweeps and other purges.
 
     :param directory: of the cache.
+    :param pictures: their names, see :mod:`handlers.names`.
     :returns: how many thumbnails there were.
     :raises OSError: if one cannot be deleted.
     """
+    state_directory.ensure(directory)
     stores = [(store, store.sizes()) for store in (Store(directory, name) for name in FOLDERS)]
-    lock = os.path.join(directory, "lock")
+    lock = state_directory.path(directory, "lock")
     count = 0
-    for id in ids:
+    for picture in pictures:
         for store, sizes in stores:
-            for name in _names(id, sizes):
+            for name in _names(picture, sizes):
                 with locks.held(lock, locks.key_offset(name), _PURGE_WAIT):
                     count += _unlink(store.path(name))
                     _unlink(store.part("failures", name.replace("/", "~")))
-            _unlink(store.copy_path(id))
+        _unlink(stores[0][0].copy_path(picture))
     return count
 
 
@@ -157,7 +226,5 @@ def _unlink(path: str) -> bool:
     return False
 
 
-def _mtime_ns(path: str, source_ns: int) -> int:
-    ext = path.rpartition(".")[2]
-    microseconds = source_ns // 1000
-    return (microseconds - microseconds % len(EXTENSIONS) + EXTENSIONS.index(ext)) * 1000
+def _mtime_ns(path: str, source_ns: int, mark: int, latest_ns: int | None = None) -> int:
+    return marks.mtime_ns(path.rpartition(".")[2], source_ns, mark, latest_ns)

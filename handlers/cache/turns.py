@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from handlers import locks
+from handlers import locks, state_directory
 from handlers.cache import wakeup
 
 _LOOK_AGAIN = 0.5
@@ -49,7 +49,6 @@ class Turns:
         :raises handlers.locks.LockTimeout: if that other one took too long.
         :raises OSError: if the cache cannot be written.
         """
-        os.makedirs(self._directory, exist_ok=True)
         fd = self._taken("lock", (locks.key_offset(name),))
         try:
             yield
@@ -62,7 +61,7 @@ class Turns:
 
         Of those who wait, the one that has waited longest is woken first.
         """
-        sleepers = os.path.join(self._directory, "sleepers")
+        sleepers = state_directory.path(self._directory, "sleepers")
         fd = self._taken("makers", range(self._makers), sleepers)
         try:
             yield
@@ -72,7 +71,8 @@ class Turns:
 
     def _taken(self, file: str, offsets: Sequence[int], sleepers: str | None = None) -> int:
         """Take one of the bytes *offsets*, waiting if need be and allowed."""
-        path = os.path.join(self._directory, file)
+        state_directory.ensure(self._directory)
+        path = state_directory.path(self._directory, file)
         with contextlib.suppress(locks.LockTimeout):
             return locks.acquire_any(path, offsets, 0)
         try:
@@ -100,7 +100,7 @@ class Turns:
         if self._waiters is None:
             yield
             return
-        path = os.path.join(self._directory, "waiters")
+        path = state_directory.path(self._directory, "waiters")
         try:
             fd = locks.acquire_any(path, range(self._waiters), 0)
         except locks.LockTimeout:

@@ -3,11 +3,12 @@
 import argparse
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from handlers import lookup, making, names, settings, signing
-from handlers.cache import directory, keeper
+from handlers import invalidation, lookup, making, names, settings, signing
+from handlers.cache import directory, keeper, stamp
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Sweep
 from handlers.commands import owner, warming
@@ -98,7 +99,9 @@ def _count(path: str) -> dict:
 
 
 def _purge(args, options) -> Result:
-    deleted = purge(_store(args, options).directory, map(names.of, args.ids))
+    deleted = purge(_store(args, options).directory, args.ids)
+    # by then no child answers from what it remembered of them
+    time.sleep(invalidation.NOTICED)
     return Result({"deleted": deleted}, lambda values: f"{values['deleted']} thumbnails deleted.")
 
 
@@ -110,7 +113,7 @@ def _sweep(args, options) -> Result:
         args.terminal.say("A child of the server is sweeping; waiting for it.")
         fd = keeper.lock(store.directory, None)
     try:
-        sweep = Sweep(store.directory, keeper.limits(options))
+        sweep = Sweep(store.directory, keeper.limits(options), _rows(store, options))
         while not sweep.step(_STEP):
             pass
     finally:
@@ -134,6 +137,8 @@ def _warm(args, options) -> Result:
         encode.check(format)
     recipe = making.recipe(options)
     store = _store(args, options)
+    options = {**options, "thumbnail.cache": store.directory}
+    stamp.claim(store.directory, options, is_fresh=True)
     pictures, total = lookup.open(options), None
     if args.all:
         total = pictures.load(_SNAPSHOT_WAIT)
@@ -143,7 +148,7 @@ def _warm(args, options) -> Result:
     else:
         ids, total = args.ids, len(args.ids)
     processes = args.processes or os.cpu_count() or 1
-    plan = warming.Plan(store.directory, sizes, formats, recipe, processes)
+    plan = warming.Plan(store.directory, sizes, formats, recipe, processes, options)
     counts = warming.run(pictures, ids, plan, total, args.terminal)
     return Result(
         counts,
@@ -176,6 +181,13 @@ def _url(args, options) -> Result:
         )
     key = settings.required(options, "thumbnail.keys")[0]
     return Result((signing.url(name, key, prefix) for name in found), str)
+
+
+def _rows(store: Store, options) -> lookup.Lookup | None:
+    """Return what the files of the cache are to be compared with, None if it is not bound to it."""
+    if "lookup.database" in options and stamp.holds(store.directory, options):
+        return lookup.open(options)
+    return None
 
 
 def _store(args, options: Mapping[str, str]) -> Store:

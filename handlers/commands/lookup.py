@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from handlers import state_directory
 from handlers.commands import owner
 from handlers.commands.result import Failed, Result
 from handlers.lookup import Lookup, Row, snapshot, state
@@ -48,6 +49,11 @@ def run(args: argparse.Namespace, options: Mapping[str, str]) -> Result:
     read = lookup_options.from_mapping(options)
     if read.snapshot:
         directory = os.path.dirname(read.snapshot)
+        cache, name = os.path.split(directory)
+        if name == state_directory.NAME and os.path.isdir(cache) and not os.path.isdir(directory):
+            # no child has been started yet
+            owner.become(cache)
+            state_directory.ensure(cache)
         if not os.path.isdir(directory):
             raise Failed(f"lookup.snapshot: {directory}: no such directory")
         owner.become(directory)

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from typing import Any, NamedTuple
 
-from handlers import settings
+from handlers import settings, state_directory
 from handlers.commands import checks, generated, place
 from handlers.commands.apache import Apache
 from handlers.commands.generated import File
@@ -337,7 +337,10 @@ def _folders(options: dict[str, str], site: Site) -> list[str]:
     """Return the directories that Apache's children write to, and do not make themselves."""
     found = [options.get("thumbnail.cache", site.cache)]
     if options.get("lookup.snapshot"):
-        found.append(os.path.dirname(options["lookup.snapshot"]))
+        beside = os.path.dirname(options["lookup.snapshot"])
+        # what lies in the cache the children make, for nobody else to read
+        if os.path.normpath(beside) != os.path.normpath(state_directory.path(found[0])):
+            found.append(beside)
     for path in found:
         if not os.path.isabs(path):
             raise Failed(f"{path} is not an absolute path: correct {site.settings}")

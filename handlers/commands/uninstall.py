@@ -82,7 +82,7 @@ def _places(etc: str) -> list[str]:
             found.append(options["thumbnail.cache"])
         if options.get("lookup.snapshot"):
             snapshot = options["lookup.snapshot"]
-            if os.path.dirname(snapshot) not in found:
+            if not any(os.path.commonpath((snapshot, place)) == place for place in found):
                 found += [snapshot, snapshot + ".state"]
     return list(dict.fromkeys(found))
 

@@ -5,12 +5,13 @@ import logging
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 from handlers import lookup, making, names, source, worker
+from handlers.cache import stamp
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
 from handlers.cache.turns import Turns
@@ -37,6 +38,8 @@ class Plan(NamedTuple):
     recipe: Recipe
     #: Processes that make thumbnails at a time.
     processes: int
+    #: What the cache is bound to.
+    options: Mapping[str, str]
 
 
 class Warmed(NamedTuple):
@@ -122,7 +125,7 @@ def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
         return Warmed(0, 0, 1, _collector.take())
     if row.private:
         return Warmed(0, 0, 0, ())
-    store, focus = Store(plan.directory), making.focus_of(row)
+    store, pictures = Store(plan.directory), lookup.open(plan.options)
     made = present = failed = 0
     name = names.of(id)
     for asked in (Asked(size, name, format) for size in plan.sizes for format in plan.formats):
@@ -131,13 +134,17 @@ def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
             continue
         turns = Turns(plan.directory, plan.processes, None, None)
         try:
-            making.make(store, asked, row.path, focus, plan.recipe, turns)
+            check = making.still_true(store, asked, row, pictures, plan.options)
+            making.make(store, asked, row, plan.recipe, turns, check)
             made += 1
         except (
             source.SourceMissing,
             source.SourceRefused,
             ImageError,
             FailedBefore,
+            lookup.Unavailable,
+            making.RowChanged,
+            stamp.Outdated,
             worker.WorkerDied,
             worker.WorkerTimeout,
         ) as error:

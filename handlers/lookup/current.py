@@ -4,10 +4,13 @@ import contextlib
 import logging
 import math
 import os
+import random
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from time import monotonic
+
+from handlers.invalidation import Invalidations
 
 from .memory import Memory
 from .options import Options
@@ -17,7 +20,8 @@ from .snapshot import Replaced, Snapshot, Unusable, identity
 
 logger = logging.getLogger(__name__)
 
-# seconds between two looks whether there is a new snapshot
+# seconds between two looks whether there is a new snapshot, or something was invalidated; less than
+# invalidation.NOTICED
 _LOOK = 1.0
 # seconds between two thoughts of a child's thread on whether a refresh is due
 _TICK = 5.0
@@ -25,6 +29,8 @@ _TICK = 5.0
 _CALM = 2.0
 # another snapshot may come between a look and an answer, but hardly twice
 _ATTEMPTS = 3
+# so that the children of one start do not all read the table at the same time
+_SPREAD = 0.25
 
 _alive: weakref.WeakSet["Current"] = weakref.WeakSet()
 
@@ -32,8 +38,11 @@ _alive: weakref.WeakSet["Current"] = weakref.WeakSet()
 class Current:
     """Holds the :class:`Memory` to answer from, and changes it when there is a new snapshot.
 
-    Without ``lookup.snapshot`` it only holds what is put into it. Any thread may use it; a forked
-    child opens the snapshot anew.
+    It also lets memory forget what an admin's command has invalidated. Without ``lookup.snapshot``
+    it holds what is put into it, and asks for that anew every ``lookup.refresh`` seconds. Any
+    thread may use it; a forked child opens the snapshot anew.
+
+    :param warm: called in a thread of its own when the rows without a snapshot are to be read anew.
 
     :ivar memory: what to answer from; take it once for each question.
     :ivar look_at: the monotonic time from which :meth:`look` is to be called before an answer.
@@ -42,13 +51,18 @@ class Current:
     :ivar warm_seconds: how long that change took.
     """
 
-    def __init__(self, options: Options):
-        self.memory = Memory(options)
-        self.look_at = 0.0 if options.snapshot else math.inf
+    def __init__(self, options: Options, warm: Callable[[], None] | None = None):
+        self._options = options
+        self._warm = warm
+        self._warm_at = self._next_warm()
+        self._invalidations = Invalidations(options.invalidations)
+        self.memory = self._new_memory()
+        is_fixed = not (options.snapshot or options.invalidations or options.refresh)
+        self.look_at = math.inf if is_fixed else 0.0
         self.on_change: Callable[[Iterator[str]], None] | None = None
         self.warmed = 0
         self.warm_seconds = 0.0
-        self._options = options
+        self._refreshed: tuple[int, int] | None = None
         self._looking = threading.Lock()
         self._stop = threading.Event()
         self._refresher: Refresher | None = None
@@ -58,9 +72,13 @@ class Current:
         self._inherited: list[Memory] = []
         _alive.add(self)
 
-    def put(self, rows: dict[str, Row], seconds: float) -> None:
-        """Answer from *rows* from now on; it took *seconds* to get them."""
-        self.memory = Memory(self._options, rows)
+    def put(self, rows: dict[str, Row], seconds: float, began: int) -> None:
+        """Answer from *rows* from now on; it took *seconds* to get them.
+
+        :param began: a time before they were read, in nanoseconds since 1970.
+        """
+        self.memory = self._new_memory(rows, began=began)
+        self._warm_at = self._next_warm()
         self.warmed, self.warm_seconds = len(rows), seconds
 
     def look(self, wait: bool = False) -> None:
@@ -73,6 +91,10 @@ class Current:
         if not self._looking.acquire(blocking=wait or self.memory.snapshot is None):
             return
         try:
+            self.memory.forget(self._invalidations.look())
+            if not self._options.snapshot:
+                self._age()
+                return
             if self._watching != os.getpid():
                 self._watch()
             held = self.memory.snapshot
@@ -80,6 +102,10 @@ class Current:
             # One that was removed is still open.
             if found not in (None, self._refused, held and held.identity):
                 self._take(found)
+            refreshed = self._refresher.refreshed_mark()
+            if refreshed != self._refreshed:
+                self._refreshed = refreshed
+                self.memory.forget_learned()
         finally:
             self._looking.release()
 
@@ -98,8 +124,12 @@ class Current:
         if isinstance(error, Unusable) and memory is self.memory:
             logger.warning("lookup: snapshot %s: %s", self._options.snapshot, error)
             self._refused = self._refresher.damaged = memory.snapshot.identity
-            self.memory = Memory(self._options)
+            self.memory = self._new_memory()
         self.look(wait=True)
+
+    def refreshed(self) -> float:
+        """Return when the snapshot was last compared with the table, 0 if that is not known."""
+        return self._refresher.refreshed() if self._refresher is not None else 0.0
 
     def close(self) -> None:
         """End the thread."""
@@ -107,12 +137,12 @@ class Current:
 
     def after_fork(self) -> None:
         """Forget in a forked child what belongs to its parent."""
+        self._looking = threading.Lock()
         if self._options.snapshot:
             # A child may not even close what SQLite had open.
             self._inherited.append(self.memory)
-            self.memory = Memory(self._options)
+            self.memory = self._new_memory()
             self.look_at = 0.0
-            self._looking = threading.Lock()
 
     def _take(self, found: tuple[int, int]) -> None:
         start = monotonic()
@@ -128,7 +158,7 @@ class Current:
             self._refused = found
             return
         level = logging.INFO if self.memory.snapshot is None else logging.DEBUG
-        self.memory = Memory(self._options, rows, snapshot)
+        self.memory = self._new_memory(rows, snapshot)
         self.warmed, self.warm_seconds = snapshot.rows, monotonic() - start
         logger.log(
             level,
@@ -138,6 +168,25 @@ class Current:
             len(self.memory),
             self.warm_seconds * 1000,
         )
+
+    def _next_warm(self) -> float:
+        seconds = self._options.refresh * random.uniform(1, 1 + _SPREAD)
+        return monotonic() + seconds if seconds else math.inf
+
+    def _age(self) -> None:
+        """Do without a snapshot what a refresh does, if it is time."""
+        if monotonic() < self._warm_at:
+            return
+        self._warm_at = self._next_warm()
+        if not self.memory.complete:
+            self.memory = self._new_memory()
+        elif self._warm is not None:
+            # A child that may have no more threads keeps what it knows.
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=self._warm, name="lookup-warm", daemon=True).start()
+
+    def _new_memory(self, rows=None, snapshot=None, began=0) -> Memory:
+        return Memory(self._options, rows, snapshot, self._invalidations, began)
 
     def _watch(self) -> None:
         self._watching = os.getpid()

@@ -1,9 +1,12 @@
 """The lookup itself: a read-only mapping of ids to rows."""
 
+import contextlib
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
 
 from . import options as _options
@@ -12,6 +15,7 @@ from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured, Unavailable
 from .limit import Limit
 from .memory import Memory
+from .missing import Missing
 from .refresh import Refresher
 from .row import Row, Skipped
 from .snapshot import Replaced, Snapshot, Unusable
@@ -31,12 +35,19 @@ _QUIET = 60.0
 def open(options: Mapping[str, str]) -> "Lookup":
     """Return this process's Lookup for the ``lookup.*`` entries of *options*.
 
-    Handlers that are configured alike share one, whatever thread they run in. It is not warmed.
+    Handlers that are configured alike share one, whatever thread they run in. It is not warmed. It
+    heeds what is invalidated in the cache that ``thumbnail.cache`` names.
 
     :raises BadOption: for a wrong name or value.
     :raises BadURL: for a database URL that cannot be understood.
     """
-    key = frozenset(item for item in options.items() if item[0].startswith("lookup."))
+    cache = options.get("thumbnail.cache")
+    key = frozenset(
+        (
+            *(item for item in options.items() if item[0].startswith("lookup.")),
+            ("thumbnail.cache", cache and os.path.abspath(cache)),
+        )
+    )
     lookup = _opened.get(key)
     if lookup is None:
         with _opening:
@@ -51,11 +62,11 @@ class Lookup(Mapping):
 
     ``lookup[id]``, ``lookup.get(id)`` and ``id in lookup`` answer a known id from a dict, without a
     lock, or from the snapshot that all children share. An id that neither knows costs one query,
-    and the answer is remembered: a row until the next :meth:`warm` or the next snapshot, and that
-    there is none for ``lookup.missing_ttl`` seconds. The database is asked for ``lookup.queries``
-    such ids in a second; for the others :class:`Unavailable` is raised, as nobody knows whether
-    they exist. What cannot stand in a URL, see ``lookup.encode_ids``, is not there and costs
-    nothing. If the database is needed and away, all three raise :class:`Unavailable`.
+    and the answer is remembered: a row until the next :meth:`warm` or refresh, and that there is
+    none for ``lookup.missing_ttl`` seconds. The database is asked for ``lookup.queries`` such ids
+    in a second; for the others :class:`Unavailable` is raised, as nobody knows whether they exist.
+    What cannot stand in a URL, see ``lookup.encode_ids``, is not there and costs nothing. If the
+    database is needed and away, all three raise :class:`Unavailable`.
 
     Without ``lookup.snapshot``, ``len()`` and iteration tell what the dict holds. With it, they
     tell what the snapshot holds, whatever its size, and a thread of this process sees to it that
@@ -70,7 +81,8 @@ class Lookup(Mapping):
         self._options = options
         self._is_id = options.is_id
         self._database = Database(options)
-        self._current = Current(options)
+        warm = weakref.WeakMethod(self._warm_again)
+        self._current = Current(options, lambda: (method := warm()) and method())
         self._limit = Limit(options.queries_per_second)
         self._quiet_until = 0.0
         self._warming = threading.Lock()
@@ -81,7 +93,7 @@ class Lookup(Mapping):
 
     @property
     def on_change(self) -> Callable[[Iterator[str]], None] | None:
-        """What is to be told of rows that changed or went away; to be set before :meth:`warm`.
+        """What is told of rows that are new, changed or went away; set it before :meth:`warm`.
 
         It is called in one of all processes, with an iterator of their ids, when there is a new
         snapshot and no child answers from the old one any more: what was made of those rows can be
@@ -96,7 +108,7 @@ class Lookup(Mapping):
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> "Lookup":
-        """Make a Lookup from the ``lookup.*`` entries of *options*, without asking the database.
+        """Make a Lookup for *options* as :func:`open` does, without asking the database.
 
         :raises BadOption: for a wrong name or value.
         :raises BadURL: for a database URL that cannot be understood.
@@ -116,6 +128,99 @@ class Lookup(Mapping):
             return row
         row = self._find(id)
         return default if row is None else row
+
+    def in_memory(self, id: str) -> Row | None:
+        """Return the row of *id* if memory has it; the database is not asked."""
+        current = self._current
+        if monotonic() >= current.look_at:
+            current.look()
+        row = current.memory.rows.get(id)
+        if row is None and self._is_possible(id):
+            _, row = current.find(id)
+        return row
+
+    def public(self, id: str) -> Row | None:
+        """Return the row of *id* if everybody may see the picture, else None.
+
+        An id that is private takes the same way as one that does not exist: the database is asked
+        for both, both answers are remembered for ``lookup.missing_ttl`` seconds, and neither the
+        time nor an outage tells one from the other.
+
+        :raises Unavailable: if memory has no public row, and the database cannot tell.
+        """
+        row = self.in_memory(id)
+        if row is not None and not row.private:
+            return row
+        if not self._is_possible(id):
+            return None
+        memory = self._current.memory
+        if id in memory.hidden:
+            return None
+        row = self._ask_limited(id, memory, memory.hidden)
+        return None if row is None or row.private else row
+
+    def reread(self, id: str) -> Row | None:
+        """Return the row of *id* as it is now, for what is to be kept for long.
+
+        That is the row of the newest snapshot; without a snapshot, for what it does not hold, and
+        for what was invalidated since, that of the database. While the database is away, it is the
+        row that memory has.
+
+        :raises Unavailable: if memory has none, or none that can be believed.
+        """
+        current = self._current
+        current.look(wait=True)
+        if not self._is_possible(id):
+            return None
+        memory = current.memory
+        row = self._in_snapshot(memory, id)
+        if row is not None:
+            memory.keep(id, row)
+            return row
+        try:
+            return self._ask(id, memory, None)
+        except Unavailable:
+            row = memory.known(id)
+            if row is None or memory.is_stale(id):
+                raise
+            return row
+
+    @property
+    def refreshed(self) -> float:
+        """When the snapshot was last compared with the table, in seconds since 1970.
+
+        0 if that is not known, and without ``lookup.snapshot``.
+        """
+        return self._current.refreshed()
+
+    def newest(self, ids: Collection[str]) -> dict[str, Row | None] | None:
+        """Return the rows of *ids* as the newest snapshot has them, with None for what it has not.
+
+        Without a snapshot it returns what :meth:`asked` does. It changes nothing in memory.
+        """
+        self._current.look()
+        memory = self._current.memory
+        if memory.snapshot is None:
+            return self.asked(ids)
+        return {id: self._in_snapshot(memory, id) for id in ids}
+
+    def asked(self, ids: Collection[str]) -> dict[str, Row | None] | None:
+        """Return the rows of *ids* as the database has them, with None for what it has not.
+
+        Each costs a query. None instead of all means that the database is away. It changes nothing
+        in memory.
+        """
+        rows = {}
+        try:
+            for id in ids:
+                rows[id] = None
+                if self._is_possible(id):
+                    # a turn for each, as requests want theirs, too
+                    with self._database.turn() as turn:
+                        rows[id] = turn.one(id)
+        except (DatabaseAway, DatabaseMisconfigured):
+            return None
+        return rows
 
     def __getitem__(self, id: str) -> Row:
         row = self.get(id)
@@ -187,7 +292,8 @@ class Lookup(Mapping):
         :raises Unavailable: if it does not succeed now.
         """
         if self._options.snapshot:
-            return self._snapshot_page(start, count, private)
+            ids, total = self._snapshot_page(start, count, private)
+            return self._visible(ids, private), total
         if not self._current.memory.complete:
             with self._warming:
                 if not self._current.memory.complete:
@@ -197,7 +303,7 @@ class Lookup(Mapping):
                 raise Unavailable("the table was never read", self._database.retry_after)
         memory = self._current.memory
         ids = list(memory.rows) if private else memory.public
-        return ids[start : start + count], len(ids)
+        return self._visible(ids[start : start + count], private), len(ids)
 
     def stats(self) -> dict[str, str | int | float | bool]:
         """Return counts since this process began, for a page or a log line.
@@ -231,6 +337,11 @@ class Lookup(Mapping):
         self._current.close()
         self._database.close()
 
+    def _warm_again(self) -> None:
+        """Read the rows of a lookup without a snapshot anew; memory serves meanwhile."""
+        with self._warming:
+            self._warm()
+
     def _warm(self) -> int:
         try:
             return self._read_all()
@@ -238,10 +349,10 @@ class Lookup(Mapping):
             return 0
 
     def _read_all(self) -> int:
-        start = time.monotonic()
+        start, began = time.monotonic(), time.time_ns()
         skipped = Skipped(self._options.encode_ids)
         rows = dict(self._database.rows(skipped))
-        self._current.put(rows, time.monotonic() - start)
+        self._current.put(rows, time.monotonic() - start, began)
         logger.info(
             "lookup: %d rows from %s in %.0f ms",
             len(rows),
@@ -254,14 +365,29 @@ class Lookup(Mapping):
 
     def _find(self, id) -> Row | None:
         """Return the row of an id that is not in the first dict, or None."""
-        if not (isinstance(id, str) and self._is_id(id)):
+        if not self._is_possible(id):
             return None
         memory, row = self._current.find(id)
         if row is not None or id in memory.missing:
             return row
+        return self._ask_limited(id, memory, memory.missing)
+
+    def _is_possible(self, id) -> bool:
+        return isinstance(id, str) and self._is_id(id)
+
+    def _in_snapshot(self, memory: Memory, id: str) -> Row | None:
+        try:
+            if memory.snapshot is not None and not memory.is_stale(id):
+                return memory.snapshot.get(id)
+        except (Replaced, Unusable) as error:
+            self._current.give_up(memory, error)
+        return None
+
+    def _ask_limited(self, id: str, memory: Memory, answered: Missing) -> Row | None:
+        """Ask the database, unless too many unknown ids were asked for in this second."""
         if memory.complete and not self._limit.take():
             self._turn_away(id)
-        return self._ask(id, memory)
+        return self._ask(id, memory, answered)
 
     def _turn_away(self, id: str) -> None:
         wait = _UNASKED_RETRY
@@ -280,24 +406,46 @@ class Lookup(Mapping):
                 )
         raise Unavailable(f"{id}: the database was not asked, as for too many others", wait)
 
-    def _ask(self, id: str, memory: Memory) -> Row | None:
+    def _ask(self, id: str, memory: Memory, answered: Missing | None) -> Row | None:
+        """Ask the database, and put the answer into *memory*.
+
+        :param answered: the ids that are not worth a question; ``memory.hidden`` takes in those
+            that are private, too. None asks in any case.
+        """
+        is_hidden = answered is memory.hidden
         try:
             with self._database.turn() as turn:
                 # Another thread may have asked the same while this one waited.
-                row = memory.rows.get(id)
-                if row is not None or id in memory.missing:
+                row = None if answered is None else memory.rows.get(id)
+                if row is not None and not (is_hidden and row.private):
                     return row
+                if answered is not None and id in answered:
+                    return None
+                asked = time.time_ns()
                 row = turn.one(id)
+                memory.learn(id, row, asked)
+                if is_hidden and (row is None or row.private):
+                    answered.add(id)
                 if row is None:
-                    memory.missing.add(id)
                     self._not_found += 1
                 else:
-                    memory.keep(id, row)
                     self._found += 1
                 return row
         except (DatabaseAway, DatabaseMisconfigured) as error:
             self._unavailable += 1
             raise Unavailable(f"{id}: {error}", error.retry_after) from error
+
+    def _visible(self, ids: list[str], private: bool) -> list[str]:
+        """Return *ids* without those that were invalidated and are not public any more."""
+        memory = self._current.memory
+        if private or not any(map(memory.is_stale, ids)):
+            return ids
+        visible = []
+        for id in ids:
+            with contextlib.suppress(Unavailable):
+                if not memory.is_stale(id) or self.public(id) is not None:
+                    visible.append(id)
+        return visible
 
     def _current_snapshot(self) -> Snapshot | None:
         if monotonic() >= self._current.look_at:

@@ -2,6 +2,8 @@
 
 import math
 
+from handlers.invalidation import Invalidations, slot
+
 from .missing import Missing
 from .options import Options
 from .row import Row
@@ -16,32 +18,56 @@ class Memory:
     the first is full it becomes the second, and the second is dropped: whatever was asked for of
     late is in one of them, without a lock or a list of uses.
 
+    A row that an admin's command has invalidated since the state of the table is not believed.
+
     :param rows: to begin with; with a snapshot, all of its rows or none.
+    :param began: when the table was read for *rows* without a snapshot, in nanoseconds since 1970.
     :ivar rows: the dict to look into first, by any thread.
     :ivar complete: whether an id that is not here was not in the table a while ago.
+    :ivar hidden: ids that are missing or private: what visitors asked for who may not see more.
     :ivar public: the ids of what is not private, in the order of *rows*; not with a snapshot.
     """
 
-    __slots__ = ("_limit", "_older", "complete", "missing", "public", "rows", "snapshot")
+    __slots__ = (
+        "_began",
+        "_invalidations",
+        "_learned",
+        "_limit",
+        "_older",
+        "complete",
+        "hidden",
+        "missing",
+        "public",
+        "rows",
+        "snapshot",
+    )
 
     def __init__(
         self,
         options: Options,
         rows: dict[str, Row] | None = None,
         snapshot: Snapshot | None = None,
+        invalidations: Invalidations | None = None,
+        began: int = 0,
     ):
         self.complete = rows is not None or snapshot is not None
         self.rows = rows or {}
         self.snapshot = snapshot
         self.missing = Missing(options.missing_ttl, options.missing_limit)
+        self.hidden = Missing(options.missing_ttl, options.missing_limit)
         self.public = []
         self._older: dict[str, Row] = {}
+        # ids that the snapshot does not answer for
+        self._learned: set[str] = set()
+        self._invalidations = invalidations or Invalidations(None)
+        self._began = began if snapshot is None else snapshot.began
         if options.snapshot is None:
             # the dict is all there is while the database is away
             self.public = [id for id, row in self.rows.items() if not row.private]
             self._limit = math.inf
         else:
             self._limit = len(self.rows) + max(1, options.hot // 2)
+        self.forget(self._invalidations.after(self._began))
 
     def __len__(self) -> int:
         return len(self.rows) + len(self._older)
@@ -53,10 +79,21 @@ class Memory:
         :raises handlers.lookup.snapshot.Unusable: the same.
         """
         row = self._older.get(id)
-        if row is None and self.snapshot is not None:
+        if row is None and self.snapshot is not None and not self.is_stale(id):
             row = self.snapshot.get(id)
         if row is not None:
             self.keep(id, row)
+        return row
+
+    def is_stale(self, id: str) -> bool:
+        """Tell whether *id* was invalidated since the table was read."""
+        return self._invalidations.moment(id) > self._began
+
+    def known(self, id: str) -> Row | None:
+        """Return the row of *id* without keeping it; raises as :meth:`find` does."""
+        row = self.rows.get(id) or self._older.get(id)
+        if row is None and self.snapshot is not None and not self.is_stale(id):
+            row = self.snapshot.get(id)
         return row
 
     def keep(self, id: str, row: Row) -> None:
@@ -65,3 +102,41 @@ class Memory:
         if len(self.rows) >= self._limit:
             self._older, self.rows = self.rows, {}
         self.rows[id] = row
+
+    def learn(self, id: str, row: Row | None, asked: int) -> None:
+        """Keep what the database said of *id*; None: that it has no such row.
+
+        :param asked: when it was asked, in nanoseconds since 1970.
+        """
+        if row is None:
+            self._drop(id)
+            self.missing.add(id)
+            return
+        if self.snapshot is not None:
+            self._learned.add(id)
+        self.keep(id, row)
+        if self._invalidations.moment(id) > asked:
+            self._drop(id)
+
+    def forget(self, slots: set[int]) -> None:
+        """Forget the rows of these slots of :mod:`handlers.invalidation`."""
+        if not slots:
+            return
+        for rows in (self.rows, self._older):
+            for id in [id for id in list(rows) if slot(id) in slots]:
+                rows.pop(id, None)
+        self.missing.clear()
+        self.hidden.clear()
+
+    def forget_learned(self) -> None:
+        """Forget the rows that the database was asked for one by one.
+
+        The snapshot was refreshed since, and would have them if they were still there.
+        """
+        learned, self._learned = self._learned, set()
+        for id in learned:
+            self._drop(id)
+
+    def _drop(self, id: str) -> None:
+        self.rows.pop(id, None)
+        self._older.pop(id, None)

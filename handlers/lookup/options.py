@@ -1,9 +1,10 @@
 """What the ``lookup.*`` options come to; :mod:`handlers.options` declares them."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from handlers import names, settings
+from handlers import invalidation, names, settings
 from handlers.database_url import URL
 from handlers.options import OPTIONS
 
@@ -32,6 +33,8 @@ class Options:
     timeout: float
     idle: float
     longest_pause: float
+    #: The file of :mod:`handlers.invalidation`, in the cache that ``thumbnail.cache`` names.
+    invalidations: str | None
 
     @property
     def is_id(self) -> Callable[[str], bool]:
@@ -40,7 +43,7 @@ class Options:
 
 
 def from_mapping(options: Mapping[str, str]) -> Options:
-    """Read the ``lookup.*`` entries of *options*; other entries are not looked at.
+    """Read the ``lookup.*`` entries of *options*, and ``thumbnail.cache``.
 
     :raises BadOption: for a name that does not exist, or a value that it cannot have.
     :raises BadURL: for a ``lookup.database`` that cannot be understood.
@@ -68,7 +71,12 @@ def from_mapping(options: Mapping[str, str]) -> Options:
         timeout=get("timeout"),
         idle=get("idle"),
         longest_pause=get("longest_pause"),
+        invalidations=_invalidations(options.get("thumbnail.cache")),
     )
+
+
+def _invalidations(cache: str | None) -> str | None:
+    return invalidation.path_in(os.path.abspath(cache)) if cache else None
 
 
 def _queries(given: Mapping[str, str]) -> query.Queries:

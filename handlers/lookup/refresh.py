@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from handlers import access, faults, locks
+from handlers.restart import server_start
 
 from . import state as states
 from . import updated
 from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
-from .restart import server_start
 from .row import Skipped
 from .snapshot import Replaced, Snapshot, Unusable, fingerprint, identity
 from .state import State
@@ -67,8 +67,8 @@ class Refresher:
     def step(self, on_change: OnChange | None, written: Callable[[], None]) -> None:
         """Do what is due, if anything; return at once if another process does it.
 
-        :param on_change: gets the ids whose row changed or went away, after the snapshot was
-            replaced and no child answers from the old one any more. It is called again if it
+        :param on_change: gets the ids whose row is new, changed or went away, after the snapshot
+            was replaced and no child answers from the old one any more. It is called again if it
             raises, or the process is killed while it runs.
         :param written: called when there is a new snapshot.
         """
@@ -113,6 +113,18 @@ class Refresher:
             current = self._usable()
             if current is None:
                 self._refresh(lock, self._state(), None, full=True)
+
+    def refreshed(self) -> float:
+        """Return when the snapshot was last compared with the table, 0 if that is not known."""
+        return self._state().refreshed
+
+    def refreshed_mark(self) -> tuple[int, int] | None:
+        """Return what changes with each refresh, whether there was a new snapshot or not."""
+        try:
+            status = os.stat(self.state_path)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
 
     def pause(self) -> None:
         """Do nothing for a while, as something went wrong."""
@@ -211,7 +223,7 @@ class Refresher:
         untold = current is not None and current.serial != state.told
         if current is not None and current.serial == state.serial:
             current.mark = state.mark
-        done, skipped = None, Skipped(self._encode_ids)
+        done, skipped, began = None, Skipped(self._encode_ids), time.time_ns()
         with self._database.reading() as reading:
             if not full and current is not None and current.mark is not None:
                 try:
@@ -221,6 +233,7 @@ class Refresher:
                         self.fingerprint,
                         records,
                         reading.count,
+                        began,
                         current,
                         untold,
                         skipped,
@@ -229,12 +242,11 @@ class Refresher:
                     logger.info("lookup: reading all rows: %s", reason)
                     skipped = Skipped(self._encode_ids)
             if done is None:
-                done = write_all(
-                    self.path, self.fingerprint, reading.all(), current, untold, skipped
-                )
+                rows = reading.all()
+                done = write_all(self.path, self.fingerprint, rows, began, current, untold, skipped)
         fresh = Snapshot(self.path, self.fingerprint)
         if current is None:
-            # nobody knew a row before that could have changed
+            # what was made of rows before is for the cache's next round to compare
             state.told = fresh.serial
         state.serial, state.mark, state.refreshed = fresh.serial, done.mark, time.time()
         states.write(lock, state)

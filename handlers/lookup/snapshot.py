@@ -8,8 +8,9 @@ table    holds
 ======== ==========================================================================================
 rows     every row by its id; ``path`` is NULL for those that no caller can ask for
 anchors  each thousandth public id in the order of ids, to find a page
-changed  ids whose row differs from the snapshot before, or is no longer there
-meta     ``fingerprint`` of the configuration, ``serial``, counts, ``mark`` (see ``updated``)
+changed  ids that are new, whose row differs from the snapshot before, or is no longer there
+meta     ``fingerprint`` of the configuration, ``serial``, counts, ``mark`` (see ``updated``),
+         ``began``
 ======== ==========================================================================================
 """
 
@@ -27,7 +28,7 @@ from .row import Row
 ANCHOR = 1000
 # SQLite cuts it to what it was built for, mostly 2 GB; what lies behind is read instead of mapped.
 _MAPPED = 1 << 40
-_FORMAT = 1
+_FORMAT = 2
 _ONE = "SELECT path, private, focus_x, focus_y FROM rows WHERE id = ?"
 _PAGE = (
     "SELECT id FROM rows WHERE id >= ? AND path IS NOT NULL AND NOT private"
@@ -100,6 +101,7 @@ class Snapshot:
     :ivar public: how many of them are not private.
     :ivar total: how many rows the database gave, with those that nobody can ask for.
     :ivar serial: a name that no other snapshot has.
+    :ivar began: when the table was read for it, in nanoseconds since 1970.
     :ivar mark: up to where the column ``updated`` was seen, or None.
     :raises FileNotFoundError: if there is no such file.
     :raises Unusable: if it cannot be read, or its fingerprint is another.
@@ -124,6 +126,7 @@ class Snapshot:
             )
             self.serial = meta["serial"]
             self.mark = json.loads(meta["mark"])
+            self.began = int(meta["began"])
         except (sqlite3.Error, KeyError, ValueError) as error:
             raise Unusable(f"it is no snapshot ({error})") from error
         if pages * page != self.size:
@@ -159,7 +162,7 @@ class Snapshot:
             yield _text(id)
 
     def changed(self) -> Iterator[str]:
-        """Yield the ids whose row differs from the snapshot before, or is gone."""
+        """Yield the ids that are new, whose row differs from the snapshot before, or is gone."""
         for (id,) in self._stream("SELECT id FROM changed"):
             yield _text(id)
 

@@ -45,6 +45,11 @@ _CHANGED = (
     "INSERT OR IGNORE INTO main.changed SELECT o.id FROM old.rows AS o"
     f" LEFT JOIN main.rows AS n ON n.id = o.id WHERE o.path IS NOT NULL AND ({_DIFFERS})"
 )
+# Somebody may have looked at a new row before, when it was public or had another path.
+_NEW = (
+    "INSERT OR IGNORE INTO main.changed SELECT n.id FROM main.rows AS n"
+    " LEFT JOIN old.rows AS o ON o.id = n.id WHERE n.path IS NOT NULL AND o.path IS NULL"
+)
 _PUBLIC = "path IS NOT NULL AND NOT private"
 _ANCHORS = (
     "INSERT INTO anchors SELECT place, id FROM (SELECT id, row_number() OVER (ORDER BY id) - 1"
@@ -78,12 +83,14 @@ def write_all(
     path: str,
     fingerprint: str,
     records: Iterable[Record],
+    began: int,
     old: Snapshot | None,
     untold: bool,
     skipped: Skipped,
 ) -> Written:
     """Write a snapshot of *records*, all rows of the table.
 
+    :param began: a time before the state of the table that they show, in nanoseconds since 1970.
     :param old: the snapshot that is to be replaced, to find what changed.
     :param untold: whether its own changes are still to be told, and so pass to the new one.
     :param skipped: counts the records that no caller can ask for.
@@ -103,13 +110,14 @@ def write_all(
             _attach(connection, old)
             connection.execute("BEGIN")
             changed = connection.execute(_CHANGED).rowcount
+            connection.execute(_NEW)
             if untold:
                 connection.execute("INSERT OR IGNORE INTO changed SELECT id FROM old.changed")
             connection.execute("COMMIT")
             rows = _one(connection, "SELECT count(*) FROM rows WHERE path IS NOT NULL")
             if not changed and (rows, tally.total) == (old.rows, old.total):
                 return Written(False, tally.total, 0, tally.mark)
-        _finish(connection, fingerprint, tally.total, tally.mark)
+        _finish(connection, fingerprint, tally.total, tally.mark, began)
         _publish(connection, new, path)
     return Written(True, tally.total, changed, tally.mark)
 
@@ -119,6 +127,7 @@ def write_changes(
     fingerprint: str,
     records: Iterable[Record],
     count: Callable[[], int],
+    began: int,
     old: Snapshot,
     untold: bool,
     skipped: Skipped,
@@ -158,14 +167,14 @@ def write_changes(
             rows = connection.execute(f"SELECT n.* {differing}")
             target.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?)", rows)
             target.execute(
-                "INSERT OR IGNORE INTO changed SELECT f.id FROM fresh AS f"
-                " JOIN rows AS r ON r.id = f.id WHERE r.path IS NOT NULL"
+                "INSERT OR IGNORE INTO changed SELECT f.id FROM fresh AS f LEFT JOIN rows AS r"
+                " ON r.id = f.id WHERE coalesce(r.path, f.path) IS NOT NULL"
             )
             target.execute("INSERT OR REPLACE INTO rows SELECT * FROM fresh ORDER BY id")
             target.execute("DELETE FROM anchors")
             target.execute("DELETE FROM meta")
             target.execute("COMMIT")
-            _finish(target, fingerprint, total, tally.mark)
+            _finish(target, fingerprint, total, tally.mark, began)
             _publish(target, new, path)
     return Written(True, tally.total, int(changed), tally.mark)
 
@@ -227,7 +236,7 @@ def _attach(connection: sqlite3.Connection, old: Snapshot) -> None:
 
 
 def _finish(
-    connection: sqlite3.Connection, fingerprint: str, total: int, mark: Mark | None
+    connection: sqlite3.Connection, fingerprint: str, total: int, mark: Mark | None, began: int
 ) -> None:
     connection.execute("BEGIN")
     connection.execute(_ANCHORS)
@@ -238,6 +247,7 @@ def _finish(
         "public": _one(connection, f"SELECT count(*) FROM rows WHERE {_PUBLIC}"),
         "total": total,
         "mark": json.dumps(mark),
+        "began": began,
     }
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     connection.execute("COMMIT")

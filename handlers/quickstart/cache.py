@@ -10,7 +10,8 @@ import shutil
 import sqlite3
 
 from handlers import settings
-from handlers.cache.store import purge
+from handlers.cache import stamp
+from handlers.cache.store import remove
 from handlers.database_url import BadURL
 from handlers.lookup import options as lookup_options
 from handlers.lookup import snapshot
@@ -52,7 +53,8 @@ def refresh(path: str) -> tuple[int, str | None]:
     try:
         options = settings.read(path)
         read = lookup_options.from_mapping(options)
-        gone = functools.partial(purge, options["thumbnail.cache"])
+        stamp.claim(options["thumbnail.cache"], options, is_fresh=True)
+        gone = functools.partial(remove, options["thumbnail.cache"])
         Refresher(read).refresh(_LOCK_TIMEOUT, gone)
         fresh = snapshot.Snapshot(read.snapshot, snapshot.fingerprint(read))
         return fresh.rows, next(iter(fresh.page(0, 1)[0]), None)

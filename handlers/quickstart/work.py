@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 
-from handlers import htpasswd
+from handlers import htpasswd, state_directory
 from handlers.quickstart.rights import Failed, check_owned, give
 
 SIZES = "200x200 400x400 200x200-crop 400x400-crop"
@@ -29,7 +29,7 @@ class Work:
         self.samples = self._in("samples")
         self.configuration = self._in("httpd.conf")
         self.cache = self._in("cache")
-        self.snapshot = self._in("cache", "lookup.snapshot")
+        self.snapshot = state_directory.path(self.cache, "lookup.snapshot")
         self.etc = self._in("etc")
         self.settings = self._in("etc", "settings.ini")
         self.documents = self._in("htdocs")

@@ -81,4 +81,5 @@ def _row(case, rates, name, rival):
 def _fill(directory, files):
     """Make thumbnails of some bytes, so that the directory is as long as that of a large site."""
     for number in range(files):
-        (directory / f"{number}.jpg").write_bytes(b"x")
+        # of no extension that the sweep would compare with a row
+        (directory / f"{number}.other").write_bytes(b"x")

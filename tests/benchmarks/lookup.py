@@ -17,8 +17,8 @@ import time
 from handlers.lookup import Lookup, state
 from handlers.lookup import options as lookup_options
 from handlers.lookup.refresh import Refresher
-from handlers.lookup.restart import server_start
 from handlers.quickstart import httpd
+from handlers.restart import server_start
 from tests.benchmarks._load import row
 from tests.servers.httpd import Httpd, free_port
 from tests.servers.mariadb import MariaDB
@@ -182,7 +182,7 @@ def _first_answer(base, server, count, children):
     (pictures / "2019" / "1").mkdir(parents=True)
     (pictures / _path(1)).write_bytes(b"\xff\xd8\xff")
     site = Httpd(base / "site", "mod_wsgi", server.url("site"), pictures, children=children)
-    snapshot = pathlib.Path(site.work.cache, "lookup.snapshot")
+    snapshot = pathlib.Path(site.work.snapshot)
     site.settings(f"lookup.snapshot = {snapshot}")
     took = {}
     for case in ("without", "with"):
