@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from handlers import names, settings, source, worker
 from handlers.cache import marks, stamp
-from handlers.cache.failures import Failures
+from handlers.cache.failures import Failures, Kinds
 from handlers.cache.store import EXTENSIONS, Store
 from handlers.cache.turns import Turns
 from handlers.image import copying, errors, geometry
@@ -29,6 +29,7 @@ _COPY_FROM = 3
 _SLACK_BYTES = 96 << 20
 #: The process gets the CPU time that others leave: by the clock it may take that many times longer.
 _PATIENCE = 4
+_FAILURES = Kinds(errors.TooCostly, errors.ImageError, worker.WorkerDied)
 #: Fields of Limits that are options of the same names.
 OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels", "formats")
 
@@ -135,14 +136,14 @@ def make(
     with turns.thumbnail(asked.name):
         if store.has(asked.name):
             return
-        with source.open_source(how.root, path) as file:
+        with source.open_source(how.root, path) as file, turns.picture(asked.id):
             found = os.fstat(file.fileno())
-            identity = f"{path} {found.st_mtime_ns} {found.st_size} {focus}"
-            failures.check(asked.name, identity)
+            identity = f"{path} {found.st_mtime_ns} {found.st_size}"
+            failures.check(asked.id, asked.name, identity)
             with (
                 turns.maker(),
                 _copy(store, asked, found.st_mtime_ns, mark) as copy,
-                failures.attempt(asked.name, identity, errors.ImageError, worker.WorkerDied),
+                failures.attempt(asked.id, asked.name, identity, _FAILURES),
             ):
                 wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
                 made = _made(file, copy, wants_copy, asked, focus, how)

@@ -13,7 +13,7 @@ import pytest
 
 from handlers import locks
 from handlers.cache import turns as turns_module
-from handlers.cache.failures import FailedBefore, Failures
+from handlers.cache.failures import FailedBefore, Failures, Kinds
 from handlers.cache.store import EXTENSIONS, Store, purge
 from handlers.cache.turns import Busy, Turns
 
@@ -202,8 +202,16 @@ class Died(Exception):
     pass
 
 
+class TooLarge(Final):
+    pass
+
+
+KINDS = Kinds(TooLarge, Final, Died)
+ID = "12345"
+
+
 def record(store):
-    path = store.part("failures", NAME.replace("/", "~"))
+    path = store.part("failures", ID)
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as file:
@@ -212,56 +220,74 @@ def record(store):
 
 def test_success_leaves_no_mark(store):
     failures = Failures(store.directory, 60, 3)
-    with failures.attempt(NAME, "v1", Final, Died):
+    with failures.attempt(ID, NAME, "v1", KINDS):
         assert record(store)[:2] == ["v1", 1]
     assert record(store) is None
-    failures.check(NAME, "v1")
+    failures.check(ID, NAME, "v1")
 
 
 def test_final_failure_is_believed_for_a_jittered_while(store):
     until = set()
     for _ in range(8):
         failures = Failures(store.directory, 60, 3)
-        with pytest.raises(Final), failures.attempt(NAME, "v1", Final, Died):
+        with pytest.raises(Final), failures.attempt(ID, NAME, "v1", KINDS):
             raise Final("no good")
         until.add(round(record(store)[2] - time.time()))
         with pytest.raises(FailedBefore, match="no good"):
-            Failures(store.directory, 60, 3).check(NAME, "v1")
+            Failures(store.directory, 60, 3).check(ID, NAME, "v1")
     assert min(until) >= 59 and max(until) <= 75 and len(until) > 1
-    Failures(store.directory, 60, 3).check(NAME, "v2")
+    Failures(store.directory, 60, 3).check(ID, NAME, "v2")
 
 
 def test_death_counts_until_it_is_believed(store, caplog):
     failures = Failures(store.directory, 60, 2)
     for _ in range(2):
-        failures.check(NAME, "v1")
-        with pytest.raises(Died), failures.attempt(NAME, "v1", Final, Died):
+        failures.check(ID, NAME, "v1")
+        with pytest.raises(Died), failures.attempt(ID, NAME, "v1", KINDS):
             raise Died("died")
     with pytest.raises(FailedBefore, match="died"):
-        failures.check(NAME, "v1")
+        failures.check(ID, NAME, "v1")
     assert "given up after 2 attempts" in caplog.text
 
 
 def test_what_is_not_the_sources_fault_does_not_count(store):
     failures = Failures(store.directory, 60, 2)
-    with pytest.raises(OSError, match="no space"), failures.attempt(NAME, "v1", Final, Died):
+    with pytest.raises(OSError, match="no space"), failures.attempt(ID, NAME, "v1", KINDS):
         raise OSError("no space")
     assert record(store) is None
-    with pytest.raises(Died), failures.attempt(NAME, "v1", Final, Died):
+    with pytest.raises(Died), failures.attempt(ID, NAME, "v1", KINDS):
         raise Died("died")
     for _ in range(5):
-        failures.check(NAME, "v1")
-        with pytest.raises(OSError, match="no space"), failures.attempt(NAME, "v1", Final, Died):
+        failures.check(ID, NAME, "v1")
+        with pytest.raises(OSError, match="no space"), failures.attempt(ID, NAME, "v1", KINDS):
             raise OSError("no space")
     assert record(store)[:2] == ["v1", 1]
 
 
+def test_verdict_holds_for_every_thumbnail_of_the_source(store):
+    failures = Failures(store.directory, 60, 3)
+    with pytest.raises(Final), failures.attempt(ID, NAME, "v1", KINDS):
+        raise Final("no good")
+    with pytest.raises(FailedBefore, match="no good"):
+        failures.check(ID, "800x800/12345.avif", "v1")
+
+
+def test_source_too_large_for_one_thumbnail_is_tried_for_another(store):
+    failures = Failures(store.directory, 60, 3)
+    with pytest.raises(TooLarge), failures.attempt(ID, NAME, "v1", KINDS):
+        raise TooLarge("memory")
+    assert record(store) is None
+    with pytest.raises(FailedBefore, match="memory"):
+        failures.check(ID, NAME, "v1")
+    failures.check(ID, "100x100/12345.jpg", "v1")
+
+
 def test_torn_record_is_no_record(store):
     failures = Failures(store.directory, 60, 2)
-    with pytest.raises(Final), failures.attempt(NAME, "v1", Final, Died):
+    with pytest.raises(Final), failures.attempt(ID, NAME, "v1", KINDS):
         raise Final
-    path = store.part("failures", NAME.replace("/", "~"))
+    path = store.part("failures", ID)
     for text in ("", "[", "{}", "[1,2,3,4,5,6]", "null"):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        failures.check(NAME, "v1")
+        failures.check(ID, NAME, "v1")

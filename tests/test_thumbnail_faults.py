@@ -1,5 +1,6 @@
 """Thumbnails that cannot be made: what is remembered, what is shown, what it does to the rest."""
 
+import concurrent.futures
 import io
 import json
 import os
@@ -62,14 +63,49 @@ def test_child_that_dies_in_the_attempt_is_counted(small_site):
     small_site.start()
     assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
     found = os.stat(small_site.pictures / "fine.jpg")
-    record = [f"fine.jpg {found.st_mtime_ns} {found.st_size} None", 3, 0.0, "its process died"]
-    mark = pathlib.Path(small_site.work.cache, "handlers-state", "failures", "400x400~fine.jpg")
+    record = [f"fine.jpg {found.st_mtime_ns} {found.st_size}", 3, 0.0, "its process died"]
+    mark = pathlib.Path(small_site.work.cache, "handlers-state", "failures", "fine")
     mark.write_text(json.dumps(record))
     mark.chmod(0o666)
     for _ in range(3):
         assert small_site.request("/thumbs/400x400/fine.jpg").status == 404
     assert small_site.log().count("given up") == 1
     assert json.loads(mark.read_text())[2] > time.time() + 3000
+
+
+def test_source_that_kills_its_maker_is_given_up_for_all_sizes_and_formats(small_site):
+    grain = Image.effect_noise((8000, 6000), 60)
+    grain.save(small_site.pictures / "fine.jpg", quality=90)
+    small_site.expect("killed by SIGKILL|given up after 3 attempts")
+    small_site.start()
+    before = set(small_site.child_pids())
+    for name in ("200x200/fine.jpg", "400x400/fine.webp", "200x200-crop/fine.avif"):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(small_site.request, f"/thumbs/{name}")
+            os.kill(worker_of(before), signal.SIGKILL)
+            assert asking.result().status == 503
+    for name in ("400x400-crop/fine.png", "200x200/fine.jpg", "400x400/fine.jpg"):
+        assert small_site.request(f"/thumbs/{name}").status == 404
+    assert small_site.log().count("killed by SIGKILL") == 3
+
+
+def test_one_maker_at_a_time_works_on_a_source(small_site):
+    grain = Image.effect_noise((8000, 6000), 60)
+    grain.save(small_site.pictures / "fine.jpg", quality=90)
+    small_site.settings("thumbnail.makers = 3\nthumbnail.waiters = 3")
+    small_site.start()
+    names = [f"{size}/fine.jpg" for size in ("200x200", "400x400", "200x200-crop")]
+    most = 0
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(small_site.request, f"/thumbs/{name}") for name in names]
+        while not all(answer.done() for answer in asking):
+            made = [
+                pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                for pid in small_site.child_pids()
+            ]
+            most = max(most, sum(map(len, made)))
+    assert [answer.result().status for answer in asking] == [200, 200, 200]
+    assert most == 1
 
 
 def test_attempt_that_is_killed_is_503_and_tried_again(small_site):

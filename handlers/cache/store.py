@@ -212,6 +212,7 @@ def remove(directory: str, pictures: Iterable[str]) -> int:
                     count += _unlink(store.path(name))
                     _unlink(store.part("failures", name.replace("/", "~")))
         _unlink(stores[0][0].copy_path(picture))
+        _unlink(state_directory.path(directory, "failures", picture))
     return count
 
 

@@ -56,6 +56,18 @@ class Turns:
             os.close(fd)
 
     @contextlib.contextmanager
+    def picture(self, id: str) -> Iterator[None]:
+        """Be the only one that makes anything of the picture *id*; raises as :meth:`thumbnail`.
+
+        So a source that kills its maker takes one maker at a time.
+        """
+        fd = self._taken("lock", (locks.key_offset(f"picture/{id}"),))
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
     def maker(self) -> Iterator[None]:
         """Be one of the makers; raises as :meth:`thumbnail` does.
 

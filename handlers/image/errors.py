@@ -9,5 +9,9 @@ class RefusedSource(ImageError):
     """Raised before any pixel is decoded, when a source is over a limit; the message names it."""
 
 
+class TooCostly(RefusedSource):
+    """Raised when a source would take too much memory for a thumbnail of this size and format."""
+
+
 class BrokenSource(ImageError):
     """Raised when a source cannot be decoded whole: damaged, truncated, or of an unknown kind."""

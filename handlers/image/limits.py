@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from handlers.image.errors import BrokenSource, RefusedSource
+from handlers.image.errors import BrokenSource, RefusedSource, TooCostly
 
 _MEGABYTE = 1024 * 1024
+_LARGEST_SCALE = 8
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,15 @@ def check(header: Header, cost_bytes: int, limits: Limits) -> None:
     """Refuse a source for what its header promises.
 
     :param cost_bytes: the memory that making the thumbnail will take at its peak.
-    :raises RefusedSource: if it is over a limit.
+    :raises RefusedSource: if it is over a limit, as TooCostly if a smaller thumbnail might not be.
     """
     pixels = header.width * header.height
     if pixels > limits.pixels:
         raise RefusedSource(f"{header.format} of {pixels} pixels, over pixels {limits.pixels}")
     if cost_bytes > limits.memory:
-        raise RefusedSource(
+        least = held_bytes(header, _LARGEST_SCALE if header.scalable else 1) + header.decoder_bytes
+        kind = RefusedSource if least > limits.memory else TooCostly
+        raise kind(
             f"{header.format} of {header.width}x{header.height} would take {cost_bytes} bytes, "
             f"over memory {limits.memory}"
         )
