@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from handlers import access, faults, lookup, names, settings, source, state_directory
 from handlers.cache import keeper, stamp
@@ -52,12 +52,8 @@ def _start_site(path: str) -> None:
     options = settings.read(path)
     pictures = None
     if "thumbnail.cache" in options:
-        try:
-            stamp.claim(options["thumbnail.cache"], options)
-        except (OSError, stamp.Outdated) as error:
-            # requests that need it try again, and are refused until it succeeds
-            message = f"thumbnail.cache {options['thumbnail.cache']}: {error}"
-            faults.tell(log, logging.ERROR, options["thumbnail.cache"], message)
+        if _check_cache(options["thumbnail.cache"]):
+            _claim(options["thumbnail.cache"], options)
         _check_snapshot(options["thumbnail.cache"], options.get("lookup.snapshot"))
     if "lookup.database" in options:
         pictures = lookup.open(options)
@@ -67,7 +63,6 @@ def _start_site(path: str) -> None:
     if "images.root" in options:
         _check_root(options["images.root"])
     if "thumbnail.cache" in options:
-        _check_cache(options["thumbnail.cache"])
         keeper.start(options["thumbnail.cache"], options, pictures)
     is_default = os.path.basename(path) == _DEFAULT_FILE
     Session.start_sweep(options, None if is_default else path)
@@ -106,8 +101,8 @@ def _check_root(root: str) -> None:
         faults.tell(log, logging.ERROR, "images.root", str(error))
 
 
-def _check_cache(directory: str) -> None:
-    """Make the cache directory if need be, and say so if nobody can write there."""
+def _check_cache(directory: str) -> bool:
+    """Make the cache directory if need be; say so, and return False, if nobody can write there."""
     try:
         os.makedirs(os.path.join(directory, "thumbs"), exist_ok=True)
         if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
@@ -115,6 +110,16 @@ def _check_cache(directory: str) -> None:
     except OSError as error:
         why = access.why_unwritable(directory, error)
         faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+        return False
+    return True
+
+
+def _claim(directory: str, options: Mapping[str, str]) -> None:
+    try:
+        stamp.claim(directory, options)
+    except (OSError, stamp.Outdated) as error:
+        # requests that need it try again, and are refused until it succeeds
+        faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {directory}: {error}")
 
 
 def _remove(directory: str, ids: Iterable[str]) -> None:
