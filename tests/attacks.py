@@ -200,6 +200,27 @@ def avif_of_places(count):
     return whole[:start] + box(b"iloc", table.ljust(size - 8, b"\0")) + whole[start + size :]
 
 
+def tiff_of_strips(count, more=()):
+    """Return a TIFF of one column of *count* grey pixels, each a strip, with *more* tags.
+
+    Those are (tag, type, number of values), and their values lie at the end of the file.
+    """
+    tags = [(256, 4, 1, 1), (257, 4, 1, count), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    place = 8 + 2 + 12 * (len(tags) + 3 + len(more)) + 4
+    tags += [(273, 4, count, place), (278, 4, 1, 1), (279, 4, count, place + 4 * count)]
+    tags += [(*tag, place + 8 * count) for tag in more]
+    return b"".join(
+        (
+            b"II*\0" + struct.pack("<IH", 8, len(tags)),
+            *(struct.pack("<HHII", *tag) for tag in sorted(tags)),
+            bytes(4),
+            struct.pack("<I", place) * count,
+            struct.pack("<I", 1) * count,
+            bytes(MEGABYTE),
+        )
+    )
+
+
 def gif_screen(width, height):
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
 
@@ -298,6 +319,8 @@ ATTACKS = {
         lambda: jpeg_with(jpeg_segment(0xE2, b"ICC_PROFILE\0\1\1" + JUNK) * 120),
         "served",
     ),
+    "png one pixel wide": (lambda: png(1, 40_000_000, colour=0), "RefusedSource"),
+    "png one pixel wide within the limits": (lambda: png(1, 4_000_000, colour=0), "served"),
     "png of a million chunks": (
         lambda: png(8, 8, before=png_chunk(b"prVt") * 1_000_000),
         "RefusedSource",

@@ -10,13 +10,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from handlers.image.errors import BrokenSource, RefusedSource
 from handlers.image.geometry import Geometry
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
-from tests.attacks import ATTACKS, MEGABYTE, flat_jpeg, saved
+from tests.attacks import ATTACKS, MEGABYTE, flat_jpeg, saved, tiff_of_strips
 
 FIT = Geometry(200, 200)
 
@@ -97,6 +97,23 @@ def test_tiff_is_served_by_option_only():
         make(io.BytesIO(source), FIT, "jpg")
     made = make(io.BytesIO(source), FIT, "jpg", limits=Limits(formats=("TIFF",)))
     assert made.source_format == "TIFF"
+
+
+@pytest.mark.parametrize(
+    "source, why",
+    [
+        (tiff_of_strips(200_000), "over 4096 numbers in its tag 273"),
+        (tiff_of_strips(9, [(33434, 5, 100_000)]), "over 4096 numbers in its tag 33434"),
+        (tiff_of_strips(9, [(40_000, 7, MEGABYTE)] * 9), "metadata over metadata_bytes"),
+        (tiff_of_strips(9, [(40_000, 7, 1)] * 5000), "over 4096 tags"),
+    ],
+)
+def test_tiff_of_too_much_is_refused_before_pillow_reads_it(source, why, monkeypatch):
+    limits = Limits(formats=("TIFF",))
+    assert make(io.BytesIO(tiff_of_strips(4000)), FIT, "jpg", limits=limits).source_height == 4000
+    monkeypatch.setattr(TiffImagePlugin, "TiffImageFile", None)
+    with pytest.raises(RefusedSource, match=why):
+        make(io.BytesIO(source), FIT, "jpg", limits=limits)
 
 
 @pytest.mark.parametrize("kind", [0xC3, 0xC5, 0xC9, 0xCA])

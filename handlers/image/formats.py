@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from handlers.image import avif, gif, jpeg, png, webp
+from handlers.image import avif, gif, jpeg, png, tiff, webp
 from handlers.image.errors import BrokenSource, RefusedSource
 from handlers.image.excerpt import Excerpt
 from handlers.image.limits import Header, Limits, check_file, check_size
@@ -34,9 +34,6 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_STRIP_BYTES = 4
-_TIFF_PIXEL_BYTES = 4
 
 
 def inspect(file: BinaryIO, limits: Limits) -> Header:
@@ -90,18 +87,6 @@ def _sniff(start: bytes) -> str:
     raise BrokenSource("not a picture of a known format")
 
 
-def _is_tiff(start: bytes) -> bool:
-    return start.startswith(_TIFF_SIGNATURES)
-
-
-def _read_tiff(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
-    file.seek(0)
-    width, height = TiffImagePlugin.TiffImageFile(file).size
-    # the plugin turns the picture upright by itself; a strip may be as large as the picture
-    decoder_bytes = width * height * _TIFF_STRIP_BYTES + file_bytes
-    return Header("TIFF", width, height, decoder_bytes, _TIFF_PIXEL_BYTES)
-
-
 def _through(plugin: type[ImageFile.ImageFile]) -> Callable[[BinaryIO, Header], Image.Image]:
     """Return an opener by *plugin*, whose picture is decoded when it is loaded."""
 
@@ -127,7 +112,7 @@ _FORMATS = {
     "GIF": _Format(gif.is_signature, gif.read, _through(GifImagePlugin.GifImageFile)),
     "WEBP": _Format(webp.is_signature, webp.read, webp.open_still),
     "AVIF": _Format(avif.is_signature, avif.read, avif.open_still),
-    "TIFF": _Format(_is_tiff, _read_tiff, _through(TiffImagePlugin.TiffImageFile)),
+    "TIFF": _Format(tiff.is_signature, tiff.read, _through(TiffImagePlugin.TiffImageFile)),
 }
 #: The formats that ``Limits.formats`` can name.
 KNOWN_FORMATS = tuple(_FORMATS)

@@ -14,6 +14,7 @@ from handlers.image.errors import BrokenSource, RefusedSource, TooCostly
 
 _MEGABYTE = 1024 * 1024
 _LARGEST_SCALE = 8
+_POINTER_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ def check_size(header: Header, size: tuple[int, int]) -> None:
 def held_bytes(header: Header, scale: int) -> int:
     """Return the bytes of the decoded picture.
 
+    Pillow keeps each row at a multiple of four bytes, and a pointer to it: a picture one pixel wide
+    takes twelve times what its pixels do.
+
     :param scale: 1, or the 2, 4 or 8 by which the decoder leaves out rows and columns.
     """
-    return math.ceil(header.width / scale) * math.ceil(header.height / scale) * header.pixel_bytes
+    row_bytes = math.ceil(math.ceil(header.width / scale) * header.pixel_bytes / 4) * 4
+    return math.ceil(header.height / scale) * (row_bytes + _POINTER_BYTES)
