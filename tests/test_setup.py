@@ -232,6 +232,32 @@ def test_mod_wsgi_that_is_loaded_already_is_taken(tree):
     assert str(module) not in tree.server.read_text()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LoadModule\twsgi_module {} \n",
+        "  LoadModule  wsgi_module\t{}\r\n",
+        "LoadModule \\\r\n\twsgi_module \\\r\n{}\r\n",
+        "# a page\fUser nobody-of-that-name\u2028\nLoadModule wsgi_module {}\n",
+        "LoadModule\nLoadModule wsgi_module\nLoadModule wsgi_module {}\n",
+    ],
+)
+def test_line_is_read_as_apache_reads_it(tree, line):
+    module = next(pathlib.Path(sysconfig.get_path("platlib")).glob("mod_wsgi/server/*.so"))
+    theirs = tree.directory / "mod_wsgi.so"
+    shutil.copy(module, theirs)
+    path = tree.apache / "mods-enabled" / "wsgi.load"
+    path.write_bytes(line.format(theirs).encode())
+    assert tree.setup()["module"] == str(theirs)
+
+
+def test_file_that_includes_itself_is_one_sentence(tree):
+    for name in "abcd":
+        path = tree.apache / "conf-enabled" / f"{name}.conf"
+        path.write_text("IncludeOptional conf-enabled/*.conf\n" * 2)
+    assert "a.conf is included by itself, by way of " in tree.refusal()
+
+
 def test_mod_wsgi_of_debians_is_enabled_first(tree):
     """The package is installed, and its module was disabled."""
     shutil.copy(

@@ -22,7 +22,6 @@ _MODULES = (
 )
 # what may be compiled into httpd
 _BUILT_IN = {"core", "so", "http", "log_config", "logio", "unixd", "version", "watchdog"}
-_DEEPEST = 16
 
 
 class Directive(NamedTuple):
@@ -72,7 +71,9 @@ class Apache:
         self._root = self.directory
         #: Names of the modules that are loaded, without ``_module``, and the files they come from.
         self.modules: dict[str, str] = {}
-        self.directives = list(self._read(self._main_file(), (), 0))
+        #: The files that are being read: each is included by the one before it.
+        self._reading: list[str] = []
+        self.directives = list(self._read(self._main_file(), ()))
 
     def value(self, name: str, default: str = "") -> str:
         """Return the first argument of the last directive *name* outside of all sections."""
@@ -132,15 +133,24 @@ class Apache:
                 return path
         raise Failed(f"{self.directory} has neither apache2.conf nor httpd.conf")
 
-    def _read(self, path: str, sections: tuple, depth: int) -> Iterator[Directive]:
-        """Yield the directives of a file that hold, in order."""
-        if depth > _DEEPEST:
-            return
+    def _read(self, path: str, sections: tuple) -> Iterator[Directive]:
+        """Yield the directives of a file that hold, in order.
+
+        :raises Failed: if it cannot be read, or includes itself, which Apache refuses, too.
+        """
+        real = os.path.realpath(path)
+        if real in self._reading:
+            raise Failed(f"{path} is included by itself, by way of {self._reading[-1]}")
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
         except OSError as error:
             raise Failed(f"{path}: {error.strerror}") from error
+        self._reading.append(real)
+        yield from self._parsed(text, path, sections)
+        self._reading.pop()
+
+    def _parsed(self, text: str, path: str, sections: tuple) -> Iterator[Directive]:
         opened: list[tuple[str, str]] = []
         skipping = 0
         for number, line in _logical_lines(text):
@@ -165,14 +175,14 @@ class Apache:
             # conditions that hold are no sections
             around = sections + tuple(s for s in opened if s[0] not in ("ifdefine", "ifmodule"))
             directive = Directive(*_taken_apart(line), path, number, around)
-            yield from self._obeyed(directive, depth)
+            yield from self._obeyed(directive)
 
-    def _obeyed(self, directive: Directive, depth: int) -> Iterator[Directive]:
+    def _obeyed(self, directive: Directive) -> Iterator[Directive]:
         name, arguments = directive.name.lower(), directive.arguments
         if name in ("include", "includeoptional") and arguments:
             yield directive
             for path in self._included(arguments[0]):
-                yield from self._read(path, directive.sections, depth + 1)
+                yield from self._read(path, directive.sections)
             return
         if name == "define" and arguments:
             self._defined.add(arguments[0])
@@ -229,7 +239,8 @@ def _variables(path: str) -> dict[str, str]:
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield (number of its first line, line) for all that is no comment and not empty."""
     whole, first = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
+    # not by splitlines(): it takes a form feed and others for the end of a line
+    for number, line in enumerate(text.split("\n"), 1):
         first = first if whole else number
         if line.endswith("\\") and not (not whole and line.lstrip().startswith("#")):
             whole += line[:-1] + " "
@@ -241,7 +252,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _taken_apart(line: str) -> tuple[str, list[str]]:
-    name, _, rest = line.partition(" ") if " " in line else line.partition("\t")
+    name, rest, *_ = *line.split(None, 1), ""
     words = shlex.shlex(rest, posix=True)
     words.whitespace_split, words.commenters, words.escape = True, "", ""
     try:

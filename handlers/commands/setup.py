@@ -172,7 +172,9 @@ def find_server(apache: Apache, name: str) -> Server:
             (
                 apache.path(d.arguments[1])
                 for d in apache.named("LoadModule")
-                if d.arguments[0] == f"{module}_module" and not is_shipped(d.file)
+                if d.arguments[:1] == [f"{module}_module"]
+                and len(d.arguments) == 2
+                and not is_shipped(d.file)
             ),
             None,
         )
