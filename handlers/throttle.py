@@ -18,12 +18,14 @@ have their own, longer delays.
 known by a keyed hash of what it counts, so nobody can aim at another one's bucket. In a full bucket
 the record that would be forgotten first gives way. One lock guards the file for a few system calls
 (:mod:`handlers.locks`); a killed child gives it back. The records survive a restart of the server.
+Where the file cannot be used, each process counts for itself (:class:`LocalThrottle`).
 """
 
 import hashlib
 import ipaddress
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,6 +149,23 @@ class Throttle:
     def _records(self) -> Iterator["_Records"]:
         with locks.held(self._path, timeout=_LOCK_TIMEOUT) as fd:
             yield _Records(fd, self._clock())
+
+
+class LocalThrottle(Throttle):
+    """The limits of one site in one process, for as long as the file cannot be used.
+
+    The records are in memory: other processes do not see them, and they go with the process.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time):
+        super().__init__("", clock)
+        self._fd = os.memfd_create("throttle")
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _records(self) -> Iterator["_Records"]:
+        with self._lock:
+            yield _Records(self._fd, self._clock())
 
 
 class _Records:

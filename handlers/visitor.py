@@ -14,18 +14,19 @@ Its options are ``gallery.*`` and those of sessions, see :mod:`handlers.options`
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from urllib.parse import parse_qs
 
 from mod_python import apache
 
 from handlers import access, faults, htpasswd, names, origin, page, sending, settings
 from handlers.mod_python import Session, guarded, session_backing, session_options
-from handlers.sessions.store import LockTimeout, StoreError, StoreUnavailable
-from handlers.throttle import FREE_GUESSES, Throttle
+from handlers.sessions.store import LockTimeout, StoreError
+from handlers.throttle import FREE_GUESSES, LocalThrottle, Throttle, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +138,7 @@ def sign_in(req) -> int:
     if refused:
         return refused
     user, address = form.get("user", ""), req.useragent_ip
-    with _throttle(req) as throttle:
-        verdict = throttle.guess(address, user)
+    verdict = _limited(req, Throttle.guess, address, user)
     if verdict.wait:
         if verdict.first:
             whom = f"at {user[:64]!r}, the last one from" if verdict.of_user else "from"
@@ -153,8 +153,7 @@ def sign_in(req) -> int:
     if not users.check(user, form.get("password", "")):
         log.info("sign-in refused for %r from %s", user[:64], address)
         return page.send(req, page.sign_in_form("Wrong name or password."), apache.HTTP_FORBIDDEN)
-    with _throttle(req) as throttle:
-        throttle.right(address, user)
+    _limited(req, Throttle.right, address, user)
     session = Session.Session(req)
     # so that an id that somebody else knew before is worth nothing
     session.regenerate_id()
@@ -202,18 +201,35 @@ def _keep_alive(req, session) -> None:
         locked.unlock()
 
 
-@contextlib.contextmanager
-def _throttle(req) -> Iterator[Throttle]:
-    """Give the limits; what fails in them fails as a session does."""
+def _limited(req, count: Callable, *what) -> Verdict | None:
+    """Return what *count*, a method of Throttle, says of *what*.
+
+    While the file cannot be used, this process counts for itself: nobody is locked out by that, and
+    nobody guesses without a limit.
+    """
     # beside the sessions of files, whatever store is in use: a directory of this user alone
     store = session_backing.open_lock_store(session_options.of(req))
     path = os.path.join(store.path, "throttle")
     try:
-        yield Throttle(path)
+        verdict = count(Throttle(path), *what)
     except LockTimeout:
         raise
     except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+        faults.tell(
+            log,
+            logging.ERROR,
+            path,
+            f"{path}: {error.strerror}: each child counts guesses and new sessions for itself until"
+            " the file can be used",
+        )
+        return count(_local_throttle(path), *what)
+    faults.over(path)
+    return verdict
+
+
+@functools.cache
+def _local_throttle(path: str) -> LocalThrottle:
+    return LocalThrottle()
 
 
 def _wait_for_session(req) -> float:
@@ -221,8 +237,7 @@ def _wait_for_session(req) -> float:
     rate = settings.value(settings.of(req), "gallery.new_sessions")
     if rate == 0:
         return 0.0
-    with _throttle(req) as throttle:
-        verdict = throttle.new_session(req.useragent_ip, rate)
+    verdict = _limited(req, Throttle.new_session, req.useragent_ip, rate)
     if verdict.first:
         log.warning(
             "favourites: more than %g new sessions in a second from %s: further ones are answered"

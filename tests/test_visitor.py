@@ -1,6 +1,7 @@
 """Favourites, signing in and private pictures, on real Apache and in a real browser."""
 
 import concurrent.futures
+import os
 import pathlib
 import re
 import socket
@@ -314,6 +315,35 @@ def test_guesses_are_limited_over_all_children_and_a_restart(members):
     assert Visitor(members).sign_in().status == 303
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda table: table.mkdir(),
+        lambda table: table.symlink_to("elsewhere"),
+        lambda table: os.mkfifo(table),
+    ],
+)
+def test_table_of_guesses_that_cannot_be_used_locks_nobody_out_and_lets_nobody_guess_on(
+    members, broken
+):
+    members.expect("throttle: .*: each child counts guesses and new sessions for itself")
+    members.expect(TOO_MANY)
+    table = pathlib.Path(members.work.sessions, "mp_sessions", "throttle")
+    broken(table)
+    try:
+        assert Visitor(members).sign_in().status == 303
+        assert Visitor(members).mark("p001").status == 303
+        guesser = Visitor(members)
+        # each child takes as many as all together do otherwise
+        most = members.children * (FREE_GUESSES + 2)
+        said = [guesser.sign_in("wrong", guesser.address).status for _ in range(most + 20)]
+        assert set(said) == {403, 429} and said.count(403) <= most
+        assert Visitor(members).sign_in().status == 303
+        assert 1 <= members.log().count("each child counts") <= members.children
+    finally:
+        table.rmdir() if table.is_dir() else table.unlink()
+
+
 def test_user_can_sign_in_while_others_guess(members):
     members.expect(TOO_MANY)
     ann = Visitor(members)
@@ -403,6 +433,7 @@ def test_option_limits_new_sessions(own_site, value, taken):
 
 def test_session_store_that_fails_is_503_and_a_line(visitor):
     visitor.site.expect("sessions: .*Permission denied")
+    visitor.site.expect("throttle: Permission denied: each child counts guesses")
     directory = pathlib.Path(visitor.site.work.sessions) / "mp_sessions"
     visitor.mark("p001")
     directory.chmod(0o500)
