@@ -65,6 +65,27 @@ def hosts(request, public_dir, pictures):
         yield from watched(server)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("server", SERVERS)
+def test_site_runs_where_paths_have_blanks_and_its_part_is_read_twice(
+    server, times, public_dir, pictures
+):
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    site = Httpd(public_dir / "my first site", server, url, root)
+    site.edits[site.site_part] = "\n".join([site.site_part] * times)
+    with site.stopped_at_the_end():
+        for _ in watched(site):
+            site.start()
+            assert site.request("/thumbs/200x200/p001.jpg").status == 200
+            assert pathlib.Path(site.work.cache, "thumbs/200x200/p001.jpg").exists()
+            webp = site.request("/thumbs/200x200/p001", headers={"Accept": "image/webp"})
+            assert webp.headers["Content-Type"] == "image/webp"
+            assert site.request("/thumbs/../lookup.snapshot").status == 404
+            assert site.request("/images/p001").status == 200
+            assert site.request("/").status == 200
+
+
 def test_two_hosts_keep_apart_what_is_theirs(hosts):
     hosts.start(warm=False)
     a, b = hosts.get("a", "/thumbs/400x400/1.jpg"), hosts.get("b", "/small/400x400/1.jpg")
