@@ -195,6 +195,10 @@ def _made(
         faults.tell_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
     except source.RootUnavailable as error:
         faults.tell(log, logging.ERROR, "images.root", str(error))
+    except worker.NotStarted as error:
+        faults.tell_rarely(
+            log, logging.ERROR, f"no process can be started to make thumbnails: {error}"
+        )
     except OSError as error:
         why = access.why_unwritable(store.directory, error)
         faults.tell(log, logging.ERROR, store.directory, f"thumbnail.cache {why}", key=why)

@@ -46,6 +46,10 @@ class WorkerDied(Exception):
     """Raised when the process ended without an answer; the message says how."""
 
 
+class NotStarted(OSError):
+    """Raised when no process can be made: too many of them, or no Python to start."""
+
+
 class WorkerTimeout(Exception):
     """Raised when the process had to be stopped because it took too long by the clock."""
 
@@ -86,17 +90,12 @@ def call(
     :raises WorkerDied: if the process was killed, by the kernel for exceeding *bounds* or by
         anybody, crashed, or *function* raised something, whose traceback is the message then.
     :raises WorkerTimeout: if it took longer than ``bounds.seconds`` and was killed for that.
-    :raises OSError: if no process can be made.
+    :raises NotStarted: if no process can be made.
     """
-    reading, writing = os.pipe()
     try:
-        start = _spawned if _is_one_of_several_interpreters() else _forked
-        pid = start(function, bounds, writing, keep)
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
+        pid, reading = _started(function, bounds, keep)
+    except OSError as error:
+        raise NotStarted(error.errno, error.strerror, error.filename) from error
     deadline = time.monotonic() + bounds.seconds
     said = None
     try:
@@ -132,6 +131,19 @@ def run_spawned(parent: int, writing: int) -> None:
             _answer(function, bounds, writing)
     finally:
         os._exit(0)
+
+
+def _started(function, bounds: Bounds, keep: Sequence[int]) -> tuple[int, int]:
+    """Start the process; return its id and the descriptor that its answer comes from."""
+    reading, writing = os.pipe()
+    try:
+        start = _spawned if _is_one_of_several_interpreters() else _forked
+        return start(function, bounds, writing, keep), reading
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
 
 
 def _is_one_of_several_interpreters() -> bool:

@@ -1,6 +1,7 @@
 """The process for dangerous work: what it returns, what bounds it, and how its end is told."""
 
 import contextlib
+import errno
 import functools
 import os
 import pathlib
@@ -11,8 +12,10 @@ import sys
 import time
 
 import pytest
+from mod_python import apache
 
-from handlers import worker
+from handlers import lookup, making, thumbnail, worker
+from handlers.cache.store import Store
 from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
 from tests import forked
 
@@ -121,6 +124,34 @@ def test_new_python_does_the_work_where_other_interpreters_are(tmp_path, monkeyp
     assert done.answer["scheduler"] == os.SCHED_IDLE
     with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
         call(forked.spin, Bounds(30, 0.5, MEGABYTE * 256))
+
+
+@pytest.mark.parametrize("kind", ["no more processes", "no more files", "no Python"])
+def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
+    kind, tmp_path, monkeypatch, caplog
+):
+    """Nothing of the cache or of the picture is to blame, so the log does not say so."""
+
+    def refused(number):
+        raise OSError(number, os.strerror(number))
+
+    if kind == "no more processes":
+        monkeypatch.setattr(os, "fork", lambda: refused(errno.EAGAIN))
+    elif kind == "no more files":
+        monkeypatch.setattr(os, "pipe", lambda: refused(errno.EMFILE))
+    else:
+        monkeypatch.setattr(worker, "_is_one_of_several_interpreters", lambda: True)
+        monkeypatch.setattr(worker, "_python", lambda: f"{tmp_path}/bin/python3")
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(worker.NotStarted):
+        call(forked.spin, BOUNDS)
+    assert len(os.listdir("/proc/self/fd")) == opened
+    monkeypatch.setattr(making, "make", lambda *_: call(forked.spin, BOUNDS))
+    asked, options = thumbnail.parse("200x200/1.jpg"), {"images.root": str(tmp_path)}
+    status, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), options)
+    assert status == apache.HTTP_SERVICE_UNAVAILABLE
+    (said,) = caplog.messages
+    assert said.startswith("no process can be started to make thumbnails: ")
 
 
 def test_other_interpreters_are_seen():
