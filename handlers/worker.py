@@ -26,8 +26,12 @@ from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
 _PIECE = 1 << 20
-# what the server's own handlers would do on these is not for a process that serves nobody
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH)
+# The server has handlers of its own for most of these, and a shell that starts it in the background
+# has it ignore SIGINT and SIGQUIT: in a process that serves nobody each must end it.
+_SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGWINCH),
+)
 _libc = ctypes.CDLL(None)
 # with the GIL held, as ctypes.pythonapi does it
 _interpreters = ctypes.pythonapi

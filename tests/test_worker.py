@@ -44,6 +44,7 @@ def spin():
         pass
 
 
+@pytest.mark.stress
 def test_cpu_time_is_bounded():
     with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
         call(spin, Bounds(30, 0.5, MEGABYTE * 256))
@@ -67,6 +68,16 @@ def test_signal_is_told(name):
 
     with pytest.raises(WorkerDied, match=f"killed by {name}"):
         call(die, BOUNDS)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"])
+def test_signal_that_the_server_ignores_is_told(name):
+    """A server that was started in the background, or by nohup, ignores some."""
+    before = signal.signal(signal.Signals[name], signal.SIG_IGN)
+    try:
+        test_signal_is_told(name)
+    finally:
+        signal.signal(signal.Signals[name], before)
 
 
 def test_exception_comes_with_its_traceback():
