@@ -1,4 +1,9 @@
-"""Servers and pictures that the tests share. Whatever a test starts, it stops by process id."""
+"""Servers and pictures that the tests share. Whatever a test starts, it stops by process id.
+
+``--unit`` leaves out the tests that start a server or take seconds. Tests of the handlers on
+mod_python are left out where mod_python is not installed, and the last line of the run says how
+many those are.
+"""
 
 import importlib
 import logging
@@ -12,10 +17,12 @@ from PIL import Image
 
 from handlers import faults
 from handlers.mod_python import install_as_mod_python
-from tests.servers.httpd import Httpd, make_images_table
+from tests.parts import is_no_unit_test, needs_mod_python
+from tests.servers.httpd import Httpd, has_mod_python, make_images_table
 from tests.servers.mariadb import MariaDB
-from tests.servers.pair import start_pair
+from tests.servers.pair import FILE, start_pair
 from tests.servers.quickstart import Quickstart
+from tests.servers.recording import Recording
 
 # Handlers import mod_python by its own name, as they do in a server.
 install_as_mod_python()
@@ -25,6 +32,42 @@ logging.getLogger("handlers").handlers.clear()
 logging.getLogger("handlers").setLevel(logging.NOTSET)
 
 SERVERS = ("mod_wsgi", "mod_python")
+_NOT_COLLECTED = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser):
+    """Add the options that ``tests/run`` documents."""
+    parser.addoption("--unit", action="store_true", help="only quick tests that start no server")
+    parser.addoption(
+        "--record-oracle", action="store_true", help="record what real mod_python answers"
+    )
+
+
+def pytest_configure(config):
+    """Refuse to record where there is nothing to record."""
+    if config.getoption("--record-oracle") and not has_mod_python():
+        raise pytest.UsageError("--record-oracle: mod_python is not installed on this machine")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave out what the part or the machine has no place for; count what the machine has not."""
+    if config.getoption("--unit"):
+        _leave_out(is_no_unit_test, config, items)
+    if not has_mod_python():
+        config.stash[_NOT_COLLECTED] = _leave_out(needs_mod_python, config, items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """Say at the very end, after pytest's own summary, what was not collected."""
+    result = yield
+    if count := session.config.stash.get(_NOT_COLLECTED, 0):
+        print(
+            f"{count} tests of the handlers on mod_python were not collected:"
+            " this machine has no mod_python"
+        )
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -128,18 +171,36 @@ def mariadb(base):
 
 
 @pytest.fixture(scope="session")
-def oracle(base, pictures):
-    """The runtime's server and real mod_python's, both with the handlers of tests/oracle."""
+def oracle(request, base, pictures):
+    """The runtime's server and real mod_python's, both with the handlers of tests/oracle.
+
+    Real mod_python's answers are compared with the recording, or taken from it.
+    """
     directory = base / "oracle"
     directory.mkdir()
-    with start_pair(directory, pictures) as pair:
+    recording = Recording(file_body=FILE)
+    renew = request.config.getoption("--record-oracle")
+    if not renew:
+        recording.load()
+    with start_pair(directory, pictures, recording, renew) as pair:
         yield pair
+    if renew and not request.session.testsfailed:
+        recording.save()
 
 
 @pytest.fixture
 def pair(oracle):
     """Both servers; a test fails if one of them left an error in its log that was not announced."""
     yield from oracle.watched()
+
+
+def _leave_out(unwanted, config, items) -> int:
+    """Take the *unwanted* tests out of *items*, as pytest's own options do; return their number."""
+    left_out = [item for item in items if unwanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    return len(left_out)
 
 
 def watched(server: Httpd):

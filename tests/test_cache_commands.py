@@ -47,6 +47,7 @@ def stats(site):
     return json.loads(run(site, "stats", "--json").stdout)
 
 
+@pytest.mark.stress
 def test_warm_makes_all_and_goes_on_where_it_was(site):
     done = run(site, "warm", "--all", "--formats", "jpg webp")
     assert (done.returncode, done.stderr) == (0, "")

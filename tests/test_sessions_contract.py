@@ -22,7 +22,13 @@ from handlers.sessions.store import Conflict, RecordTooLarge
 from handlers.sessions.sweep import Pace
 from tests.servers.memcached import Memcached
 
-STORES = ("file", "dbm", "memory", "sqlite", "mysql", "mysql row by row", "memcached")
+STORES = (
+    *("file", "dbm", "memory", "sqlite"),
+    *(
+        pytest.param(name, marks=pytest.mark.server)
+        for name in ("mysql", "mysql row by row", "memcached")
+    ),
+)
 _numbers = itertools.count()
 # children are forked: a prefork server's way, and stores need not be picklable
 fork = multiprocessing.get_context("fork")
@@ -478,6 +484,7 @@ def all_ended(children, done):
     return total
 
 
+@pytest.mark.stress
 def test_no_increment_of_16000_is_lost_between_8_children_while_a_sweep_runs(store):
     ids = [sids.new() for _ in range(50)]
     for sid in ids:

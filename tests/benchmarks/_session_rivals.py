@@ -200,7 +200,7 @@ class DjangoDb(_Django):
     def fill(self, ids, accessed):
         store = self._session_store()
         content = store().encode(VALUE)
-        expires = datetime.datetime.fromtimestamp(accessed + TIMEOUT, datetime.timezone.utc)
+        expires = datetime.datetime.fromtimestamp(accessed + TIMEOUT, datetime.UTC)
         model = store.get_model_class()
         model.objects.bulk_create(
             [model(sid, content, expires) for sid in ids],

@@ -29,6 +29,11 @@ def free_port() -> int:
             return port
 
 
+def has_mod_python() -> bool:
+    """Tell whether mod_python is installed here (Debian 12 has it, Debian 13 has not)."""
+    return os.path.exists("/usr/lib/apache2/modules/mod_python.so")
+
+
 class Answer(NamedTuple):
     """What a server said."""
 

@@ -1,4 +1,7 @@
-"""The runtime on mod_wsgi beside real mod_python, with the handlers of tests/oracle on both."""
+"""The runtime on mod_wsgi beside real mod_python, with the handlers of tests/oracle on both.
+
+Where mod_python is not installed, what it answered is read from a recording.
+"""
 
 import json
 import os
@@ -9,13 +12,12 @@ import time
 import urllib.parse
 from typing import NamedTuple
 
-from tests.servers.httpd import Answer, Httpd, make_images_table
+from tests.servers.httpd import Answer, Httpd, has_mod_python, make_images_table
+from tests.servers.recording import OF_THE_SERVER, RealServer, RecordedServer, Recording
 
 HANDLERS = pathlib.Path(__file__).parent.parent / "oracle"
 FILE = b"".join(b"line %04d\n" % number for number in range(5000))
 MTIME = 1_700_000_000
-# what differs from one request, or one server software, to the next
-_OF_THE_SERVER = ("date", "server", "connection", "keep-alive")
 _LISTS = {
     "default": ("oracle.chain", ""),
     "both": ("oracle.chain::first oracle.chain::second", ""),
@@ -43,7 +45,7 @@ class Pair(NamedTuple):
     """The two servers, and a directory of files that both serve as ``/o``."""
 
     ours: Httpd
-    real: Httpd
+    real: RealServer | RecordedServer
     files: pathlib.Path
 
     def ask(self, path, method="GET", headers=None, body=None) -> tuple[Answer, Answer]:
@@ -64,7 +66,7 @@ class Pair(NamedTuple):
         return ours
 
     @property
-    def servers(self) -> tuple[Httpd, Httpd]:
+    def servers(self) -> tuple[Httpd, RealServer | RecordedServer]:
         """The runtime's server and the real one."""
         return self[:2]
 
@@ -96,7 +98,7 @@ class Pair(NamedTuple):
 
 def fields(answer: Answer, but=()) -> list[tuple[str, str]]:
     """Return the header fields that two servers must agree on, sorted."""
-    left_out = (*_OF_THE_SERVER, *but)
+    left_out = (*OF_THE_SERVER, *but)
     if _is_page(answer):
         left_out += ("content-length",)
     found = ((name.lower(), value) for name, value in answer.headers.items())
@@ -111,20 +113,33 @@ def essence(answer: Answer):
     return answer.body
 
 
-def start_pair(directory: pathlib.Path, pictures) -> Pair:
-    """Start both servers in *directory*."""
+def start_pair(directory: pathlib.Path, pictures, recording: Recording, renew: bool) -> Pair:
+    """Start both servers in *directory*, or ours alone if mod_python is not installed.
+
+    :param renew: write mod_python's answers into *recording* instead of comparing them with it.
+    """
     files = directory / "files"
     shutil.copytree(
-        HANDLERS, directory / "python" / "oracle", ignore=shutil.ignore_patterns("__pycache__")
+        HANDLERS,
+        directory / "python" / "oracle",
+        ignore=shutil.ignore_patterns("__pycache__", "*.json"),
     )
     root, rows = pictures
     url = make_images_table(directory / "images.db", rows)
-    servers = []
-    for server in ("mod_wsgi", "mod_python"):
-        extra = _configuration(server, files, directory / "python")
-        servers.append(Httpd(directory / server, server, url, root, children=3, extra=extra))
-        servers[-1].start()
-    return Pair(*servers, files)
+
+    def options(server):
+        return {"children": 3, "extra": _configuration(server, files, directory / "python")}
+
+    ours = Httpd(directory / "mod_wsgi", "mod_wsgi", url, root, **options("mod_wsgi"))
+    place = directory / "mod_python"
+    if has_mod_python():
+        checked = {"recording": recording, "renew": renew}
+        real = RealServer(place, url, root, **checked, **options("mod_python"))
+        real.start()
+    else:
+        real = RecordedServer(place, recording)
+    ours.start()
+    return Pair(ours, real, files)
 
 
 def _is_page(answer):
@@ -205,8 +220,10 @@ def _make_files(directory):
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("file.txt", "page.html", "noext", "two.x.txt", "grüße und.txt"):
         (directory / name).write_bytes(FILE)
+        (directory / name).chmod(0o644)
         os.utime(directory / name, (MTIME, MTIME))
     (directory / "beside.py").write_text("WHERE = 'beside'\n")
+    os.utime(directory, (MTIME, MTIME))
 
 
 def _directive(server, name, value):

@@ -1,0 +1,74 @@
+"""Which tests belong to which part of the suite, told by what their code names."""
+
+import inspect
+import pathlib
+import sys
+import types
+
+import pytest
+
+from tests.servers.httpd import has_mod_python, make_images_table
+
+# what tests.servers has that starts nothing; a test that takes a free port gives it to a server
+_HARMLESS = (has_mod_python, make_images_table)
+_TESTS = pathlib.Path(__file__).parent
+_SERVERS = _TESTS / "servers"
+_ON_MOD_PYTHON = ("mod_python", "handlers-mod_python", "handlers-mod_python.conf")
+
+
+def is_no_unit_test(item: pytest.Item) -> bool:
+    """Tell whether a test is left out of the quick part: it starts a server, or takes seconds."""
+    return bool(item.get_closest_marker("stress")) or starts_a_server(item)
+
+
+def starts_a_server(item: pytest.Item) -> bool:
+    """Tell whether a test starts a server: it has the marker ``server``, or its code names one.
+
+    The code is the test's function, its fixtures', and the functions of the tests that these name.
+    """
+    if item.get_closest_marker("server"):
+        return True
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    return _names_a_server([item.function, *(definitions[-1].func for definitions in fixtures)])
+
+
+def needs_mod_python(item: pytest.Item) -> bool:
+    """Tell whether a test runs handlers on mod_python: by a parameter, or its marker."""
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec else ()
+    if item.get_closest_marker("mod_python"):
+        return True
+    named = any(isinstance(value, str) and value in _ON_MOD_PYTHON for value in values)
+    return named and starts_a_server(item)
+
+
+def _names_a_server(functions) -> bool:
+    seen: set[types.CodeType] = set()
+    functions = [inspect.unwrap(function) for function in functions]
+    while functions:
+        function = functions.pop()
+        if not isinstance(function, types.FunctionType) or function.__code__ in seen:
+            continue
+        seen.add(function.__code__)
+        for name in _names(function.__code__):
+            named = function.__globals__.get(name)
+            place = _place(named)
+            if _SERVERS in place.parents and named not in _HARMLESS:
+                return True
+            if _TESTS in place.parents:
+                parts = vars(named).values() if isinstance(named, type) else [named]
+                functions += (inspect.unwrap(part) for part in parts if callable(part))
+    return False
+
+
+def _place(named) -> pathlib.Path:
+    """Return the file that *named* comes from."""
+    module = sys.modules.get(getattr(named, "__module__", None) or "")
+    return pathlib.Path(getattr(module, "__file__", None) or "/")
+
+
+def _names(code):
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
