@@ -17,8 +17,9 @@ _ON_MOD_PYTHON = ("mod_python", "handlers-mod_python", "handlers-mod_python.conf
 
 
 def is_no_unit_test(item: pytest.Item) -> bool:
-    """Tell whether a test is left out of the quick part: it starts a server, or takes seconds."""
-    return bool(item.get_closest_marker("stress")) or starts_a_server(item)
+    """Tell whether a test is left out of the quick part, by its marker or as it starts a server."""
+    marked = any(item.get_closest_marker(name) for name in ("stress", "root"))
+    return marked or starts_a_server(item)
 
 
 def starts_a_server(item: pytest.Item) -> bool:

@@ -113,6 +113,8 @@ def test_session_lives_from_request_to_request(client, tmp_path, kind):
         return dict(session)
 
     assert client.visit(look) == {"n": 2}
+    # a child keeps it until it ends
+    store_of(client).close()
 
 
 def test_cookie_is_safe_by_default(client):
