@@ -18,7 +18,7 @@ _ON_MOD_PYTHON = ("mod_python", "handlers-mod_python", "handlers-mod_python.conf
 
 def is_no_unit_test(item: pytest.Item) -> bool:
     """Tell whether a test is left out of the quick part, by its marker or as it starts a server."""
-    marked = any(item.get_closest_marker(name) for name in ("stress", "root"))
+    marked = any(item.get_closest_marker(name) for name in ("slow", "stress", "root"))
     return marked or starts_a_server(item)
 
 
@@ -53,10 +53,10 @@ def _names_a_server(functions) -> bool:
         seen.add(function.__code__)
         for name in _names(function.__code__):
             named = function.__globals__.get(name)
-            place = _place(named)
-            if _SERVERS in place.parents and named not in _HARMLESS:
+            parts = named.mro() if isinstance(named, type) else [named]
+            if any(_SERVERS in _place(part).parents for part in parts) and named not in _HARMLESS:
                 return True
-            if _TESTS in place.parents:
+            if _TESTS in _place(named).parents:
                 parts = vars(named).values() if isinstance(named, type) else [named]
                 functions += (inspect.unwrap(part) for part in parts if callable(part))
     return False

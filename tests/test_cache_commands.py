@@ -16,6 +16,8 @@ import pytest
 from handlers import signing
 from tests.servers.httpd import make_images_table
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-of-some-letters"
 
 
@@ -51,7 +53,7 @@ def stats(site):
     return json.loads(run(site, "stats", "--json").stdout)
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_warm_makes_all_and_goes_on_where_it_was(site):
     done = run(site, "warm", "--all", "--formats", "jpg webp")
     assert (done.returncode, done.stderr) == (0, "")
@@ -106,7 +108,7 @@ def test_warm_whose_process_is_killed_says_how_to_go_on(site):
     command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
     with subprocess.Popen(
         [*command, "cache", "warm", "--processes", "1", "-"],
-        cwd=CHECKOUT,
+        cwd=site,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -138,7 +140,7 @@ def test_bar_is_not_broken_by_warnings(site):
     with open(child, "w") as terminal:
         done = subprocess.run(
             [*command, "cache", "warm", *ids],
-            cwd=CHECKOUT,
+            cwd=site,
             stdout=subprocess.DEVNULL,
             stderr=terminal,
         )
@@ -164,7 +166,7 @@ def test_warm_is_interrupted_without_a_traceback(site):
     command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
     with subprocess.Popen(
         [*command, "cache", "warm", "-"],
-        cwd=CHECKOUT,
+        cwd=site,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -224,7 +226,7 @@ def test_output_that_nobody_reads_is_no_traceback(site):
     with open(writing, "w") as gone:
         done = subprocess.run(
             [*command, "cache", "url", "300x200", "p001"],
-            cwd=CHECKOUT,
+            cwd=site,
             stdout=gone,
             stderr=subprocess.PIPE,
             text=True,
@@ -233,7 +235,7 @@ def test_output_that_nobody_reads_is_no_traceback(site):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*command, "cache", "url", "300x200", "p001"],
-            cwd=CHECKOUT,
+            cwd=site,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -130,7 +130,7 @@ def test_damaged_state_begins_a_new_round(store):
         assert run(store, Limits()).files == 3
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_step_is_short(store):
     fill(store, 3000)
     sweep = Sweep(store.directory, Limits())

@@ -12,6 +12,8 @@ import pytest
 from handlers.sessions import open_store
 from handlers.sessions.sid import new
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 

@@ -34,7 +34,7 @@ def source():
     return jpeg(photograph(4000, 3000))
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "geometry", [Geometry(200, 200), Geometry(400, 400), Geometry(300, 300, 1)]
 )
@@ -52,7 +52,7 @@ def test_copy_that_is_too_small_is_left_alone(source):
     assert make(io.BytesIO(source), Geometry(640, 640), "png", copy=io.BytesIO(copy)) == direct
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("geometry", [Geometry(200, 200), Geometry(120, 200, True)])
 def test_copy_is_turned_as_its_source(orientation, geometry):

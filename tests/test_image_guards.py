@@ -40,7 +40,7 @@ print(json.dumps([outcome, peak() - before, time.process_time() - start]))
 """
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack_stays_within_memory_and_time(attack, tmp_path):
     write, expected = ATTACKS[attack]
@@ -176,7 +176,7 @@ print(resident() - before)
 """
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "picture", "format", "options"),
     [

@@ -291,7 +291,7 @@ def test_adobe_cmyk_is_not_inverted():
     assert near(thumbnail.getpixel((50, 30)), (30, 60, 200))
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.usefixtures("resampler")
 @pytest.mark.parametrize(
     "geometry", ["200x200", "320x320", "400x400-crop", "700x700", "150x90-crop"]
@@ -305,7 +305,7 @@ def test_thumbnail_is_nearly_that_of_full_decoding(geometry):
         assert psnr(made(source, geometry), ideal) >= 46
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.usefixtures("resampler")
 def test_alpha_thumbnail_is_nearly_that_of_full_decoding():
     picture = photograph(1500, 1100)
@@ -407,7 +407,7 @@ def test_file_may_be_at_any_position_and_stays_open(tmp_path):
     assert first == second
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.usefixtures("resampler")
 def test_threads_make_the_same_as_one_after_the_other():
     profile = swapped_profile()

@@ -9,6 +9,9 @@ import pytest
 
 import handlers
 
+# they need packages of Debian's, or make environments
+pytestmark = pytest.mark.server
+
 ROOT = pathlib.Path(__file__).parent.parent
 PARTS = ("handlers", "apache_conf", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}

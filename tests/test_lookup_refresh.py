@@ -92,7 +92,7 @@ def state(path):
     return states.read(f"{path.parent}/snapshot.state") or states.State()
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.parametrize("updated", [{}, {"updated": "changed"}])
 def test_changed_and_removed_rows_are_told_once(path, open_lookup, updated):
     told = Told()
@@ -118,7 +118,7 @@ def test_changed_and_removed_rows_are_told_once(path, open_lookup, updated):
     assert told == [["new", "p1", "p2", "p3", "p4", "p5"]]
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_nothing_changed_is_no_new_snapshot(path, open_lookup):
     for options in ({}, {"updated": "changed"}):
         told = Told()
@@ -149,7 +149,7 @@ def test_rows_of_late_are_read_instead_of_all(path, open_lookup, caplog):
     assert not any("reading all rows" in text for text in caplog.messages)
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_deleted_row_is_noticed_by_the_count(path, open_lookup, caplog):
     caplog.set_level(logging.INFO, "handlers.lookup.refresh")
     told = Told()
@@ -201,7 +201,7 @@ def test_queries_of_the_site_can_be_incremental(path, open_lookup, caplog):
     assert any(text.startswith("lookup: 2 rows from ") for text in caplog.messages)
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_all_of_100000_changed_ids_are_told_in_one_call(path, open_lookup):
     count = 100_000
     run(path, rows=((f"q{number}", "q.jpg", now()) for number in range(count)))
@@ -214,7 +214,7 @@ def test_all_of_100000_changed_ids_are_told_in_one_call(path, open_lookup):
     assert told[0] == sorted(f"q{number}" for number in range(count))
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_changes_are_told_again_if_the_one_who_was_told_failed(path, open_lookup, caplog):
     def fail(ids):
         raise RuntimeError("the disk is away")
@@ -236,7 +236,7 @@ def test_changes_are_told_again_if_the_one_who_was_told_failed(path, open_lookup
     assert told == [["p1"], ["p2"]]
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_changes_of_a_refresher_that_was_killed_are_told_by_the_next(path, open_lookup):
     pictures = open_lookup()
     pictures.close()
@@ -263,7 +263,7 @@ def test_changes_of_a_refresher_that_was_killed_are_told_by_the_next(path, open_
     assert told == [["p1", "p2"]]
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_no_child_answers_from_the_old_snapshot_when_changes_are_told(path, open_lookup):
     late = []
     idle = open_lookup()

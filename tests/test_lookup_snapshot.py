@@ -159,7 +159,7 @@ def test_hot_rows_are_bounded(written, open_lookup):
         assert pictures.stats()["rows"] <= 101
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_restart_reads_the_table_once_for_64_children(written, path, open_lookup, caplog):
     caplog.set_level(logging.INFO, "handlers.lookup")
     state = json.loads((path.parent / "snapshot.state").read_text())
@@ -206,7 +206,7 @@ def test_forked_child_opens_the_snapshot_anew(written, open_lookup):
     assert pictures["p3"] == Row("a/3.jpg")
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_threads_share_one_lookup(written, path, open_lookup):
     pictures = open_lookup(hot=50, refresh=0.05)
     pictures.warm()
@@ -304,7 +304,7 @@ def test_password_is_no_part_of_the_fingerprint(tmp_path):
     assert first == second != third
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_writer_killed_at_any_moment_leaves_no_torn_snapshot(path, open_lookup, seed):
     chosen = random.Random(seed)
@@ -437,7 +437,7 @@ sys.stdin.readline()
 """
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_children_share_the_memory_of_a_snapshot(path, open_lookup):
     count = 200_000
     rows = ((f"q{number}", f"a/long/path/to/a/picture/{number}.jpg") for number in range(count))

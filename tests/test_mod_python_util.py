@@ -293,6 +293,7 @@ TEXT = b'--XX\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
 TOO_LARGE = "413 Request Entity Too Large"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start, again",
     [

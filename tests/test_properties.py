@@ -27,6 +27,8 @@ from handlers.sessions import sid as sids
 from handlers.sessions.store import Record
 from tests.linear import assert_linear
 
+pytestmark = pytest.mark.slow
+
 APACHE_CONF = pathlib.Path(__file__).parent.parent / "apache_conf"
 _HOME = tempfile.mkdtemp(prefix="hypothesis-")
 # It would keep tables of letters in the checkout.

@@ -484,7 +484,7 @@ def all_ended(children, done):
     return total
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_no_increment_of_16000_is_lost_between_8_children_while_a_sweep_runs(store):
     ids = [sids.new() for _ in range(50)]
     for sid in ids:

@@ -178,7 +178,7 @@ def test_damage_at_any_byte_leaves_the_previous_version(two_versions):
         assert store.load(sid).data == before
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_file_cut_short_at_any_byte_gives_a_whole_version_or_none(two_versions):
     store, sid, before, _, new, offset, used = two_versions
     path = file_of(store, sid)
@@ -296,7 +296,7 @@ def test_directory_removed_below_a_running_child_is_an_error_that_names_it(store
 # --- processes
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_no_save_is_torn_or_lost_by_a_thousand_kills(store):
     ids = [sids.new() for _ in range(4)]
     for sid in ids:

@@ -14,6 +14,9 @@ import pytest
 
 from handlers.commands import generated
 
+# they need packages of Debian's, or make environments
+pytestmark = pytest.mark.server
+
 ROOT = pathlib.Path(__file__).parent.parent
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files to other users")

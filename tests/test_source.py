@@ -231,7 +231,7 @@ def test_kernel_that_cannot_decide_leaves_it_to_the_walk(pictures, number, monke
         open_source(str(pictures), "out")
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_secret_is_never_read_while_a_link_is_swapped(pictures):
     """Another process turns a folder into a link that leads out, and back, all the time."""
     stop = threading.Event()

@@ -44,7 +44,7 @@ def spin():
         pass
 
 
-@pytest.mark.stress
+@pytest.mark.slow
 def test_cpu_time_is_bounded():
     with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
         call(spin, Bounds(30, 0.5, MEGABYTE * 256))
@@ -121,6 +121,7 @@ def test_it_dies_with_its_caller():
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_new_python_does_the_work_where_other_interpreters_are(tmp_path, monkeypatch):
     """A fork hangs there; the new process gets the descriptors, and the bounds hold."""
     monkeypatch.setattr(worker, "_is_one_of_several_interpreters", lambda: True)

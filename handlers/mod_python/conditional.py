@@ -1,7 +1,7 @@
 """Validators and conditional requests (RFC 9110 sections 8.8 and 13), in Apache's forms."""
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 from .constants import HTTP_NOT_MODIFIED, HTTP_PRECONDITION_FAILED, OK
@@ -19,7 +19,7 @@ _DATES = tuple(
         rf"[a-z]{{3}} {_MONTH} {_DAY} {_CLOCK} (?P<year>[0-9]{{4}})",
     )
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000_000
 
 
@@ -64,7 +64,7 @@ def parse_http_date(text: str) -> float | None:
         # a leap second is taken for the one before it
         second = 59 if part["second"] == "60" else int(part["second"])
         clock = int(part["hour"]), int(part["minute"]), second
-        date = datetime(year, month, int(part["day"]), *clock, tzinfo=timezone.utc)
+        date = datetime(year, month, int(part["day"]), *clock, tzinfo=UTC)
     except ValueError:
         return None
     return (date - _EPOCH).total_seconds()
