@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -44,7 +45,14 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Refuse to record where there is nothing to record."""
+    """Give what the tests start the usual signals, and refuse to record what is not there.
+
+    A shell that starts the run in the background has it, and all it starts, ignore two of them.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}
+    for number, handler in usual.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     if config.getoption("--record-oracle") and not has_mod_python():
         raise pytest.UsageError("--record-oracle: mod_python is not installed on this machine")
 

@@ -148,6 +148,7 @@ def old_site(public_dir, pictures):
         yield server
 
 
+@pytest.mark.mod_python
 def test_mod_python_site_beside_it_is_as_it_was(old_site):
     """Its handlers are found beside their pages, in its own interpreter, with its own Session."""
     drop_in = {
