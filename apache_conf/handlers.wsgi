@@ -2,10 +2,11 @@
 
 It makes ``from mod_python import apache`` work and hands requests to the runtime; that is all that
 other people's handlers need. Each child warms the lookups of the settings files (``*.ini``) that
-lie beside this script, before its first request. If the package cannot be found, each child writes
-one line to the error log and answers 500.
+lie beside this script, before its first request. If the package cannot be found, or the interpreter
+is another application's, each child writes one line to the error log and answers 500.
 """
 
+import ctypes
 import os
 import site
 import sys
@@ -44,7 +45,25 @@ def find_package():
     return None
 
 
-fault = find_package()
+def find_interpreter():
+    """Return what is wrong if this is another application's interpreter, else None.
+
+    From Python 3.12 on, a thread that was in one of those does not find the main one again
+    (mod_wsgi asks PyGILState_Ensure for it).
+    """
+    current, main = ctypes.pythonapi.PyInterpreterState_Get, ctypes.pythonapi.PyInterpreterState_Main
+    current.restype = main.restype = ctypes.c_void_p
+    if sys.version_info < (3, 12) or current() == main():
+        return None
+    version = "{}.{}".format(*sys.version_info)
+    return (
+        "this is not Python's main interpreter. It needs application-group=%{GLOBAL}; and if another "
+        f"application runs in the same processes, Python {version} mixes the two up: run one of them "
+        "in a WSGIDaemonProcess of its own (HANDLERS_GROUP)"
+    )
+
+
+fault = find_interpreter() or find_package()
 if fault is None:
     from handlers.mod_python import install_as_mod_python
 

@@ -1,5 +1,6 @@
 """Beside other people's sites: in the mod_wsgi that is there, and beside mod_python's handlers."""
 
+import contextlib
 import importlib
 import pathlib
 import sys
@@ -35,6 +36,8 @@ settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x" * 
 application = get_wsgi_application()
 """
 
+# a thread that was in another application's interpreter does not find the main one again
+MIXES_INTERPRETERS = sys.version_info >= (3, 12)
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -47,6 +50,15 @@ class Beside(Httpd):
         self.edits[include] = f"LoadModule wsgi_module {modules.mod_wsgi(name)}\n{include}"
         self.is_old = name != "installed"
 
+    def give_processes(self):
+        """Let the handlers run in processes of their own from the next start on."""
+        lines = (
+            f'WSGISocketPrefix "{self.work.run}/wsgi"\n'
+            f"WSGIDaemonProcess site processes={self.children} threads=1\n"
+            "Define HANDLERS_GROUP site\nInclude"
+        )
+        self.edits = {old: new.replace("Include", lines) for old, new in self.edits.items()}
+
     def complaints(self):
         """Leave out what a mod_wsgi without levels writes as an error and is none."""
         return [
@@ -57,7 +69,7 @@ class Beside(Httpd):
 
 
 @pytest.fixture(params=modules.NAMES)
-def beside(request, public_dir, pictures):
+def not_started(request, public_dir, pictures):
     """A site in one of the versions of mod_wsgi, with a Django application at /django."""
     django = public_dir / "project"
     django.mkdir()
@@ -75,10 +87,16 @@ def beside(request, public_dir, pictures):
         f'<Directory "{django}">\nRequire all granted\n</Directory>',
     )
     with server.stopped_at_the_end():
-        server.start()
-        server.begin_test()
         yield server
-        assert not server.complaints()
+
+
+@pytest.fixture
+def beside(not_started):
+    """The site, started."""
+    not_started.start()
+    not_started.begin_test()
+    yield not_started
+    assert not not_started.complaints()
 
 
 def test_site_runs_in_the_mod_wsgi_that_is_there(beside):
@@ -96,17 +114,47 @@ def test_site_runs_in_the_mod_wsgi_that_is_there(beside):
     assert f"{level}thumbnail 200x200/broken.jpg: " in beside.log()
 
 
-def test_django_beside_it_is_undisturbed(beside):
-    for _ in range(6):
-        beside.request("/thumbs/200x200/p002.jpg")
-        answer = beside.request("/django/?who=ann")
-        assert (answer.status, answer.body) == (200, b"django ann False")
-    # made in a child that Django's interpreter is in, too
-    for number in range(3, 20):
-        assert beside.request("/django/?who=ann").status == 200
-        assert beside.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
-    path = beside.request("/django/modules").body.decode().split()
+@pytest.mark.parametrize("own_processes", [True] if MIXES_INTERPRETERS else [False, True])
+def test_django_beside_it_is_undisturbed(not_started, own_processes):
+    if own_processes:
+        not_started.give_processes()
+    with undisturbed(not_started) as beside:
+        for _ in range(6):
+            beside.request("/thumbs/200x200/p002.jpg")
+            answer = beside.request("/django/?who=ann")
+            assert (answer.status, answer.body) == (200, b"django ann False")
+        # made in a child that Django's interpreter is in, too
+        for number in range(3, 20):
+            assert beside.request("/django/?who=ann").status == 200
+            assert beside.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+
+
+@pytest.mark.skipif(not MIXES_INTERPRETERS, reason="before Python 3.12 each keeps its interpreter")
+def test_interpreter_of_another_application_is_500_and_one_line(not_started):
+    with undisturbed(not_started) as beside:
+        beside.expect("HANDLERS_GROUP")
+        assert beside.request("/thumbs/200x200/p002.jpg").status == 200
+        found = []
+        for number in range(3, 20):
+            assert beside.request("/django/?who=ann").body == b"django ann False"
+            found.append(beside.request(f"/thumbs/200x200/p{number:03d}.jpg").status)
+        assert set(found) <= {200, 500} and found[-1] == 500
+        # what is made needs no Python
+        assert beside.request("/thumbs/200x200/p002.jpg").status == 200
+        lines = [line for line in beside.log().splitlines() if "HANDLERS_GROUP" in line]
+        assert 1 <= len(lines) <= beside.children
+        assert f"Python {VERSION} mixes the two up" in lines[0]
+
+
+@contextlib.contextmanager
+def undisturbed(server):
+    """Start *server*; afterwards its log has no unannounced line, and Django only its own path."""
+    server.start()
+    server.begin_test()
+    yield server
+    path = server.request("/django/modules").body.decode().split()
     assert not [place for place in path if place.startswith(f"{sys.prefix}/lib")]
+    assert not server.complaints()
 
 
 @pytest.fixture
