@@ -22,6 +22,7 @@ from handlers.lookup import row, updated
 from handlers.lookup.errors import DatabaseMisconfigured
 from handlers.mod_python import conditional, form_limits, guarded, query
 from handlers.mod_python.request import Request
+from handlers.names import has_name, id_of, is_plain
 from handlers.sessions import serial, slots
 from handlers.sessions import sid as sids
 from handlers.sessions.store import Record
@@ -303,14 +304,14 @@ cells = (
 @given(st.lists(st.sampled_from((*row.NAMES, "ID", "other")), max_size=7), st.data())
 def test_row_of_any_values(columns, data):
     try:
-        read = row.reader(columns)
+        read = row.reader(columns, has_name)
     except DatabaseMisconfigured:
         assert not {"id", "path"} <= {name.lower() for name in columns}
         return
     id, found = read([data.draw(st.one_of(cells)) for _ in columns])
     assert isinstance(id, str)
     if found is not None:
-        assert row.is_id(id) and isinstance(found.path, str) and isinstance(found.private, bool)
+        assert has_name(id) and isinstance(found.path, str) and isinstance(found.private, bool)
         assert all(focus is None or abs(focus) < float("inf") for focus in found[2:])
 
 
@@ -408,7 +409,9 @@ PARSERS = {
     "signature": lambda text: signing.is_signed("200x200/a.jpg", text, ("a" * 24,)),
     "length": guarded.length_of,
     "address": lambda text: Request({"REQUEST_URI": text}, None).parsed_uri,
-    "id": row.is_id,
+    "id": is_plain,
+    "name": has_name,
+    "id of a name": id_of,
 }
 REPEATED = (
     *("a", "0", " ", ";", ",", "=", "&", "%", "%41", '"', "\\", '\\"', "/", ":", "@", "[", "x,"),

@@ -34,17 +34,17 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 _WAIT = 30.0
 #: What a thumbnail depends on besides the row: where the row comes from.
-_DEFAULTS = {
-    "lookup.table": "images",
-    "lookup.id": "id",
-    "lookup.path": "path",
-    "lookup.private": "",
-    "lookup.focus_x": "",
-    "lookup.focus_y": "",
-    "lookup.query": "",
-    "lookup.query_one": "",
-    "lookup.encode_ids": "off",
-}
+_OPTIONS = (
+    "lookup.table",
+    "lookup.id",
+    "lookup.path",
+    "lookup.private",
+    "lookup.focus_x",
+    "lookup.focus_y",
+    "lookup.query",
+    "lookup.query_one",
+    "lookup.encode_ids",
+)
 _MADE = ("private", "copies", "failures")
 #: What earlier versions kept beside ``thumbs``.
 _OLD_DIRECTORIES = ("private", "copies", "failures", "tmp")
@@ -105,12 +105,13 @@ def claim(directory: str, options: Mapping[str, str], is_fresh: bool = False) ->
 def fingerprint(options: Mapping[str, str]) -> str:
     """Return what the configuration of a cache is known by; the password has no part in it.
 
+    :raises handlers.settings.BadOption: for a value that makes no sense.
     :raises handlers.database_url.BadURL: for a database URL that cannot be understood.
     """
     return _fingerprint(
         options.get("lookup.database", ""),
         os.path.normpath(options.get("images.root", "")),
-        tuple(options.get(name, default) for name, default in _DEFAULTS.items()),
+        tuple(settings.value(options, name) for name in _OPTIONS),
     )
 
 
@@ -120,7 +121,7 @@ def trash(directory: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _fingerprint(database: str, root: str, rest: tuple[str, ...]) -> str:
+def _fingerprint(database: str, root: str, rest: tuple) -> str:
     url = str(database_url.parse(database)) if database else ""
     return hashlib.sha256(json.dumps([_FORMAT, url, root, *rest]).encode()).hexdigest()
 

@@ -34,7 +34,7 @@ class Options:
     idle: float
     longest_pause: float
     #: The file of :mod:`handlers.invalidation`, in the cache that ``thumbnail.cache`` names.
-    invalidations: str | None
+    invalidations: str | None = None
 
     @property
     def is_id(self) -> Callable[[str], bool]:
