@@ -168,6 +168,8 @@ def _configuration(server, files, python):
     path = f"['{python}'] + sys.path"
     sections = [
         "LogLevel debug",
+        # as Apache has it by default
+        "TraceEnable on",
         "LoadModule authn_core_module ${HANDLERS_MODULES}/mod_authn_core.so",
         f'DocumentRoot "{files / "grüße"}"',
         f'Alias /o "{files}"',
