@@ -224,12 +224,17 @@ def wait_until_answers(work: Work, port: int, listen: str = "127.0.0.1") -> None
     :raises Failed: if it ends, or says nothing for 30 seconds.
     """
     deadline = time.monotonic() + _START_LIMIT
+    patience = 0.5
     while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection(listen, port, timeout=5)
+        # asked again soon: on some virtual machines the first answer after a start gets lost
+        connection = http.client.HTTPConnection(listen, port, timeout=patience)
         with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.request("HEAD", "/")
-            connection.getresponse()
-            return
+            try:
+                connection.getresponse()
+                return
+            except TimeoutError:
+                patience *= 2
         time.sleep(0.02)
     raise Failed(f"httpd does not answer; see {work.error_log}")
 
