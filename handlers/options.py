@@ -41,8 +41,8 @@ class Option(NamedTuple):
 def _sizes(text: str) -> tuple[str, ...]:
     try:
         return tuple(str(geometry.parse(size)) for size in text.split())
-    except geometry.BadGeometry as error:
-        raise ValueError(f"is not a list of sizes such as 200x200 400x400-crop ({error})") from None
+    except geometry.BadGeometry:
+        raise ValueError("is not a list of sizes such as 200x200 400x400-crop") from None
 
 
 def _qualities(text: str) -> dict[str, int]:

@@ -143,15 +143,19 @@ def test_gallery_links_and_favourites(site):
     assert len(links) == 2 * len(IDS)
     for link in links:
         assert site.request(html.unescape(link)).status == 200, link
-    place = next(html.unescape(link) for link in links if "picture=%25C3%2586r" in link)
-    picture = site.request(place).body.decode()
-    assert site.request(re.search(r'href="(/images/[^"]+)"', picture)[1]).status == 200
+    pages = [html.unescape(link) for link in links if "picture=" in link]
+    originals = {
+        re.search(r'href="(/images/[^"]+)"', site.request(page).body.decode())[1] for page in pages
+    }
+    assert originals == {f"/images/{names.in_url(names.of(id))}" for id in IDS}
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = site.request("/favourites", "POST", form, f"id={quote(names.of('Ærø-Fähre'))}&back=/")
     assert answer.status == 303
     cookie = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
     page = site.request("/?show=favourites&page=1", headers=cookie).body.decode()
     assert page.count("<li>") == 1 and "picture=%25C3%2586r%25C3%25B8-F%25C3%25A4hre" in page
+    assert site.request("/favourites", "POST", form, "id=a.b").status == 400
+    assert site.request("/?page=1&picture=foo.bar").status == 404
 
 
 def command(site, *arguments):

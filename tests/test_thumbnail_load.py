@@ -211,6 +211,7 @@ def small_disk_site(request, public_dir, pictures):
         for path in (disk / "cache", disk / "cache" / "thumbs"):
             shutil.chown(path, server.work.user.pw_name)
         server.work.cache = str(disk / "cache")
+        server.settings(f"thumbnail.cache = {disk}/cache")
         with server:
             yield from watched(server)
     finally:

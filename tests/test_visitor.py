@@ -258,7 +258,7 @@ def test_user_whose_line_is_gone_or_another_is_signed_out_at_once(visitor, lines
 
 
 def test_user_is_signed_out_while_the_file_cannot_be_read(visitor):
-    visitor.site.expect("gallery.users .*htpasswd cannot be read: No such file")
+    visitor.site.expect("gallery.users .*htpasswd: no such file")
     users = pathlib.Path(visitor.site.work.users)
     visitor.sign_in()
     users.rename(users.with_suffix(".away"))
@@ -423,7 +423,7 @@ def test_new_sessions_of_an_address_are_limited(members):
 def test_option_limits_new_sessions(own_site, value, taken):
     own_site.settings(f"gallery.new_sessions = {value}")
     own_site.expect(TOO_MANY)
-    own_site.expect("gallery.new_sessions must be a number >= 0, not 'x'")
+    own_site.expect("gallery.new_sessions: 'x' is not a number of sessions")
     with own_site:
         said = [Visitor(own_site, "127.0.0.9").mark("p001").status for _ in range(40)]
     count = said.count(303)
