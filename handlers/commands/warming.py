@@ -160,7 +160,9 @@ class _Progress:
         self.counts = {"pictures": 0, "made": 0, "present": 0, "failed": 0}
         self._total = total
         self._terminal = terminal
-        self._started = self._said = time.monotonic()
+        self._started = time.monotonic()
+        # the first picture draws the bar, and is no line of its own in a log
+        self._said = 0.0 if terminal.interactive else self._started
 
     def add(self, warmed: Warmed) -> None:
         """Count one picture."""
