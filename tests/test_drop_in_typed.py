@@ -62,7 +62,7 @@ ask() {
 restarted() {
     # the first child of the new generation writes the snapshot
     for attempt in $(seq 100); do
-        [ -e "$1/lookup.snapshot" ] && return
+        [ -e "$1/handlers-state/lookup.snapshot" ] && return
         sleep 0.1
     done
     cat /var/log/apache2/error.log
