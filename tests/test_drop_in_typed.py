@@ -171,10 +171,12 @@ def colour_of(path):
 
 
 def complaints(log):
+    """Return the errors in the log; all that Debian's mod_wsgi writes has that level."""
     return [
         line
         for line in log.splitlines()
         if re.search(r":(error|crit|alert|emerg)\]|Traceback", line)
+        and not re.search(r"\[wsgi:error\].* \[(info|warn)\] ", line)
     ]
 
 
