@@ -88,7 +88,8 @@ class Invalidations:
         return {number for number, found in self._moments.items() if found > moment}
 
     def _take(self, data: bytes) -> set[int]:
-        newer = set()
+        # a clock that was set back, or a damaged file, must not hold for ever
+        newer, now = set(), time.time_ns()
         for start in range(0, len(data) - len(data) % _SLOT.size, _BLOCK):
             block = data[start : start + _BLOCK]
             if not block.strip(b"\0"):
@@ -98,6 +99,6 @@ class Invalidations:
                 _SLOT.iter_unpack(block[:whole]), start // _SLOT.size
             ):
                 if moment > self._moments.get(number, 0):
-                    self._moments[number] = moment
+                    self._moments[number] = min(moment, now)
                     newer.add(number)
         return newer

@@ -221,6 +221,17 @@ def test_invalidation_right_after_another_one_is_seen(tmp_path):
     assert seen.moment("d") == 0
 
 
+def test_invalidation_from_the_future_holds_from_now_only(tmp_path, monkeypatch):
+    """The clock was set back since; what is learnt from now on is believed."""
+    future = time.time_ns() + 10**15
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time_ns", lambda: future)
+        invalidation.invalidate(str(tmp_path), ["a"])
+    seen = invalidation.Invalidations(invalidation.path_in(str(tmp_path)))
+    assert seen.look() == {invalidation.slot("a")}
+    assert 0 < seen.moment("a") <= time.time_ns()
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 3, os.urandom(1001), b"\xff" * (1 << 20)])
 def test_damaged_file_of_invalidations_only_costs_questions(pictures, tmp_path, content):
     path = invalidation.path_in(str(tmp_path / "c"))
