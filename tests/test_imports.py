@@ -147,7 +147,15 @@ ALLOWED = {
     },
     "__main__": {"commands"},
     "wheel": set(),
-    "quickstart": {"cache", "database_url", "htpasswd", "lookup", "settings", "state_directory"},
+    "quickstart": {
+        "cache",
+        "database_url",
+        "htpasswd",
+        "lookup",
+        "names",
+        "settings",
+        "state_directory",
+    },
 }
 
 

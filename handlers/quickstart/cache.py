@@ -3,13 +3,12 @@
 To be run with the rights of Apache's user, whose directory the cache is, and while no httpd runs.
 """
 
-import functools
 import logging
 import os
 import shutil
 import sqlite3
 
-from handlers import settings
+from handlers import names, settings
 from handlers.cache import stamp
 from handlers.cache.store import remove
 from handlers.database_url import BadURL
@@ -54,8 +53,8 @@ def refresh(path: str) -> tuple[int, str | None]:
         options = settings.read(path)
         read = lookup_options.from_mapping(options)
         stamp.claim(options["thumbnail.cache"], options, is_fresh=True)
-        gone = functools.partial(remove, options["thumbnail.cache"])
-        Refresher(read).refresh(_LOCK_TIMEOUT, gone)
+        cache = options["thumbnail.cache"]
+        Refresher(read).refresh(_LOCK_TIMEOUT, lambda ids: remove(cache, map(names.of, ids)))
         fresh = snapshot.Snapshot(read.snapshot, snapshot.fingerprint(read))
         return fresh.rows, next(iter(fresh.page(0, 1)[0]), None)
     except (settings.BadSettings, BadOption, BadURL) as error:
