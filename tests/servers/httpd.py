@@ -18,7 +18,7 @@ from handlers.quickstart.work import SIZES, Work
 # A test server has as few children as the test needs, and more clients now and then.
 _chance = random.SystemRandom()
 _ALWAYS_EXPECTED = ("AH00161: server reached MaxRequestWorkers",)
-# mod_python ends Python inside the signal's handler: a child that is in Python then waits for itself
+# mod_python ends Python in the signal handler: a child that is in Python waits for itself then
 _OF_MOD_PYTHON = (r"AH0004[56]: child process \d+ still did not exit",)
 
 
