@@ -1,6 +1,7 @@
 """Which tests belong to which part of the suite, told by what their code names."""
 
 import inspect
+import itertools
 import pathlib
 import sys
 import types
@@ -39,7 +40,10 @@ def needs_mod_python(item: pytest.Item) -> bool:
     values = callspec.params.values() if callspec else ()
     if item.get_closest_marker("mod_python"):
         return True
-    named = any(isinstance(value, str) and value in _ON_MOD_PYTHON for value in values)
+    words = itertools.chain.from_iterable(
+        value if isinstance(value, tuple) else (value,) for value in values
+    )
+    named = any(isinstance(word, str) and word in _ON_MOD_PYTHON for word in words)
     return named and starts_a_server(item)
 
 

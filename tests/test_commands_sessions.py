@@ -26,7 +26,7 @@ def run(tmp_path):
         settings.write_text(f"[mod_python.session]\n{text}\n")
         settings.chmod(0o600)
         command = [sys.executable, "-m", "handlers", "--settings", settings, "sessions"]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd="/")
 
     return run_command
 
@@ -164,6 +164,6 @@ def test_fault_is_one_sentence(run, text, complaint):
 
 def test_settings_file_missing_is_one_sentence(tmp_path):
     command = [sys.executable, "-m", "handlers", "--settings", tmp_path / "none.ini"]
-    done = subprocess.run([*command, "sessions", "stats"], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([*command, "sessions", "stats"], capture_output=True, text=True, cwd="/")
     assert done.returncode == 1
     assert done.stderr.startswith("modpython-handlers: settings file")

@@ -164,6 +164,8 @@ def command(site, *arguments):
         [sys.executable, "-m", "handlers", "--settings", settings, *arguments],
         capture_output=True,
         text=True,
+        # the owner of the cache need not be able to read the checkout
+        cwd="/",
     )
 
 
