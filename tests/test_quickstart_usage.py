@@ -204,6 +204,8 @@ def checkout(tmp_path):
     return tmp_path
 
 
+# the environment of the quick part has no mod_wsgi, which nobody has compiled for it
+@pytest.mark.slow
 def test_environment_that_holds_the_checkout_is_current(checkout):
     assert install.is_current(sys.prefix, str(checkout))
 

@@ -160,7 +160,7 @@ def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
     assert len(os.listdir("/proc/self/fd")) == opened
     monkeypatch.setattr(making, "make", lambda *_: call(forked.spin, BOUNDS))
     asked, options = thumbnail.parse("200x200/1.jpg"), {"images.root": str(tmp_path)}
-    status, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), options)
+    status, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
     assert status == apache.HTTP_SERVICE_UNAVAILABLE
     (said,) = caplog.messages
     assert said.startswith("no process can be started to make thumbnails: ")
