@@ -89,8 +89,11 @@ def most_requests() -> int:
     if hasattr(apache, "mpm_query"):
         threads = max(1, apache.mpm_query(apache.AP_MPMQ_MAX_THREADS))
         return apache.mpm_query(apache.AP_MPMQ_MAX_DAEMONS) * threads
-    # the package of that name is there without the server, too
-    server = importlib.import_module("mod_wsgi")
+    try:
+        # PyPI's package of that name is there without the server, too; Debian's is not
+        server = importlib.import_module("mod_wsgi")
+    except ModuleNotFoundError:
+        return 1
     return getattr(server, "maximum_processes", 1) * getattr(server, "threads_per_process", 1)
 
 
