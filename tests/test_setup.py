@@ -66,7 +66,7 @@ class Tree:
             [python, "-m", "handlers", *arguments, *places, *user],
             capture_output=True,
             text=True,
-            cwd=ROOT,
+            cwd="/",
             env=PLAIN | environment,
         )
 
