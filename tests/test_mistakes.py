@@ -167,6 +167,8 @@ def test_root_that_is_missing_ends_a_command_in_one_line(site, root):
         capture_output=True,
         text=True,
         timeout=60,
+        # the owner of the cache need not be able to read the checkout
+        cwd="/",
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -301,7 +301,7 @@ def environment_in(directory):
     )
     libraries = directory / "libraries"
     libraries.mkdir()
-    for name in ("PIL", "pymysql", "pillow.libs"):
+    for name in ("handlers", "PIL", "pymysql", "pillow.libs"):
         if (pathlib.Path(sysconfig.get_path("purelib")) / name).exists():
             (libraries / name).symlink_to(pathlib.Path(sysconfig.get_path("purelib")) / name)
     return {"python": str(directory / "bin" / "python"), "PYTHONPATH": str(libraries)}
