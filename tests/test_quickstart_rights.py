@@ -155,6 +155,7 @@ def test_apache_cannot_change_what_it_is_told(quickstart, pictures):
 def test_runs_without_root(quickstart, pictures, public_dir):
     home = made(public_dir / "home", WWW_DATA)
     quickstart.work = home / "work"
+    quickstart.copy_into(public_dir)
     own = ["setpriv", "--reuid=33", "--regid=33", "--clear-groups", "env", f"HOME={home}"]
     start = quickstart.command(pictures[0], "--detach", "--port", quickstart.port)
     done = quickstart.execute([*own, *start])
@@ -164,7 +165,8 @@ def test_runs_without_root(quickstart, pictures, public_dir):
     assert done.returncode == 0, done.stderr
 
 
-def test_other_user_cannot_stop_it(quickstart, pictures):
+def test_other_user_cannot_stop_it(quickstart, pictures, public_dir):
+    quickstart.copy_into(public_dir)
     assert quickstart.start(pictures[0]).returncode == 0
     own = ["setpriv", "--reuid=33", "--regid=33", "--clear-groups"]
     line = failure(quickstart.execute([*own, *quickstart.command("--stop")]))

@@ -3,6 +3,7 @@
 import http.client
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -16,12 +17,23 @@ class Quickstart:
 
     def __init__(self, work):
         self.work = work
+        self.script = SCRIPT
         self.port = free_port()
 
     def command(self, *arguments):
         """Return the command line with *arguments* and this test's directories."""
         own = ("--work", self.work, "--venv", sys.prefix)
-        return [str(SCRIPT), *map(str, (*arguments, *own))]
+        return [str(self.script), *map(str, (*arguments, *own))]
+
+    def copy_into(self, directory):
+        """Run the script from a copy of the checkout that every user can read."""
+        checkout = directory / "checkout"
+        checkout.mkdir()
+        for name in ("handlers", "apache_conf"):
+            shutil.copytree(SCRIPT.parent.parent / name, checkout / name)
+        for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(SCRIPT.parent.parent / name, checkout)
+        self.script = checkout / "apache_conf" / "quickstart"
 
     def run(self, *arguments, **how):
         """Run it to its end; *how* is for subprocess.run."""
