@@ -1,8 +1,8 @@
 """Serve ``/``: plain pages of thumbnails, 60 at a time, and a page for each picture.
 
 ``/?page=N`` are all pictures, ``/?show=favourites&page=N`` the visitor's favourites;
-``&picture=ID`` shows one of them, large, with its neighbours. Private pictures are there for
-whoever is signed in.
+``&picture=ID`` shows one of them, large, with its neighbours. Only signed-in
+visitors see private pictures.
 
 Options, as PythonOption or in settings.ini: ``thumbnail.sizes`` (the gallery uses the first one,
 and the one of twice its sides for dense screens if there is such; the page of a picture uses the

@@ -28,7 +28,7 @@ _CONTENT_TYPES = {
 def handler(req) -> int:
     """Answer with the picture's own file, or 304, 404, 405 or 503 as the thumbnail handler does.
 
-    What is private is there for whoever is signed in, and for everybody else 404 as an unknown id.
+    Signed-in visitors get private pictures; for everybody else they are 404, as unknown ids are.
     A file whose name does not end as a picture's is offered for download, never shown.
     """
     options = settings.of(req)

@@ -13,7 +13,7 @@
         emptied/                       what another configuration made, until it is deleted
         invalidated                    when an admin's command hid a picture
         lock makers waiters sweeper    locks, one byte each
-        sleepers                       a named pipe: who waits to be a maker sleeps on it
+        sleepers                       a named pipe: requests that wait for a maker sleep on it
         round                          how far the sweep has come
         growth                         as long as blocks have been written since it began
         lookup.snapshot                the lookup's, if the settings say so

@@ -27,7 +27,7 @@ _DIGITS = 1000
 
 
 def of_row(row, size: str | None = None) -> int:
-    """Return the mark of what is made of the lookup's *row* in the *size*; None: of a copy.
+    """Return the mark of *row*'s thumbnail in *size*, or of its middle-size copy without a size.
 
     The focus is a part of it where the size crops.
     """

@@ -104,7 +104,7 @@ class Store:
         Its modification time becomes that of its source, so that its validators stay the same when
         it is made again; the fraction of the second holds its *mark*, see
         :mod:`handlers.cache.marks`. Two formats of one thumbnail differ in their ETag even if they
-        have the same length. What is not a public thumbnail can be read by this user alone.
+        have the same length. Only this user can read copies and private thumbnails.
 
         :param check: called just before the rename; the file does not appear if it raises.
         :raises OSError: if the cache cannot be written; nothing is left under *path* then.
@@ -129,8 +129,8 @@ class Store:
                 os.utime(file.fileno(), ns=(now, wanted))
                 if os.fstat(file.fileno()).st_mtime_ns != wanted:
                     self._tell_coarse()
-            # Whoever empties the cache takes the stamp away first and then this directory: what is
-            # put into an opened one after the check goes with it, and never into the next one.
+            # A child that empties the cache removes the stamp first and moves this directory away
+            # next: a file renamed into the open directory after the check is moved away with it.
             into = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 if check is not None:

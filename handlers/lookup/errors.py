@@ -24,7 +24,7 @@ class DatabaseMisconfigured(Exception):
     ``str()`` says what is wrong, and what an admin should do.
 
     :ivar retry_after: seconds until it will be asked again.
-    :ivar missing: ``table`` or ``column``, and its name, if there is none of that name.
+    :ivar missing: ``("table", name)`` or ``("column", name)`` if it does not exist.
     :ivar cure: what to do.
     """
 

@@ -124,7 +124,7 @@ class _Body:
         :return: if that was the last boundary; the end of the body counts as it.
         """
         delimiter = self._delimiter
-        # what is not given yet, and where a boundary may begin
+        # the first byte not yet written, and the first at which a boundary may begin
         content, start = self._place + 1, self._place
         while True:
             found = self._block.find(delimiter, start)
