@@ -153,7 +153,7 @@ def run(args: argparse.Namespace, _options) -> Result:
         "warnings": [
             *checks.taken_urls(apache, [url for url in prefixes if url != "off"]),
             *(checks.forbidden_embedding(apache) if server.name == "mod_wsgi" else []),
-            *([] if is_new else _data_warnings(user, gid, options)),
+            *([] if is_new else checks.unreadable_data(user.pw_name, user.pw_uid, gid, options)),
         ],
         "edit": site.settings if is_new else None,
         "next": next_commands(apache, server, site),
@@ -347,10 +347,6 @@ def _folders(options: dict[str, str], site: Site) -> list[str]:
         if not os.path.isabs(path):
             raise Failed(f"{path} is not an absolute path: correct {site.settings}")
     return list(dict.fromkeys(os.path.normpath(path) for path in found))
-
-
-def _data_warnings(user: pwd.struct_passwd, gid: int, options: dict[str, str]) -> list[str]:
-    return checks.unreadable_data(user.pw_name, user.pw_uid, gid, options)
 
 
 def _user(name: str) -> pwd.struct_passwd:

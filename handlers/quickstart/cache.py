@@ -52,8 +52,8 @@ def refresh(path: str) -> tuple[int, str | None]:
     try:
         options = settings.read(path)
         read = lookup_options.from_mapping(options)
-        stamp.claim(options["thumbnail.cache"], options, is_fresh=True)
         cache = options["thumbnail.cache"]
+        stamp.claim(cache, options, is_fresh=True)
         Refresher(read).refresh(_LOCK_TIMEOUT, lambda ids: remove(cache, map(names.of, ids)))
         fresh = snapshot.Snapshot(read.snapshot, snapshot.fingerprint(read))
         return fresh.rows, next(iter(fresh.page(0, 1)[0]), None)
