@@ -144,11 +144,13 @@ def test_killed_children_and_processes_leave_nothing_behind(killed_site):
     assert statuses.count(200) > 100
     assert set(statuses) <= {200, 503, 404}
     cache = pathlib.Path(killed_site.work.cache)
-    made = list(cache.glob("thumbs/*/*.*"))
-    assert made
-    for path in made:
-        with Image.open(path) as picture:
+    whole = 0
+    for path in cache.glob("thumbs/*/*.*"):
+        # the sweep, which is still at work, may remove it first
+        with contextlib.suppress(FileNotFoundError), Image.open(path) as picture:
             picture.load()
+            whole += 1
+    assert whole
     shutil.rmtree(cache / "thumbs" / "200x200")
     for number in range(130):
         assert killed_site.request(f"/thumbs/200x200/p{number:03d}.png").status in (200, 404)
