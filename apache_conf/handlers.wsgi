@@ -70,7 +70,7 @@ if fault is None:
     install_as_mod_python()
 
     from handlers import child
-    from handlers.mod_python.runtime import handle_request
+    from handlers.runtime.entry import handle_request
 
     child.start(os.path.dirname(os.path.abspath(__file__)))
 else:

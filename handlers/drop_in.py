@@ -11,7 +11,7 @@ import logging
 import os
 
 from handlers import settings
-from handlers.mod_python import guarded
+from handlers.runtime import guarded
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def names_one_cache(req) -> bool:
     URL that differs, and a file that Apache no longer serves, are one warning each.
 
     :raises handlers.settings.BadSettings: if the settings file cannot be read.
-    :raises handlers.mod_python.guarded.Undecodable: for a path that is not UTF-8.
+    :raises handlers.runtime.guarded.Undecodable: for a path that is not UTF-8.
     """
     given = req.get_options()
     path = settings.file_of(given)

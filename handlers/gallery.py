@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 
 from handlers import lookup, names, page, sending, settings, visitor
 from handlers.image import geometry
-from handlers.mod_python import guarded
+from handlers.runtime import guarded
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _LARGEST_QUERY = 8192

@@ -8,7 +8,7 @@ import logging
 from mod_python import apache
 
 from handlers import faults, lookup, names, sending, settings, source, visitor
-from handlers.mod_python import guarded
+from handlers.runtime import guarded
 
 log = logging.getLogger(__name__)
 

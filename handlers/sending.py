@@ -8,7 +8,7 @@ import os
 from mod_python import apache
 
 from handlers import drop_in, faults, lookup, settings, source
-from handlers.mod_python import guarded
+from handlers.runtime import guarded
 from handlers.sessions.store import LockTimeout, StoreError, report
 
 log = logging.getLogger(__name__)

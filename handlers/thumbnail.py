@@ -36,7 +36,7 @@ from handlers.image import encode, geometry
 from handlers.image.errors import ImageError
 from handlers.locks import LockTimeout
 from handlers.making import Asked
-from handlers.mod_python import guarded
+from handlers.runtime import guarded
 
 log = logging.getLogger(__name__)
 

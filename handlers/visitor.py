@@ -24,7 +24,9 @@ from urllib.parse import parse_qs
 from mod_python import apache
 
 from handlers import access, faults, htpasswd, names, origin, page, sending, settings
-from handlers.mod_python import Session, guarded, session_backing, session_options
+from handlers.mod_python import Session
+from handlers.runtime import guarded
+from handlers.sessions import backing, options
 from handlers.sessions.store import LockTimeout, StoreError
 from handlers.throttle import FREE_GUESSES, LocalThrottle, Throttle, Verdict
 
@@ -208,7 +210,7 @@ def _limited(req, count: Callable, *what) -> Verdict | None:
     nobody guesses without a limit.
     """
     # beside the sessions of files, whatever store is in use: a directory of this user alone
-    store = session_backing.open_lock_store(session_options.of(req))
+    store = backing.open_lock_store(options.of(req))
     path = os.path.join(store.path, "throttle")
     try:
         verdict = count(Throttle(path), *what)

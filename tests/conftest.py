@@ -28,7 +28,7 @@ from tests.servers.recording import Recording
 # Handlers import mod_python by its own name, as they do in a server.
 install_as_mod_python()
 # The runtime routes the package's log when it is imported; tests look at it by caplog instead.
-importlib.import_module("handlers.mod_python.runtime")
+importlib.import_module("handlers.runtime.entry")
 logging.getLogger("handlers").handlers.clear()
 logging.getLogger("handlers").setLevel(logging.NOTSET)
 

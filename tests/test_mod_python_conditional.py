@@ -1,6 +1,6 @@
 import pytest
 
-from handlers.mod_python.conditional import (
+from handlers.runtime.conditional import (
     etag_in,
     file_etag,
     http_date,

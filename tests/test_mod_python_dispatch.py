@@ -5,8 +5,8 @@ import pytest
 from test_mod_python_runtime import named, serve
 
 from handlers.mod_python import apache
-from handlers.mod_python.dispatch import find_handler, parse_handlers, use_python_path
-from handlers.mod_python.log import log_once
+from handlers.runtime.dispatch import find_handler, parse_handlers, use_python_path
+from handlers.runtime.log import log_once
 
 
 def writes(text, result=apache.OK):

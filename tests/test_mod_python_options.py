@@ -1,4 +1,4 @@
-from handlers.mod_python.options import debug, get_config, get_options
+from handlers.runtime.options import debug, get_config, get_options
 
 ENVIRON = {
     "PythonHandler": "a",

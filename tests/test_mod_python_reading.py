@@ -4,7 +4,7 @@ import logging
 from test_mod_python_runtime import serve
 
 from handlers.mod_python import apache
-from handlers.mod_python.request import Request
+from handlers.runtime.request import Request
 
 BODY = b"12345rest\nabcdefgh\nxyz\n\nmore.."
 

@@ -5,7 +5,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from handlers.mod_python import apache
-from handlers.mod_python.request import Request
+from handlers.runtime.request import Request
 
 
 def request(**variables) -> Request:

@@ -8,7 +8,7 @@ import pytest
 from test_mod_python_runtime import named, serve
 
 from handlers.mod_python import apache
-from handlers.mod_python.runtime import handle_request
+from handlers.runtime.entry import handle_request
 
 
 def handler_of(*statements):

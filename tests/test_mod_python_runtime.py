@@ -13,7 +13,7 @@ from wsgiref.validate import validator
 import pytest
 
 from handlers.mod_python import apache, install_as_mod_python
-from handlers.mod_python.runtime import handle_request
+from handlers.runtime.entry import handle_request
 
 _numbers = itertools.count()
 
@@ -90,8 +90,8 @@ def test_same_modules_are_found_under_mod_pythons_name():
     assert importlib.import_module("mod_python").apache is apache
     assert apache.__name__ == apache.__spec__.name == "handlers.mod_python.apache"
     assert len([finder for finder in sys.meta_path if type(finder).__name__ == "_SameModules"]) == 1
-    table = importlib.import_module("mod_python.table")
-    assert table.Table is apache.table
+    util = importlib.import_module("mod_python.util")
+    assert util is importlib.import_module("handlers.mod_python.util")
     assert pickle.loads(pickle.dumps(apache.SERVER_RETURN)) is apache.SERVER_RETURN
 
 

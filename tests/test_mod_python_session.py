@@ -12,8 +12,8 @@ import pytest
 from mod_python import Session, apache
 from test_mod_python_runtime import serve
 
-from handlers.mod_python import session_options
-from handlers.mod_python.request import Request
+from handlers.runtime.request import Request
+from handlers.sessions import options as session_options
 from handlers.sessions import sid as sids
 from handlers.sessions.serial import SerialError
 from handlers.sessions.store import LockTimeout

@@ -1,6 +1,6 @@
 import pytest
 
-from handlers.mod_python.table import Table
+from handlers.runtime.table import Table
 
 
 def repeated():

@@ -13,7 +13,7 @@ import pytest
 from mod_python import apache, util
 from test_mod_python_runtime import serve
 
-from handlers.mod_python.request import Request
+from handlers.runtime.request import Request
 from tests.linear import assert_linear
 
 MULTIPART = "multipart/form-data; boundary=XX"

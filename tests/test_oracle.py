@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from handlers.mod_python import apache, constants
+from handlers.mod_python import apache
+from handlers.runtime import constants
 from tests.differences import ANSWERS
 from tests.oracle import questions, tables
 from tests.servers.pair import FILE, quoted

@@ -20,9 +20,9 @@ from handlers import database_url, signing, thumbnail
 from handlers.image import geometry
 from handlers.lookup import row, updated
 from handlers.lookup.errors import DatabaseMisconfigured
-from handlers.mod_python import conditional, form_limits, guarded, query
-from handlers.mod_python.request import Request
 from handlers.names import has_name, id_of, is_plain
+from handlers.runtime import conditional, form_limits, guarded, query
+from handlers.runtime.request import Request
 from handlers.sessions import serial, slots
 from handlers.sessions import sid as sids
 from handlers.sessions.store import Record

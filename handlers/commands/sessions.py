@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from handlers.commands import owner
 from handlers.commands.result import Result
 from handlers.locks import LockTimeout
-from handlers.mod_python import session_options
 from handlers.sessions import directory_of_store, grace_period, open_store
+from handlers.sessions import options as session_options
 from handlers.sessions.store import Entry, Store
 from handlers.sessions.sweep import Pace
 

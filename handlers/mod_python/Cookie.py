@@ -13,7 +13,7 @@ import marshal
 import re
 import time
 
-from . import guarded
+from handlers.runtime import guarded
 
 _ATTRIBUTES = (
     *("version", "path", "domain", "secure", "comment", "expires", "max_age", "samesite"),

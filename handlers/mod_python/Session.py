@@ -20,12 +20,14 @@ Options, as PythonOption or below ``[mod_python.session]`` in the settings file,
 import dbm as _dbm
 import sys
 
+from handlers.sessions import backing
+from handlers.sessions import options as session_options
+from handlers.sessions.held import SessionLocked
+from handlers.sessions.options import true_or_false
 from handlers.sessions.store import StoreError, report
 
-from . import Cookie, session_backing, session_options, util
+from . import Cookie, util
 from .session_base import CLEANUP_CHANCE, DFT_TIMEOUT, BaseSession, unlock_session_cleanup
-from .session_lock import SessionLocked
-from .session_options import true_or_false
 from .session_stored import StoredSession
 
 __all__ = [
@@ -84,7 +86,7 @@ def start_sweep(options, settings: str | None = None) -> None:
         found = session_options.of_child(settings)
         if found.given:
             name = session_options.store_of(found.session_type)
-            session_backing.open_backing(name, found)
+            backing.open_backing(name, found)
     except (ValueError, OSError, StoreError) as error:
         report(error)
 

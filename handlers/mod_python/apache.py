@@ -4,12 +4,12 @@ import importlib
 import sys
 import threading
 
-from .constants import *  # noqa: F403
-from .dispatch import SERVER_RETURN
-from .finfo import stat
-from .log import log_error
-from .process import register_cleanup
-from .table import Table as table
+from handlers.runtime.constants import *  # noqa: F403
+from handlers.runtime.dispatch import SERVER_RETURN
+from handlers.runtime.finfo import stat
+from handlers.runtime.log import log_error
+from handlers.runtime.process import register_cleanup
+from handlers.runtime.table import Table as table
 
 __all__ = [
     "SERVER_RETURN",

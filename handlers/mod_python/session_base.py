@@ -4,9 +4,11 @@ import logging
 import random
 import time
 
+from handlers.sessions import backing, held
+from handlers.sessions import options as session_options
 from handlers.sessions import sid as sids
 
-from . import session_backing, session_cookie, session_lock, session_options
+from . import session_cookie
 
 DFT_TIMEOUT = 30 * 60
 CLEANUP_CHANCE = 1000
@@ -205,7 +207,7 @@ class BaseSession(dict):
         """
         if self._lock and not self._locked:
             store = self._lock_store()
-            self._hold = session_lock.hold(store, self._sid, self._options.lock_timeout)
+            self._hold = held.hold(store, self._sid, self._options.lock_timeout)
             self._locked = 1
             self._req.register_cleanup(unlock_session_cleanup, self)
 
@@ -223,7 +225,7 @@ class BaseSession(dict):
         """Delete expired sessions, or register a cleanup that does; for subclasses."""
 
     def _lock_store(self):
-        return session_backing.open_lock_store(self._options)
+        return backing.open_lock_store(self._options)
 
     def _make_postponed(self):
         """Make a save that waits for the end of the response."""

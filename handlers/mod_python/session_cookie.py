@@ -1,9 +1,10 @@
 """The session's cookie: what is read from it, and with what attributes it is sent."""
 
+from handlers.runtime import guarded
 from handlers.sessions import sid as sids
+from handlers.sessions.options import Options
 
-from . import Cookie, guarded
-from .session_options import Options
+from . import Cookie
 
 
 def read(req, options: Options, secret) -> str | None:

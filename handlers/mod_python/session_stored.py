@@ -3,10 +3,12 @@
 import contextlib
 import logging
 
+from handlers.sessions import backing as backings
+from handlers.sessions import held
+from handlers.sessions import options as session_options
 from handlers.sessions.serial import SerialError
 from handlers.sessions.store import Conflict, Record
 
-from . import session_backing, session_lock, session_options
 from .session_base import BaseSession
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class StoredSession(BaseSession):
 
     def __init__(self, req, sid=0, secret=None, timeout=0, lock=1, **options):
         self._options = session_options.of(req, options)
-        self._backing = session_backing.open_backing(self.store_name, self._options)
+        self._backing = backings.open_backing(self.store_name, self._options)
         BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
 
     def unlock(self) -> None:
@@ -80,7 +82,7 @@ class StoredSession(BaseSession):
                 self._write(sid, record, loaded)
 
         if self._options.save_after_response:
-            save = session_lock.postpone(backing.store, sid, write)
+            save = held.postpone(backing.store, sid, write)
             self._req.register_cleanup(save.make)
         else:
             write()
@@ -129,7 +131,7 @@ class StoredSession(BaseSession):
         return self._backing.store
 
     def _make_postponed(self):
-        session_lock.make_postponed(self._backing.store, self._sid)
+        held.make_postponed(self._backing.store, self._sid)
 
 
 def _as_dict(values: dict, record: Record) -> dict:

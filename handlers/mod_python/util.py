@@ -14,9 +14,8 @@ import inspect
 from html import escape
 
 from handlers import settings
-
-from . import form_limits, guarded, multipart
-from .constants import (
+from handlers.runtime import form_limits, guarded, multipart
+from handlers.runtime.constants import (
     APLOG_ERR,
     APLOG_INFO,
     DONE,
@@ -29,15 +28,15 @@ from .constants import (
     HTTP_NOT_IMPLEMENTED,
     HTTP_REQUEST_ENTITY_TOO_LARGE,
 )
-from .fields import Field, FieldList, StringField
-from .query import parse_header, parse_qs, parse_qsl, read_pairs
-from .query import text as text_of
+from handlers.runtime.fields import Field, FieldList, StringField
+from handlers.runtime.query import parse_header, parse_qs, parse_qsl, read_pairs
+from handlers.runtime.query import text as text_of
 
 try:
     # on real mod_python, where this module stands in for mod_python's own
     from _apache import SERVER_RETURN
 except ImportError:
-    from .dispatch import SERVER_RETURN
+    from handlers.runtime.dispatch import SERVER_RETURN
 
 __all__ = [
     "Field",

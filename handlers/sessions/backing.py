@@ -8,13 +8,12 @@ import os
 import threading
 from typing import NamedTuple
 
-from handlers.sessions import open_store, open_sweeper
-from handlers.sessions.serial import Serializer
-from handlers.sessions.store import Store, StoreRefused, StoreUnavailable
-from handlers.sessions.sweep import Sweeper
-from handlers.sessions.takeover import FileSessions
-
-from .session_options import Options
+from . import open_store, open_sweeper
+from .options import Options
+from .serial import Serializer
+from .store import Store, StoreRefused, StoreUnavailable
+from .sweep import Sweeper
+from .takeover import FileSessions
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ the thread holds is shared by all its session objects, where waiting for it woul
 import threading
 from collections.abc import Callable
 
-from handlers.sessions.store import Held, LockTimeout, Store
+from .store import Held, LockTimeout, Store
 
 
 class SessionLocked(LockTimeout):

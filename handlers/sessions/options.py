@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from handlers import kinds, settings
-from handlers.sessions import NAMES as STORES
-from handlers.sessions.serial import read_secrets
+
+from . import NAMES as STORES
+from .serial import read_secrets
 
 _OWN = "mod_python.session."
 _PREFIXES = (_OWN, "mod_python.file_session.", "mod_python.dbm_session.")
