@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_to_bytes
 
 from handlers import kinds
+from handlers.errors import Misconfigured
 
 _PORT = 3306
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)")
@@ -37,7 +38,7 @@ _CHARSETS = ("utf8mb4", "utf8", "latin1", "ascii")
 _SWITCHES = {"ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"}
 
 
-class BadURL(ValueError):
+class BadURL(Misconfigured):
     """A database URL that cannot be understood; its text never shows the password."""
 
 

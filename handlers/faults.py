@@ -10,10 +10,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 
+from handlers import errors
+
+_logger = logging.getLogger(__name__)
 # different subjects in one process are few; a thousand are a slip that must not fill the memory
 _SUBJECTS_KEPT = 256
 # seconds for which a message that comes and goes is not repeated
 _QUIET = 10.0
+#: The same for a fault that may last for days, and whose end nobody notices.
+LONG = 600.0
+#: Seconds after which a client may come back while a fault waits for an admin.
+MISCONFIGURED = 60.0
 
 _lock = threading.Lock()
 _told: OrderedDict[Hashable, Hashable] = OrderedDict()
@@ -47,17 +54,38 @@ def over(subject: Hashable) -> bool:
         return _told.pop(subject, None) is not None
 
 
-def tell_rarely(logger: logging.Logger, level: int, message: str) -> None:
-    """Log what comes and goes by itself, each message at most every 10 s."""
+def tell_once(logger: logging.Logger, level: int, message: str) -> None:
+    """Log *message* once in this process, whoever says it."""
+    tell(logger, level, ("once", message), message)
+
+
+def tell_rarely(logger: logging.Logger, level: int, message: str, quiet: float = _QUIET) -> None:
+    """Log what comes and goes by itself, each message at most every *quiet* seconds."""
     now = time.monotonic()
     with _lock:
         if now < _quiet_until.get(message, 0.0):
             return
-        _quiet_until[message] = now + _QUIET
+        _quiet_until[message] = now + quiet
         _quiet_until.move_to_end(message)
         if len(_quiet_until) > _SUBJECTS_KEPT:
             _quiet_until.popitem(last=False)
     logger.log(level, "%s", message)
+
+
+def answer(error: errors.Misconfigured | errors.Unavailable) -> tuple[int, float | None]:
+    """Log *error*, once; return the HTTP status, and the seconds of Retry-After or None.
+
+    A wrong configuration is 500, and one line in the log of each child. What is away or busy is
+    503, and one line per outage, unless the part that raised the error keeps the log itself.
+    """
+    message = error.part + str(error)
+    if isinstance(error, errors.Unavailable):
+        if not error.is_logged:
+            quiet = _QUIET if isinstance(error, errors.Busy) else LONG
+            tell_rarely(_logger, logging.ERROR, message, quiet)
+        return 503, error.retry_after
+    tell(_logger, logging.ERROR, ("configuration", message), message)
+    return 500, None
 
 
 def _after_fork() -> None:

@@ -16,7 +16,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from handlers import lookup, names, page, sending, settings, visitor
+from handlers import faults, lookup, names, page, sending, settings, visitor
+from handlers.errors import Misconfigured, Unavailable
 from handlers.image import geometry
 from handlers.runtime import guarded
 
@@ -41,7 +42,7 @@ def handler(req) -> int:
         return page.send_not_found(req)
     options = settings.of(req)
     small, double, large = _sizes(settings.required(options, "thumbnail.sizes"))
-    user = visitor.signed_in(req)
+    user, marked = _visitor(req, asked)
     images = settings.value(options, "images.url")
     frame = page.Frame(
         thumbs=html.escape(settings.value(options, "thumbnail.url")),
@@ -53,9 +54,23 @@ def handler(req) -> int:
         can_sign_in=settings.value(options, "gallery.users") is not None,
         favourites_only=asked.favourites_only,
     )
-    shelf = Shelf(lookup.open(options), user is not None, visitor.favourite_ids(req), asked)
+    shelf = Shelf(lookup.open(options), user is not None, marked, asked)
     text = _one(frame, shelf, asked) if asked.picture else _page(frame, shelf, asked.number)
     return page.send_not_found(req) if text is None else page.send(req, text)
+
+
+def _visitor(req, asked: Asked) -> tuple[str | None, list[str]]:
+    """Return who is signed in, and the favourites; nobody and none while the sessions are away.
+
+    Public pages do without a session then. The page of the favourites cannot.
+    """
+    try:
+        return visitor.signed_in(req), visitor.favourite_ids(req)
+    except (Misconfigured, Unavailable) as error:
+        if asked.favourites_only:
+            raise
+        faults.answer(error)
+        return None, []
 
 
 def parse(query: str) -> Asked | None:

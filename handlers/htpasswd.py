@@ -16,6 +16,8 @@ import re
 import time
 from collections.abc import Iterator
 
+from handlers import faults
+
 log = logging.getLogger(__name__)
 
 _LIBRARY = "libaprutil-1.so.0"
@@ -73,9 +75,11 @@ class Users:
             (unchecked, "a password in a form that cannot be checked: set it with htpasswd -B"),
         ):
             if numbers:
-                _log_once(
+                faults.tell_once(
+                    log,
+                    logging.WARNING,
                     f"gallery.users {path}, line {', '.join(map(str, numbers[:5]))}"
-                    f"{' and others' if len(numbers) > 5 else ''}: {why}"
+                    f"{' and others' if len(numbers) > 5 else ''}: {why}",
                 )
 
     def check(self, user: str, password: str) -> bool:
@@ -188,8 +192,3 @@ def _validate():
     library.apr_password_validate.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
     library.apr_password_validate.restype = ctypes.c_int
     return library.apr_password_validate
-
-
-@functools.lru_cache(maxsize=32)
-def _log_once(message: str) -> None:
-    log.warning("%s", message)

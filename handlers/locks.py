@@ -16,6 +16,8 @@ import struct
 import time
 from collections.abc import Iterable
 
+from handlers.errors import Busy
+
 # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (must be 0 for OFD locks)
 _FLOCK = struct.Struct("hhqqi4x")
 _SHORTEST_PAUSE = 0.0005
@@ -23,7 +25,7 @@ _LONGEST_PAUSE = 0.05
 _PATIENCE = 0.1
 
 
-class LockTimeout(TimeoutError):
+class LockTimeout(Busy, TimeoutError):
     """Raised when a lock was not free within the time given."""
 
 

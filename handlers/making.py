@@ -70,7 +70,7 @@ class Recipe(NamedTuple):
 def recipe(options: dict[str, str]) -> Recipe:
     """Return the recipe that the ``thumbnail.*`` options and ``images.root`` say.
 
-    :raises handlers.settings.BadOption: for a value that makes no sense.
+    :raises handlers.errors.Misconfigured: for a value that makes no sense.
     """
     return Recipe(
         settings.required(options, "images.root"),

@@ -7,18 +7,13 @@ import os
 
 from mod_python import apache
 
-from handlers import drop_in, faults, lookup, settings, source
+from handlers import drop_in, errors, faults, settings, source
 from handlers.runtime import guarded
-from handlers.sessions.store import LockTimeout, StoreError, report
 
 log = logging.getLogger(__name__)
 
 #: Seconds after which a client may come back, where nobody knows better.
 RETRY_AFTER = 3
-# the same for what failed for its session's sake
-_SESSIONS_AWAY = 10
-# the same for what an admin has to mend
-_MISCONFIGURED = 60
 
 
 def send_file(req, path: str, content_type: str) -> int:
@@ -76,21 +71,18 @@ def faults_answered(handle):
             # A fault of the settings is met here, before anything is done with half of them.
             settings.of(req)
             if not drop_in.names_one_cache(req):
-                return unavailable(req, _MISCONFIGURED)
+                return unavailable(req, faults.MISCONFIGURED)
             return handle(req)
         except guarded.Undecodable:
             return apache.HTTP_BAD_REQUEST
-        except lookup.Unavailable as error:
-            return unavailable(req, error.retry_after)
-        except (StoreError, LockTimeout) as error:
-            report(error)
-            return unavailable(req, _SESSIONS_AWAY)
         except source.RootUnavailable as error:
             faults.tell(log, logging.ERROR, "images.root", str(error))
             return unavailable(req, RETRY_AFTER)
-        except (settings.BadOption, lookup.BadURL) as error:
-            faults.tell(log, logging.ERROR, ("configuration", str(error)), str(error))
-            return apache.HTTP_INTERNAL_SERVER_ERROR
+        except (errors.Misconfigured, errors.Unavailable) as error:
+            status, seconds = faults.answer(error)
+            if seconds is not None:
+                retry_after(req, seconds)
+            return status
 
     return handler
 

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Mapping
 
 from handlers import access, kinds
-from handlers.database_url import BadURL
+from handlers.errors import Misconfigured
 from handlers.options import OPTIONS, Words
 
 log = logging.getLogger(__name__)
@@ -36,14 +36,7 @@ _MUCH_ALIKE = 0.8
 _default_path: str | None = None
 
 
-class BadOption(ValueError):
-    """An option that does not exist, is missing, or has a value that makes no sense.
-
-    Its message names the option and never holds a secret.
-    """
-
-
-class BadSettings(BadOption):
+class BadSettings(Misconfigured):
     """Raised for a settings file that cannot be read; its message holds nothing of the file."""
 
 
@@ -57,7 +50,7 @@ def read(path: str) -> dict[str, str]:
     hold the password.
 
     :raises BadSettings: if the file is missing, unreadable or not of the form above.
-    :raises BadOption: for a name that no option has, or a value that makes no sense.
+    :raises Misconfigured: for a name that no option has, or a value that makes no sense.
     """
     text, mode = _text(path)
     parser = configparser.ConfigParser(
@@ -78,7 +71,7 @@ def read(path: str) -> dict[str, str]:
     if fault is not None:
         where, what = fault
         line = _lines(text).get(where)
-        raise BadOption(f"{path}{f', line {line}' if line else ''}: {what}")
+        raise Misconfigured(f"{path}{f', line {line}' if line else ''}: {what}")
     return {**options, "handlers.settings": path}
 
 
@@ -100,12 +93,12 @@ def of(req) -> dict[str, str]:
     virtual hosts can have different databases.
 
     :raises BadSettings: as :func:`read` does.
-    :raises BadOption: for a PythonOption that does not exist, in a section of the package's.
+    :raises Misconfigured: for a PythonOption that does not exist, in a section of the package's.
     """
     given = dict(req.get_options().items())
     for name in given:
         if name not in OPTIONS and name.partition(".")[0] in _OURS:
-            raise BadOption(f"PythonOption {unknown(name)}")
+            raise Misconfigured(f"PythonOption {unknown(name)}")
     path = file_of(given)
     return {**read(path), **given} if path else given
 
@@ -119,8 +112,7 @@ def value(given: Mapping[str, str], name: str, default=None):
     """Return what the option *name* means: its value in *given*, or its declared default.
 
     :param default: what to return where the declared default is in words.
-    :raises BadOption: for a value that makes no sense.
-    :raises handlers.database_url.BadURL: for a database URL that makes none.
+    :raises Misconfigured: for a value that makes no sense.
     """
     text = given.get(name)
     if text is None:
@@ -133,11 +125,11 @@ def value(given: Mapping[str, str], name: str, default=None):
 def required(given: Mapping[str, str], name: str):
     """Return what the option *name* means, which has no default.
 
-    :raises BadOption: if it is not set, or as :func:`value` does.
+    :raises Misconfigured: if it is not set, or as :func:`value` does.
     """
     found = value(given, name) if given.get(name) else None
     if not found:
-        raise BadOption(f"{name} is not set: give it in settings.ini or by PythonOption {name}")
+        raise Misconfigured(f"{name} is not set: give it in settings.ini or by PythonOption {name}")
     return found
 
 
@@ -200,7 +192,7 @@ def _first_fault(
             before = OPTIONS[name]
             try:
                 value(options, name)
-            except (BadOption, BadURL) as error:
+            except Misconfigured as error:
                 return (section, key), str(error)
     return None
 
@@ -254,8 +246,8 @@ def _parsed(name: str, text: str):
     kind = OPTIONS[name].kind
     try:
         return kind.parse(text)
-    except BadURL as error:
-        raise BadURL(f"{name}: {error}") from None
+    except Misconfigured as error:
+        raise type(error)(f"{name}: {error}") from None
     except ValueError as error:
         shown = "what is given" if kind.is_secret(text) else kinds.shown(text)
-        raise BadOption(f"{name}: {shown} {error}") from None
+        raise Misconfigured(f"{name}: {shown} {error}") from None

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from handlers import htpasswd
+from handlers import faults, htpasswd
 
 # each of the password "secret", as htpasswd(1) and mkpasswd(1) have written them
 LINES = {
@@ -26,7 +26,7 @@ def file(tmp_path):
 
 @pytest.fixture(autouse=True)
 def forget_what_was_logged():
-    htpasswd._log_once.cache_clear()
+    faults._told.clear()
 
 
 @pytest.mark.parametrize("form", LINES)

@@ -63,12 +63,12 @@ def test_table_and_columns_are_quoted():
     ],
 )
 def test_wrong_option_is_refused_by_name(name, value):
-    with pytest.raises(lookup.BadOption, match=name):
+    with pytest.raises(lookup.Misconfigured, match=name):
         lookup.Lookup.from_options({**DATABASE, name: value})
 
 
 def test_database_must_be_set():
-    with pytest.raises(lookup.BadOption, match=r"lookup\.database is not set"):
+    with pytest.raises(lookup.Misconfigured, match=r"lookup\.database is not set"):
         lookup.Lookup.from_options({})
     with pytest.raises(lookup.BadURL):
         lookup.Lookup.from_options({"lookup.database": "images.db"})
@@ -88,7 +88,7 @@ def test_database_must_be_set():
     ],
 )
 def test_wrong_queries_are_refused(given, says):
-    with pytest.raises(lookup.BadOption, match=says):
+    with pytest.raises(lookup.Misconfigured, match=says):
         options.from_mapping(DATABASE | {f"lookup.{name}": text for name, text in given.items()})
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from handlers import kinds, options, settings
+from handlers import errors, kinds, options, settings
 from handlers.image import encode, formats
 from handlers.image.limits import Limits
 from handlers.making import OWN_LIMITS
@@ -129,14 +129,14 @@ def test_fault_names_the_option_and_what_was_given(name, text, says):
     ],
 )
 def test_fault_of_a_file_names_the_line(read, text, says):
-    with pytest.raises(settings.BadOption) as caught:
+    with pytest.raises(errors.Misconfigured) as caught:
         read(text)
     assert f"settings.ini, {says}" in str(caught.value) or says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_suggested_where_nothing_is_near(read):
-    with pytest.raises(settings.BadOption, match=r"cache\.colour is unknown$"):
+    with pytest.raises(errors.Misconfigured, match=r"cache\.colour is unknown$"):
         read("[cache]\ncolour = 1\n")
 
 

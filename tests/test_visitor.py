@@ -451,6 +451,27 @@ def test_session_store_that_fails_is_503_and_a_line(visitor):
     assert said == {503}
 
 
+def test_public_pages_do_without_sessions_that_cannot_be_read(visitor):
+    visitor.site.expect("sessions: .*Permission denied")
+    directory = pathlib.Path(visitor.site.work.sessions) / "mp_sessions"
+    visitor.mark("p001")
+    directory.chmod(0)
+    try:
+        said = [visitor.ask(path).status for path in ("/", "/?picture=p001", "/?show=favourites")]
+    finally:
+        directory.chmod(0o700)
+    assert said == [200, 200, 503]
+    assert "Favourites: 1," in visitor.ask("/?show=favourites").body.decode()
+
+
+def test_public_pages_do_without_secrets_that_are_not_there(own_site):
+    own_site.settings("mod_python.session.secret_file = /nowhere/secrets")
+    own_site.expect("/nowhere/secrets")
+    with own_site:
+        asked = [Visitor(own_site).ask(path) for path in ("/", "/?show=favourites")]
+    assert [answer.status for answer in asked] == [200, 500]
+
+
 def test_many_at_once_mark_and_sign_in_and_out(members):
     def visit(number):
         visitor = Visitor(members)

@@ -32,7 +32,7 @@ def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) 
     :param options: the limits, as :func:`limits` reads them, ``cache.interval``, and those that the
         cache is bound to.
     :param rows: what its files are compared with.
-    :raises handlers.settings.BadOption: for a value that makes no sense.
+    :raises handlers.errors.Misconfigured: for a value that makes no sense.
     """
     if directory in _started:
         return
@@ -52,7 +52,7 @@ def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) 
 def limits(options: Mapping[str, str]) -> Limits:
     """Return what the cache may hold, from ``cache.bytes``, ``cache.age`` and the failures' TTL.
 
-    :raises handlers.settings.BadOption: for a value that makes no sense.
+    :raises handlers.errors.Misconfigured: for a value that makes no sense.
     """
     days = settings.value(options, "cache.age")
     return Limits(

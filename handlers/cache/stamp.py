@@ -105,7 +105,7 @@ def claim(directory: str, options: Mapping[str, str], is_fresh: bool = False) ->
 def fingerprint(options: Mapping[str, str]) -> str:
     """Return what the configuration of a cache is known by; the password has no part in it.
 
-    :raises handlers.settings.BadOption: for a value that makes no sense.
+    :raises handlers.errors.Misconfigured: for a value that makes no sense.
     :raises handlers.database_url.BadURL: for a database URL that cannot be understood.
     """
     return _fingerprint(

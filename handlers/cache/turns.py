@@ -13,12 +13,9 @@ from collections.abc import Iterator, Sequence
 
 from handlers import locks, state_directory
 from handlers.cache import wakeup
+from handlers.errors import Busy
 
 _LOOK_AGAIN = 0.5
-
-
-class Busy(Exception):
-    """Raised when a request would have to wait, and too many wait already."""
 
 
 class Turns:

@@ -13,8 +13,8 @@
 
 from handlers.database_url import BadURL
 
-from .errors import BadOption, Unavailable
+from .errors import Misconfigured, Unavailable
 from .mapping import Lookup, open
 from .row import Row
 
-__all__ = ["BadOption", "BadURL", "Lookup", "Row", "Unavailable", "open"]
+__all__ = ["BadURL", "Lookup", "Misconfigured", "Row", "Unavailable", "open"]

@@ -1,11 +1,12 @@
 """What can go wrong with a lookup, by name."""
 
-from handlers.settings import BadOption
+from handlers import errors
+from handlers.errors import Misconfigured
 
-__all__ = ["BadOption", "DatabaseAway", "DatabaseMisconfigured", "Unavailable"]
+__all__ = ["DatabaseAway", "DatabaseMisconfigured", "Misconfigured", "Unavailable"]
 
 
-class DatabaseAway(Exception):
+class DatabaseAway(errors.Unavailable):
     """The database does not answer for now: refused, lost, timed out, overloaded.
 
     :ivar retry_after: seconds until it is worth asking again.
@@ -13,12 +14,11 @@ class DatabaseAway(Exception):
     """
 
     def __init__(self, message: str, retry_after: float = 0.0, timed_out: bool = False):
-        super().__init__(message)
-        self.retry_after = retry_after
+        super().__init__(message, retry_after)
         self.timed_out = timed_out
 
 
-class DatabaseMisconfigured(Exception):
+class DatabaseMisconfigured(Misconfigured):
     """The database answers, but not to what was configured: file, password, table, column, query.
 
     ``str()`` says what is wrong, and what an admin should do.
@@ -44,12 +44,11 @@ class DatabaseMisconfigured(Exception):
         return f"{self.args[0]}: {self.cure}" if self.cure else self.args[0]
 
 
-class Unavailable(Exception):
+class Unavailable(errors.Unavailable):
     """Memory does not know the id, and the database is away or not asked: 503 with Retry-After.
 
     :ivar retry_after: seconds until the database will be asked again.
     """
 
-    def __init__(self, message: str, retry_after: float = 0.0):
-        super().__init__(message)
-        self.retry_after = retry_after
+    # handlers.lookup.outage logs each outage
+    is_logged = True

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from handlers import invalidation, names, settings
 from handlers.database_url import URL
+from handlers.errors import Misconfigured
 from handlers.options import OPTIONS
 
 from . import query
-from .errors import BadOption
 
 _SECTION = "lookup."
 _COLUMNS = ("id", "path", "private", "focus_x", "focus_y", "updated")
@@ -45,13 +45,13 @@ class Options:
 def from_mapping(options: Mapping[str, str]) -> Options:
     """Read the ``lookup.*`` entries of *options*, and ``thumbnail.cache``.
 
-    :raises BadOption: for a name that does not exist, or a value that it cannot have.
+    :raises Misconfigured: for a name that does not exist, or a value that it cannot have.
     :raises BadURL: for a ``lookup.database`` that cannot be understood.
     """
     given = {name: text for name, text in options.items() if name.startswith(_SECTION)}
     for name in given:
         if name not in OPTIONS:
-            raise BadOption(settings.unknown(name))
+            raise Misconfigured(settings.unknown(name))
 
     def get(name):
         return settings.value(given, _SECTION + name)
@@ -83,13 +83,13 @@ def _queries(given: Mapping[str, str]) -> query.Queries:
     texts = [given.get(f"lookup.{name}") for name in ("query", "query_one")]
     updated = given.get("lookup.query_updated")
     if updated and not all(texts):
-        raise BadOption("lookup.query_updated belongs to lookup.query, which is not set")
+        raise Misconfigured("lookup.query_updated belongs to lookup.query, which is not set")
     if any(texts):
         if not all(texts):
-            raise BadOption("lookup.query and lookup.query_one belong together: one is not set")
+            raise Misconfigured("lookup.query and lookup.query_one belong together: one is not set")
         for name in ("table", *_COLUMNS):
             if f"lookup.{name}" in given:
-                raise BadOption(f"lookup.{name} has no meaning beside lookup.query")
+                raise Misconfigured(f"lookup.{name} has no meaning beside lookup.query")
         return query.from_text(*texts, updated)
     columns = {name: settings.value(given, _SECTION + name) for name in _COLUMNS}
     columns = {name: column for name, column in columns.items() if column is not None}

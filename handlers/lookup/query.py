@@ -4,8 +4,7 @@ import re
 from typing import NamedTuple
 
 from handlers import kinds
-
-from .errors import BadOption
+from handlers.errors import Misconfigured
 
 _PARAMETER = re.compile(r"(?<![:\w]):(id|since)\b")
 
@@ -67,14 +66,15 @@ def from_columns(table: str, columns: dict[str, str]) -> Queries:
 def from_text(every: str, one: str, updated: str | None = None) -> Queries:
     """Take the queries as they are configured.
 
-    :raises BadOption: if *one* has no ``:id`` in it, *updated* no ``:since``, or *every* either.
+    :raises Misconfigured: if *one* has no ``:id`` in it, *updated* no ``:since``, or *every* has
+        one of them.
     """
     if "id" not in _PARAMETER.findall(one):
-        raise BadOption("lookup.query_one must have :id where the id belongs")
+        raise Misconfigured("lookup.query_one must have :id where the id belongs")
     if updated is not None and "since" not in _PARAMETER.findall(updated):
-        raise BadOption("lookup.query_updated must have :since where the time belongs")
+        raise Misconfigured("lookup.query_updated must have :since where the time belongs")
     for name in _PARAMETER.findall(every):
-        raise BadOption(f"lookup.query reads all rows and cannot have :{name} in it")
+        raise Misconfigured(f"lookup.query reads all rows and cannot have :{name} in it")
     return Queries(every, one, updated)
 
 

@@ -13,7 +13,7 @@ is answered with 400, one beyond the limits of :mod:`.form_limits` with 413.
 import inspect
 from html import escape
 
-from handlers import settings
+from handlers.errors import Misconfigured
 from handlers.runtime import form_limits, guarded, multipart
 from handlers.runtime.constants import (
     APLOG_ERR,
@@ -95,7 +95,7 @@ class FieldStorage:
             raise _refused(req, HTTP_REQUEST_ENTITY_TOO_LARGE, error) from error
         except multipart.NotStored as error:
             raise _refused(req, HTTP_INSUFFICIENT_STORAGE, error, APLOG_ERR) from error
-        except settings.BadOption as error:
+        except Misconfigured as error:
             raise _refused(req, HTTP_INTERNAL_SERVER_ERROR, error, APLOG_ERR) from error
 
     def _add_query(self, query, keep_blank_values, budget):

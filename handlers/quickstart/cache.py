@@ -11,10 +11,10 @@ import sqlite3
 from handlers import names, settings
 from handlers.cache import stamp
 from handlers.cache.store import remove
-from handlers.database_url import BadURL
+from handlers.errors import Misconfigured
 from handlers.lookup import options as lookup_options
 from handlers.lookup import snapshot
-from handlers.lookup.errors import BadOption, DatabaseAway, DatabaseMisconfigured
+from handlers.lookup.errors import DatabaseAway, DatabaseMisconfigured
 from handlers.lookup.refresh import Refresher
 from handlers.quickstart.rights import Failed, closed
 
@@ -57,12 +57,12 @@ def refresh(path: str) -> tuple[int, str | None]:
         Refresher(read).refresh(_LOCK_TIMEOUT, lambda ids: remove(cache, map(names.of, ids)))
         fresh = snapshot.Snapshot(read.snapshot, snapshot.fingerprint(read))
         return fresh.rows, next(iter(fresh.page(0, 1)[0]), None)
-    except (settings.BadSettings, BadOption, BadURL) as error:
-        raise Failed(str(error)) from None
     except (DatabaseAway, DatabaseMisconfigured) as error:
         url = read.database
         at = closed(url.path) if url.scheme == "sqlite" else None
         why = f"Apache's user cannot read {at}" if at else f"the table images: {error}"
         raise Failed(f"database {url} cannot be used: {why}") from None
+    except Misconfigured as error:
+        raise Failed(str(error)) from None
     except (OSError, sqlite3.Error) as error:
         raise Failed(f"the snapshot {read.snapshot} cannot be written: {error}") from None

@@ -52,7 +52,7 @@ class Budget:
     def of_request(cls, req, **defaults: int) -> "Budget":
         """Return the whole budget that the request's PythonOptions, over *defaults*, give a form.
 
-        :raises handlers.settings.BadOption: for an option that is no number.
+        :raises handlers.errors.Misconfigured: for an option that is no number.
         """
         given = dict(defaults)
         options = req.get_options()

@@ -1,10 +1,11 @@
 """What the server answers for the result of the handlers."""
 
 import logging
+import math
 import traceback
 from html import escape
 
-from handlers.sessions.store import StoreUnavailable, report
+from handlers import errors, faults
 
 from . import status as statuses
 from .constants import (
@@ -16,7 +17,6 @@ from .constants import (
     HTTP_INTERNAL_SERVER_ERROR,
     HTTP_METHOD_NOT_ALLOWED,
     HTTP_NOT_FOUND,
-    HTTP_SERVICE_UNAVAILABLE,
     OK,
 )
 from .finfo import stat_or_nothing
@@ -26,8 +26,6 @@ from .options import debug
 _logger = logging.getLogger(__name__)
 # what a response that is an error keeps of the handlers' headers_out
 _KEPT = ("Location", "Allow")
-# seconds after which a client may try again what failed for its session's sake
-_RETRY_AFTER = "10"
 
 
 def answer(request, result: int):
@@ -57,7 +55,8 @@ def answer_failure(request, environ: dict, error: BaseException) -> int:
 
     Under ``PythonDebug On`` the response is the traceback. A client that has gone away, or does not
     send the body it has announced (400), is no fault of the handler: one line at info says so. Nor
-    is a session store that fails (503): one line says so, and not at every request.
+    is a session store that fails (503) or a wrong configuration (500): one line says so, and not at
+    every request.
     """
     cause = error.__cause__ or error
     if request.client_gone():
@@ -66,10 +65,12 @@ def answer_failure(request, environ: dict, error: BaseException) -> int:
     if isinstance(cause, BodyUnreadable):
         _logger.info("%s: %s", error, cause)
         return HTTP_BAD_REQUEST
-    if isinstance(cause, StoreUnavailable):
-        report(cause)
-        request.err_headers_out["Retry-After"] = _RETRY_AFTER
-        return HTTP_SERVICE_UNAVAILABLE
+    if isinstance(cause, errors.Unavailable):
+        status, seconds = faults.answer(cause)
+        request.err_headers_out["Retry-After"] = str(math.ceil(seconds))
+        return status
+    if isinstance(cause, errors.Misconfigured) and not debug(environ):
+        return faults.answer(cause)[0]
     lines = "".join(traceback.format_exception(cause))
     _logger.error("%s\n%s", error, lines.rstrip())
     if not debug(environ):

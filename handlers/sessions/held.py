@@ -14,6 +14,8 @@ from .store import Held, LockTimeout, Store
 class SessionLocked(LockTimeout):
     """Raised when another request held a session for longer than the lock's time limit."""
 
+    part = "sessions: "
+
 
 # By thread, store and session id. Not threading.local: mod_python runs an internal redirect under a
 # thread state of its own, which would find that empty, though the thread is the same.

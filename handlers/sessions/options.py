@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from handlers import kinds, settings
+from handlers.errors import Misconfigured
 
 from . import NAMES as STORES
 from .serial import read_secrets
@@ -174,7 +175,7 @@ def _of_sessions(items) -> dict[str, str]:
 def _with_prefix(options: Options) -> Options:
     # browsers refuse the prefix with a domain or another path (RFC 6265bis section 4.1.3.2)
     if options.application_domain or options.application_path not in (None, "/"):
-        raise settings.BadOption(f"{_OWN}cookie_host_prefix allows no domain, and no path but /")
+        raise Misconfigured(f"{_OWN}cookie_host_prefix allows no domain, and no path but /")
     return options._replace(
         cookie_name=_HOST_PREFIX + options.cookie_name, application_path="/", secure=True
     )

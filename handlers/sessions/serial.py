@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from handlers import access
 from handlers.sessions.store import StoreRefused
 
 FORMS = ("pickle", "json", "msgpack")
@@ -97,17 +98,22 @@ class Serializer:
 def read_secrets(path: str) -> list[bytes]:
     """Return the secrets of a file, one a line; the first one signs, all of them verify.
 
-    :raises StoreRefused: if others can read or write the file, or it is another user's.
-    :raises ValueError: if it holds none, or one of fewer than 16 bytes.
-    :raises OSError: if it cannot be read.
+    :raises StoreRefused: if it cannot be read, others can read or write it, it is another user's,
+        or it holds no secret, or one of fewer than 16 bytes.
     """
-    with open(path, "rb") as file:
-        found = os.fstat(file.fileno())
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            raise StoreRefused(f"{path}: others can read or change it (chmod 640)")
-        secrets = [line.strip() for line in file if line.strip()]
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise StoreRefused(f"secret_file {path}: {access.why_unreadable(path, error)}") from None
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise StoreRefused(f"secret_file {path}: others can read or change it (chmod 640)")
+    secrets = [line.strip() for line in lines if line.strip()]
     if not secrets or min(map(len, secrets)) < _SHORTEST_SECRET:
-        raise ValueError(f"{path}: a secret a line, of {_SHORTEST_SECRET} bytes or more")
+        raise StoreRefused(
+            f"secret_file {path}: write one secret a line, of {_SHORTEST_SECRET} bytes or more"
+        )
     return secrets
 
 

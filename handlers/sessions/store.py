@@ -11,36 +11,40 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from handlers import faults
+from handlers.errors import Busy, Misconfigured, Unavailable
 from handlers.locks import LockTimeout
 from handlers.sessions import sid as sids
 from handlers.sessions.sweep import Pace, Swept
 
 MAX_SIZE = 16 * 1024 * 1024
 _PURGE_WAIT = 10.0
-# seconds until the same failure is logged again
-_QUIET = 600.0
-_MESSAGES_KNOWN = 64
+# seconds after which a client may come back
+_RETRY_AFTER = 10.0
 
 logger = logging.getLogger(__name__)
-_quiet_until: dict[str, float] = {}
 
 
 def report(error: Exception) -> None:
     """Log the failure of a store in one line: once in this process, and again if it lasts."""
-    message, now = str(error), time.monotonic()
-    if now >= _quiet_until.get(message, 0.0):
-        if len(_quiet_until) >= _MESSAGES_KNOWN:
-            _quiet_until.clear()
-        _quiet_until[message] = now + _QUIET
-        logger.error("sessions: %s", message)
+    if isinstance(error, (Misconfigured, Unavailable)):
+        # as the handlers log it
+        faults.answer(error)
+    else:
+        faults.tell_rarely(logger, logging.ERROR, f"{StoreError.part}{error}", faults.LONG)
 
 
 class StoreError(Exception):
     """Base of the errors of session stores. A full lock queue raises LockTimeout instead."""
 
+    part = "sessions: "
 
-class StoreUnavailable(StoreError):
+
+class StoreUnavailable(StoreError, Unavailable):
     """Raised when the disk or the server behind a store failed; nothing was changed."""
+
+    def __init__(self, message: str):
+        super().__init__(message, _RETRY_AFTER)
 
 
 class TableMissing(StoreUnavailable):
@@ -50,7 +54,7 @@ class TableMissing(StoreUnavailable):
         super().__init__(f"{text}; run: modpython-handlers sessions create")
 
 
-class StoreRefused(StoreError):
+class StoreRefused(StoreError, Misconfigured):
     """Raised for a place that cannot be trusted: owned by another, or open to others' writes."""
 
 
@@ -58,7 +62,7 @@ class RecordTooLarge(StoreError):
     """Raised when a session is larger than the store takes; the stored version stays."""
 
 
-class Conflict(StoreError):
+class Conflict(StoreError, Busy):
     """Raised by a save with *expected* when another save came first; nothing was changed."""
 
 
