@@ -39,9 +39,11 @@ ALLOWED = {
     "sessions": {"access", "database_url", "errors", "faults", "kinds", "locks", "settings"},
     "runtime": {"errors", "faults", "kinds", "settings"},
     "mod_python": {"errors", "runtime", "sessions", "settings"},
+    "elected": {"faults", "locks"},
     "cache": {
         "access",
         "database_url",
+        "elected",
         "errors",
         "faults",
         "invalidation",

@@ -1,28 +1,26 @@
 """The child that keeps the cache within its limits: any one, elected by a lock.
 
-Each child has a thread that tries to take the lock now and then. Who gets it when a round is due,
-or was left unfinished, sweeps in steps of a few milliseconds with long pauses; when it dies the
-kernel gives the lock to the next one, which goes on where it stopped.
+When a round is due, or was left unfinished, it sweeps in steps of a few milliseconds with long
+pauses. See :mod:`handlers.elected`.
 """
 
 import logging
 import os
 import threading
-import time
 from collections.abc import Mapping
 
 from handlers import access, faults, locks, settings, state_directory
 from handlers.cache import stamp
 from handlers.cache.sweep import Limits, Rows, Sweep
+from handlers.elected import ELECTION, Worker
 
 log = logging.getLogger(__name__)
 
+# seconds
 _STEP = 0.004
 _PAUSE = 0.08
-_ELECTION = 5.0
-_AFTER_FAULT = 60.0
 
-_started: set[str] = set()
+_started: dict[str, Worker] = {}
 _starting = threading.Lock()
 
 
@@ -40,13 +38,15 @@ def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) 
     with _starting:
         if directory in _started:
             return
-        _started.add(directory)
-    threading.Thread(
-        target=_stand,
-        args=(directory, allowed, interval, rows, dict(options)),
-        name="cache keeper",
-        daemon=True,
-    ).start()
+        given = dict(options)
+        worker = _started[directory] = Worker(
+            "cache keeper",
+            lambda: _elect(directory),
+            lambda _, worker: _keep(Sweep(directory, allowed, rows), interval, given, worker),
+            every=min(ELECTION, interval),
+            complain=lambda error: _complain(directory, error),
+        )
+    worker.start()
 
 
 def limits(options: Mapping[str, str]) -> Limits:
@@ -69,39 +69,36 @@ def lock(directory: str, wait: float | None) -> int:
         (None waits for ever).
     :raises OSError: if the cache cannot be written.
     """
-    return locks.acquire(state_directory.path(directory, "sweeper"), 0, wait)
+    return locks.acquire(_lock_path(directory), 0, wait)
 
 
-def _stand(
-    directory: str,
-    allowed: Limits,
-    interval: float,
-    rows: Rows | None,
-    options: Mapping[str, str],
-) -> None:
-    while True:
-        pause = min(_ELECTION, interval)
-        try:
-            fd = lock(directory, 0)
-            try:
-                _keep(Sweep(directory, allowed, rows), interval, options)
-            finally:
-                os.close(fd)
-        except (locks.LockTimeout, FileNotFoundError):
-            # another child does it, or there is no cache yet
-            pass
-        except OSError as error:
-            why = access.why_unwritable(directory, error)
-            faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
-            pause = _AFTER_FAULT
-        time.sleep(pause)
+def _lock_path(directory: str) -> str:
+    return state_directory.path(directory, "sweeper")
 
 
-def _keep(sweep: Sweep, interval: float, options: Mapping[str, str]) -> None:
+def _elect(directory: str):
+    path = _lock_path(directory)
+    # otherwise there is no cache yet
+    return locks.held(path, 0, 0) if os.path.isdir(os.path.dirname(path)) else None
+
+
+def _keep(sweep: Sweep, interval: float, options: Mapping[str, str], worker: Worker) -> None:
     """Bring the round that is under way to its end, or a new one if there is need for it.
 
     A child that was started with another configuration than the cache has now leaves it to others.
     """
     while sweep.is_due(interval) and stamp.holds(sweep.directory, options):
         sweep.step(_STEP)
-        time.sleep(_PAUSE)
+        if not worker.rest(_PAUSE):
+            return
+
+
+def _complain(directory: str, error: Exception) -> bool:
+    if isinstance(error, FileNotFoundError):
+        # somebody has removed the cache
+        return True
+    if not isinstance(error, OSError):
+        return False
+    why = access.why_unwritable(directory, error)
+    faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+    return True

@@ -13,15 +13,14 @@ at which the thumbnail was made.
 """
 
 import contextlib
-import json
 import logging
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from handlers import invalidation, names, state_directory
+from handlers import elected, invalidation, names, state_directory
 from handlers.cache import directory, marks, stamp
 from handlers.cache.store import FOLDERS, Store
 
@@ -73,7 +72,7 @@ class Rows(Protocol):
 class Round:
     """Where a round stands, and what it has found."""
 
-    started: float
+    started: float = 0.0
     finished: float = 0.0
     phase: str = _COUNTING
     #: The directory that is being read, relative to the cache, and the place in it.
@@ -316,11 +315,7 @@ class Sweep:
         )
 
     def _load(self) -> Round:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                return Round(**json.load(file))
-        except (FileNotFoundError, ValueError, TypeError):
-            return self._begun()
+        return elected.read_state(self._path, Round) or self._begun()
 
     def _begun(self, extra: bool = False) -> Round:
         self._store.forget_growth()
@@ -329,8 +324,7 @@ class Sweep:
     def _save(self) -> None:
         # read by nobody but the next sweep, under the same lock; a torn one begins a new round
         state_directory.ensure(self.directory)
-        with open(self._path, "w", encoding="utf-8", opener=state_directory.opener) as file:
-            json.dump(asdict(self.round), file)
+        elected.write_state(self._path, self.round)
 
 
 def _is_picture(name: str) -> bool:
