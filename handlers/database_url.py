@@ -93,6 +93,12 @@ class URL:
         return text
 
 
+def holds_password(url: str) -> bool:
+    """Tell whether the text of a database URL holds a password."""
+    credentials, at, _ = url.partition("@")
+    return bool(at) and ":" in credentials.partition("://")[2]
+
+
 def parse(text: str) -> URL:
     """Take the database URL *text* apart.
 

@@ -2,7 +2,7 @@
 
 A parser takes the text of a value and returns what it means, or raises ValueError whose message
 says what the text is not ("is not a whole number"). Who parses for an option puts its name and the
-text in front: see :mod:`handlers.options`.
+text in front: see :mod:`handlers.options`, which declares the options by what is here.
 """
 
 import math
@@ -37,6 +37,33 @@ class Kind(NamedTuple):
 
     parse: Callable[[str], object]
     is_secret: Callable[[str], bool] = never
+
+
+class Words(str):
+    """A default in words, where it is no value: ``none``, or what it is worked out from."""
+
+    __slots__ = ()
+
+
+NONE = Words("none")
+
+
+class Option(NamedTuple):
+    """A declared option.
+
+    :ivar name: ``section.key``.
+    :ivar kind: how its value is read.
+    :ivar default: the value it has if it is not given, as one would write it; :class:`Words` if
+        there is none.
+    :ivar meaning: for README, in its markup.
+    :ivar example: a value.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    meaning: str
+    example: str
 
 
 def flag(text: str) -> bool:
@@ -187,3 +214,22 @@ def _scaled(text: str, base: int, unit: str = "") -> float | None:
     if match is None or match[3] not in ("", unit):
         return None
     return round(float(match[1]) * base ** _SUFFIXES.index(match[2] or " "), 6)
+
+
+FLAG = Kind(flag)
+COUNT = Kind(count())
+FROM_1 = Kind(count(1))
+BYTES = Kind(size)
+SECONDS = Kind(amount("seconds"))
+# a day: more is a slip of the pen, and too much for the system's timers
+WAIT = Kind(amount("seconds", most=86_400, zero=False))
+WAIT_OR_0 = Kind(amount("seconds", most=86_400))
+DAYS = Kind(amount("days"))
+PER_SECOND = Kind(amount("deletions", zero=False))
+PATH = Kind(path)
+URL_PATH = Kind(url_path)
+URL_PATH_OR_OFF = Kind(url_path_or_off)
+TEXT = Kind(text)
+LIST = Kind(words)
+TABLE = Kind(table)
+COLUMN = Kind(column)

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 
 from handlers import access, kinds
 from handlers.errors import Misconfigured
-from handlers.options import OPTIONS, Words
+from handlers.kinds import Words
+from handlers.options import OPTIONS
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import pytest
 from handlers import errors, kinds, options, settings
 from handlers.image import encode, formats
 from handlers.image.limits import Limits
+from handlers.kinds import Words
 from handlers.making import OWN_LIMITS
-from handlers.options import OPTIONS, Words
+from handlers.options import OPTIONS
 
 SECRET = "hush-hush"
 
