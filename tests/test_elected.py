@@ -177,9 +177,9 @@ def test_forked_child_starts_a_thread_of_its_own(start):
 def test_interpreter_ends_soon_whatever_its_workers_do(lock, busy):
     """Asleep between two steps, or in the midst of one that nothing interrupts."""
     code = (
-        "import sys, time\n"
+        "import os, sys, time\n"
         "from handlers import elected, locks\n"
-        f"def work(fd, worker):\n    print('working', flush=True)\n    {busy}\n"
+        f"def work(fd, worker):\n    os.write(1, b'working\\n')\n    {busy}\n"
         "for n in range(3):\n"
         f"    elected.Worker(f'w{{n}}', lambda n=n: locks.held({lock!r}, n, 0), work).start()\n"
         "sys.stdin.read()\n"
