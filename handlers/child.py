@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from handlers import access, faults, lookup, names, settings, source, state_directory
 from handlers.cache import keeper, stamp
@@ -117,7 +117,7 @@ def _check_cache(directory: str) -> bool:
     return True
 
 
-def _claim(directory: str, options: Mapping[str, str]) -> None:
+def _claim(directory: str, options: settings.Settings) -> None:
     try:
         stamp.claim(directory, options)
     except (OSError, stamp.Outdated) as error:

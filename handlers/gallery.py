@@ -43,15 +43,15 @@ def handler(req) -> int:
     options = settings.of(req)
     small, double, large = _sizes(settings.required(options, "thumbnail.sizes"))
     user, marked = _visitor(req, asked)
-    images = settings.value(options, "images.url")
+    images = options.images.url
     frame = page.Frame(
-        thumbs=html.escape(settings.value(options, "thumbnail.url")),
+        thumbs=html.escape(options.thumbnail.url),
         images=html.escape(images) if images else None,
         small=small,
         double=double,
         large=large,
         user=user,
-        can_sign_in=settings.value(options, "gallery.users") is not None,
+        can_sign_in=options.gallery.users is not None,
         favourites_only=asked.favourites_only,
     )
     shelf = Shelf(lookup.open(options), user is not None, marked, asked)

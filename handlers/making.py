@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from handlers import names, settings, source, worker
@@ -67,19 +67,19 @@ class Recipe(NamedTuple):
     tries: int
 
 
-def recipe(options: dict[str, str]) -> Recipe:
+def recipe(options: settings.Settings) -> Recipe:
     """Return the recipe that the ``thumbnail.*`` options and ``images.root`` say.
 
     :raises handlers.errors.Misconfigured: for a value that makes no sense.
     """
     return Recipe(
         settings.required(options, "images.root"),
-        Limits(**{name: settings.value(options, f"thumbnail.{name}") for name in OWN_LIMITS}),
-        settings.value(options, "thumbnail.quality"),
-        settings.value(options, "thumbnail.animated"),
-        settings.value(options, "thumbnail.cpu"),
-        settings.value(options, "thumbnail.failure_ttl"),
-        settings.value(options, "thumbnail.tries"),
+        Limits(**{name: getattr(options.thumbnail, name) for name in OWN_LIMITS}),
+        options.thumbnail.quality,
+        options.thumbnail.animated,
+        options.thumbnail.cpu,
+        options.thumbnail.failure_ttl,
+        options.thumbnail.tries,
     )
 
 
@@ -89,7 +89,7 @@ def focus_of(row) -> tuple[float, float] | None:
 
 
 def still_true(
-    store: Store, asked: Asked, row, pictures, options: Mapping[str, str]
+    store: Store, asked: Asked, row, pictures, options: settings.Settings
 ) -> Callable[[], None]:
     """Return the last check before a thumbnail appears: is all of it still so?
 

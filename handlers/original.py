@@ -32,7 +32,7 @@ def handler(req) -> int:
     A file whose name does not end as a picture's is offered for download, never shown.
     """
     options = settings.of(req)
-    prefix = settings.value(options, "images.url")
+    prefix = options.images.url
     above, uri = f"{prefix}/", guarded.text(req, "uri")
     if not prefix or not uri.startswith(above):
         return apache.HTTP_NOT_FOUND
@@ -40,7 +40,7 @@ def handler(req) -> int:
     id = names.id_of(name)
     if id is None:
         # encoded once instead of twice
-        if not settings.value(options, "lookup.encode_ids") or not names.has_name(name):
+        if not options.lookup.encode_ids or not names.has_name(name):
             return apache.HTTP_NOT_FOUND
         return sending.redirected(req, above + names.in_url(names.of(name)))
     try:

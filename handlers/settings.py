@@ -14,7 +14,8 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections import namedtuple
+from collections.abc import Iterator, Mapping
 
 from handlers import access, kinds
 from handlers.errors import Misconfigured
@@ -28,6 +29,15 @@ _OF_REQUESTS = frozenset({"handlers", "mod_python", "mod_python.form"})
 _SECTIONS = frozenset(name.rpartition(".")[0] for name in OPTIONS) - _OF_REQUESTS
 # PythonOptions with these names are ours alone; mod_python and others have more of the rest.
 _OURS = frozenset({"thumbnail", "cache", "images", "gallery", "lookup"})
+#: Frozen types with a field for each option of a section; None stands for a default in words.
+_SECTION_TYPES = {
+    section: namedtuple(
+        section.capitalize(),
+        [name.partition(".")[2] for name in OPTIONS if name.partition(".")[0] == section],
+    )
+    for section in _OURS
+}
+Section = tuple
 # what a name looks like; anything else in its place may be a piece of a password
 _NAME = re.compile(r"[A-Za-z_]{1,40}(?:\.[A-Za-z_]{1,40}){0,3}")
 _SECTION_LINE = re.compile(r"\[(.+)\]")
@@ -41,9 +51,63 @@ class BadSettings(Misconfigured):
     """Raised for a settings file that cannot be read; its message holds nothing of the file."""
 
 
+class Settings(Mapping):
+    """The options that hold for a request, a child or a command; nothing changes them.
+
+    As a mapping it has what was given, ``{"section.key": "text"}``. Its attributes are what that
+    comes to, with the declared defaults: ``settings.cache.bytes``. They raise Misconfigured for a
+    value that makes no sense, and are worked out once for each configuration of a process.
+    """
+
+    def __init__(self, given: Mapping[str, str]):
+        self._given = dict(given)
+
+    def __getitem__(self, name: str) -> str:
+        return self._given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    # compared by identity: what a process has read twice may have changed in between
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    @functools.cached_property
+    def thumbnail(self) -> "Section":
+        """The options ``thumbnail.*``."""
+        return self._section("thumbnail")
+
+    @functools.cached_property
+    def cache(self) -> "Section":
+        """The options ``cache.*``."""
+        return self._section("cache")
+
+    @functools.cached_property
+    def images(self) -> "Section":
+        """The options ``images.*``."""
+        return self._section("images")
+
+    @functools.cached_property
+    def gallery(self) -> "Section":
+        """The options ``gallery.*``."""
+        return self._section("gallery")
+
+    @functools.cached_property
+    def lookup(self) -> "Section":
+        """The options ``lookup.*``."""
+        return self._section("lookup")
+
+    def _section(self, section: str) -> "Section":
+        section_of = _SECTION_TYPES[section]
+        return section_of(*(value(self._given, f"{section}.{key}") for key in section_of._fields))
+
+
 @functools.lru_cache(maxsize=64)
-def read(path: str) -> dict[str, str]:
-    """Return the options of the settings file *path* as ``{"section.key": "value"}``.
+def read(path: str) -> Settings:
+    """Return the options of the settings file *path*.
 
     ``handlers.settings`` is the path of the file itself. A file is read once per process: restart
     Apache after a change. One that holds a password or a key and can be read by everybody is read,
@@ -54,6 +118,18 @@ def read(path: str) -> dict[str, str]:
     :raises Misconfigured: for a name that no option has, or a value that makes no sense.
     """
     text, mode = _text(path)
+    options = of_text(text, path)
+    if mode & stat.S_IROTH and holds_secret(options):
+        log.warning("%s holds a secret and everybody can read it: chmod 640 %s", path, path)
+    return options
+
+
+def of_text(text: str, path: str) -> Settings:
+    """Return the options of the *text* of a settings file that is, or will be, at *path*.
+
+    :raises BadSettings: if the text is not of the form above.
+    :raises Misconfigured: as :func:`read` does.
+    """
     parser = configparser.ConfigParser(
         interpolation=None, delimiters=("=",), default_section="DEFAULT of nothing"
     )
@@ -66,17 +142,15 @@ def read(path: str) -> dict[str, str]:
         for section in parser.sections()
         for key, text in parser.items(section)
     }
-    if mode & stat.S_IROTH and holds_secret(options):
-        log.warning("%s holds a secret and everybody can read it: chmod 640 %s", path, path)
     fault = _first_fault(parser, options)
     if fault is not None:
         where, what = fault
         line = _lines(text).get(where)
         raise Misconfigured(f"{path}{f', line {line}' if line else ''}: {what}")
-    return {**options, "handlers.settings": path}
+    return Settings({**options, "handlers.settings": path})
 
 
-def read_again(path: str) -> dict[str, str]:
+def read_again(path: str) -> Settings:
     """Return what :func:`read` would return if the process had just been started."""
     return read.__wrapped__(path)
 
@@ -87,7 +161,7 @@ def use(path: str) -> None:
     _default_path = path
 
 
-def of(req) -> dict[str, str]:
+def of(req) -> Settings:
     """Return the options that hold for a request: its PythonOptions over those of the file.
 
     ``PythonOption handlers.settings`` names another settings file than the child's own, so that
@@ -96,12 +170,18 @@ def of(req) -> dict[str, str]:
     :raises BadSettings: as :func:`read` does.
     :raises Misconfigured: for a PythonOption that does not exist, in a section of the package's.
     """
-    given = dict(req.get_options().items())
-    for name in given:
+    given = tuple(req.get_options().items())
+    path = file_of(dict(given))
+    # the file as this process knows it: another object, should it be read again
+    return _merged(read(path) if path else None, given)
+
+
+@functools.lru_cache(maxsize=256)
+def _merged(file: Settings | None, given: tuple[tuple[str, str], ...]) -> Settings:
+    for name, _ in given:
         if name not in OPTIONS and name.partition(".")[0] in _OURS:
             raise Misconfigured(f"PythonOption {unknown(name)}")
-    path = file_of(given)
-    return {**read(path), **given} if path else given
+    return Settings({**(file or {}), **dict(given)})
 
 
 def file_of(given: Mapping[str, str]) -> str | None:

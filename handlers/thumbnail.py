@@ -105,7 +105,7 @@ def _sent(req, store: Store, asked: Asked, is_private: bool) -> int:
     return sending.send_file(req, path, CONTENT_TYPES[asked.ext])
 
 
-def _is_bound(directory: str, options: dict[str, str]) -> bool:
+def _is_bound(directory: str, options: settings.Settings) -> bool:
     """Tell whether the cache is this configuration's, or let it be so if it is nobody's yet.
 
     :raises handlers.settings.BadSettings: if it is another one's.
@@ -131,10 +131,10 @@ def parse(name: str) -> Asked | None:
     return Asked(*found.groups())
 
 
-def _redirected(req, options: dict[str, str]) -> int:
+def _redirected(req, options: settings.Settings) -> int:
     """Send a client that has encoded an id once to the URL in which it is encoded twice."""
-    above, uri = settings.value(options, "thumbnail.url") + "/", guarded.text(req, "uri")
-    if not settings.value(options, "lookup.encode_ids") or not uri.startswith(above):
+    above, uri = options.thumbnail.url + "/", guarded.text(req, "uri")
+    if not options.lookup.encode_ids or not uri.startswith(above):
         return apache.HTTP_NOT_FOUND
     size, _, last = uri.removeprefix(above).partition("/")
     id, _, ext = last.rpartition(".")
@@ -150,11 +150,11 @@ def _redirected(req, options: dict[str, str]) -> int:
     return sending.redirected(req, f"{above}{size}/{names.in_url(asked.id)}{ending}{query}")
 
 
-def _exists(asked: Asked, query: str | None, options: dict[str, str]) -> bool:
+def _exists(asked: Asked, query: str | None, options: settings.Settings) -> bool:
     """Tell whether the size is in the list, or signed; what else the query holds is ignored."""
-    if asked.size in settings.value(options, "thumbnail.sizes", ()):
+    if asked.size in (options.thumbnail.sizes or ()):
         return True
-    keys = settings.value(options, "thumbnail.keys")
+    keys = options.thumbnail.keys
     signatures = [value for key, value in parse_qsl(query or "") if key == "s"]
     if not keys or len(signatures) != 1:
         return False
@@ -162,7 +162,7 @@ def _exists(asked: Asked, query: str | None, options: dict[str, str]) -> bool:
         wanted = geometry.parse(asked.size)
     except geometry.BadGeometry:
         return False
-    largest = settings.value(options, "thumbnail.largest")
+    largest = options.thumbnail.largest
     return max(wanted[:2]) <= largest and signing.is_signed(asked.name, signatures[0], keys)
 
 
@@ -171,7 +171,7 @@ def _made(
     asked: Asked,
     row: lookup.Row,
     pictures: lookup.Lookup,
-    options: dict[str, str],
+    options: settings.Settings,
 ) -> tuple[int, float | None]:
     """Make the thumbnail; return the status, and the seconds after which another try may help."""
     check = making.still_true(store, asked, row, pictures, options)
@@ -205,16 +205,17 @@ def _made(
     return apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
 
 
-def _turns(store: Store, options: dict[str, str]) -> Turns:
-    makers = settings.value(options, "thumbnail.makers", os.cpu_count() or 1)
-    waiters = settings.value(options, "thumbnail.waiters", max(2, child.most_requests() // 2))
-    wait = settings.value(options, "thumbnail.wait")
-    return Turns(store.directory, makers, waiters, wait)
+def _turns(store: Store, options: settings.Settings) -> Turns:
+    makers = options.thumbnail.makers or os.cpu_count() or 1
+    waiters = options.thumbnail.waiters
+    if waiters is None:
+        waiters = max(2, child.most_requests() // 2)
+    return Turns(store.directory, makers, waiters, options.thumbnail.wait)
 
 
-def _with_picture(req, status: int, asked: Asked, options: dict[str, str]) -> int:
+def _with_picture(req, status: int, asked: Asked, options: settings.Settings) -> int:
     """Return *status*, or send the picture that stands for it, if there is one."""
-    path = settings.value(options, "thumbnail.error_picture")
+    path = options.thumbnail.error_picture
     data = error_picture.of(path, asked.size, asked.ext) if path else None
     if data is None:
         return status

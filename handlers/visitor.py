@@ -52,7 +52,7 @@ def signed_in(req) -> str | None:
     """
     session = _read(req)
     user = session.get(_USER)
-    path = settings.value(settings.of(req), "gallery.users")
+    path = settings.of(req).gallery.users
     if user is None or not path:
         return None
     try:
@@ -126,7 +126,7 @@ def sign_in(req) -> int:
     403 for a wrong name or password, 429 with Retry-After for a guess that comes too early
     (:mod:`handlers.throttle`), 503 while the file of users cannot be read.
     """
-    path = settings.value(settings.of(req), "gallery.users")
+    path = settings.of(req).gallery.users
     if not path:
         return page.send_not_found(req)
     try:
@@ -236,7 +236,7 @@ def _local_throttle(path: str) -> LocalThrottle:
 
 def _wait_for_session(req) -> float:
     """Return the seconds after which this address may begin a session; 0: now."""
-    rate = settings.value(settings.of(req), "gallery.new_sessions")
+    rate = settings.of(req).gallery.new_sessions
     if rate == 0:
         return 0.0
     verdict = _limited(req, Throttle.new_session, req.useragent_ip, rate)

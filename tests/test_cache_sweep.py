@@ -10,6 +10,7 @@ import pytest
 from handlers.cache import directory, keeper
 from handlers.cache.store import Store
 from handlers.cache.sweep import Limits, Sweep
+from handlers.settings import Settings
 
 DAY = 86400
 KILOBYTES = bytes(8192)
@@ -167,4 +168,4 @@ def test_directory_is_read_in_pieces(tmp_path):
     ],
 )
 def test_limits_come_from_options(options, limits):
-    assert keeper.limits(options) == limits
+    assert keeper.limits(Settings(options)) == limits

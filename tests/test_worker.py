@@ -16,6 +16,7 @@ from mod_python import apache
 
 from handlers import lookup, making, thumbnail, worker
 from handlers.cache.store import Store
+from handlers.settings import Settings
 from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
 from tests import forked
 
@@ -159,7 +160,7 @@ def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
         call(forked.spin, BOUNDS)
     assert len(os.listdir("/proc/self/fd")) == opened
     monkeypatch.setattr(making, "make", lambda *_: call(forked.spin, BOUNDS))
-    asked, options = thumbnail.parse("200x200/1.jpg"), {"images.root": str(tmp_path)}
+    asked, options = thumbnail.parse("200x200/1.jpg"), Settings({"images.root": str(tmp_path)})
     status, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
     assert status == apache.HTTP_SERVICE_UNAVAILABLE
     (said,) = caplog.messages

@@ -7,7 +7,6 @@ pauses. See :mod:`handlers.elected`.
 import logging
 import os
 import threading
-from collections.abc import Mapping
 
 from handlers import access, faults, locks, settings, state_directory
 from handlers.cache import stamp
@@ -24,7 +23,7 @@ _started: dict[str, Worker] = {}
 _starting = threading.Lock()
 
 
-def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) -> None:
+def start(directory: str, options: settings.Settings, rows: Rows | None = None) -> None:
     """Let this child stand for election as keeper of the cache *directory*, once.
 
     :param options: the limits, as :func:`limits` reads them, ``cache.interval``, and those that the
@@ -34,7 +33,7 @@ def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) 
     """
     if directory in _started:
         return
-    allowed, interval = limits(options), settings.value(options, "cache.interval")
+    allowed, interval = limits(options), options.cache.interval
     with _starting:
         if directory in _started:
             return
@@ -49,16 +48,16 @@ def start(directory: str, options: Mapping[str, str], rows: Rows | None = None) 
     worker.start()
 
 
-def limits(options: Mapping[str, str]) -> Limits:
+def limits(options: settings.Settings) -> Limits:
     """Return what the cache may hold, from ``cache.bytes``, ``cache.age`` and the failures' TTL.
 
     :raises handlers.errors.Misconfigured: for a value that makes no sense.
     """
-    days = settings.value(options, "cache.age")
+    days = options.cache.age
     return Limits(
-        settings.value(options, "cache.bytes"),
+        options.cache.bytes,
         None if days is None else days * 86400,
-        2 * settings.value(options, "thumbnail.failure_ttl"),
+        2 * options.thumbnail.failure_ttl,
     )
 
 
@@ -82,7 +81,7 @@ def _elect(directory: str):
     return locks.held(path, 0, 0) if os.path.isdir(os.path.dirname(path)) else None
 
 
-def _keep(sweep: Sweep, interval: float, options: Mapping[str, str], worker: Worker) -> None:
+def _keep(sweep: Sweep, interval: float, options: settings.Settings, worker: Worker) -> None:
     """Bring the round that is under way to its end, or a new one if there is need for it.
 
     A child that was started with another configuration than the cache has now leaves it to others.

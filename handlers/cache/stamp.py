@@ -24,7 +24,6 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from handlers import database_url, locks, restart, settings, state_directory
@@ -64,13 +63,13 @@ class _Stamp:
     start: tuple[str, int] = ("", 0)
 
 
-def holds(directory: str, options: Mapping[str, str]) -> bool:
+def holds(directory: str, options: settings.Settings) -> bool:
     """Tell whether the cache *directory* is bound to these *options* now."""
     found = _read(directory)
     return found is not None and _is_same(found, _wanted(options))
 
 
-def claim(directory: str, options: Mapping[str, str], is_fresh: bool = False) -> None:
+def claim(directory: str, options: settings.Settings, is_fresh: bool = False) -> None:
     """Bind the cache *directory* to these *options*, and empty it if it was bound to others.
 
     One process of all does it; the others wait until it is done.
@@ -102,7 +101,7 @@ def claim(directory: str, options: Mapping[str, str], is_fresh: bool = False) ->
         _write(directory, wanted)
 
 
-def fingerprint(options: Mapping[str, str]) -> str:
+def fingerprint(options: settings.Settings) -> str:
     """Return what the configuration of a cache is known by; the password has no part in it.
 
     :raises handlers.errors.Misconfigured: for a value that makes no sense.
@@ -126,7 +125,7 @@ def _fingerprint(database: str, root: str, rest: tuple) -> str:
     return hashlib.sha256(json.dumps([_FORMAT, url, root, *rest]).encode()).hexdigest()
 
 
-def _wanted(options: Mapping[str, str]) -> _Stamp:
+def _wanted(options: settings.Settings) -> _Stamp:
     path = options.get("handlers.settings", "")
     return _Stamp(fingerprint(options), path and _real(path), _start(os.getpid()))
 
@@ -145,18 +144,18 @@ def _is_same(found: _Stamp, wanted: _Stamp) -> bool:
     return (found.configuration, found.settings) == (wanted.configuration, wanted.settings)
 
 
-def _is_from_file(directory: str, options: Mapping[str, str]) -> bool:
+def _is_from_file(directory: str, options: settings.Settings) -> bool:
     """Tell whether the settings file itself names this cache."""
     path = options.get("handlers.settings")
     return bool(path) and _names(settings.read(path), directory)
 
 
-def _names(options: Mapping[str, str], directory: str) -> bool:
+def _names(options: settings.Settings, directory: str) -> bool:
     named = options.get("thumbnail.cache")
     return bool(named) and os.path.realpath(named) == os.path.realpath(directory)
 
 
-def _check_file(directory: str, options: Mapping[str, str], wanted: _Stamp, is_fresh: bool) -> None:
+def _check_file(directory: str, options: settings.Settings, wanted: _Stamp, is_fresh: bool) -> None:
     path = options["handlers.settings"]
     if fingerprint(settings.read(path)) != wanted.configuration:
         raise settings.BadSettings(_own_cache(directory, "another part of the site"))

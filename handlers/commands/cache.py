@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from handlers import invalidation, lookup, making, names, settings, signing
 from handlers.cache import directory, keeper, stamp
@@ -162,18 +162,18 @@ def _url(args, options) -> Result:
     size = geometry.parse(args.size)
     if args.format:
         encode.check(args.format)
-    encoded = settings.value(options, "lookup.encode_ids")
+    encoded = options.lookup.encode_ids
     for id in args.ids:
         if not (names.has_name(id) if encoded else names.is_plain(id)):
             cure = "it is too long" if encoded else "set lookup.encode_ids = on"
             raise Failed(f"{id!r} cannot stand in a URL: {cure}")
     ending = f".{args.format}" if args.format else ""
     found = [f"{size}/{names.of(id)}{ending}" for id in args.ids]
-    prefix = settings.value(options, "thumbnail.url")
-    if str(size) in settings.value(options, "thumbnail.sizes", ()):
+    prefix = options.thumbnail.url
+    if str(size) in (options.thumbnail.sizes or ()):
         args.terminal.say(f"{size} is in thumbnail.sizes: its URLs need no signature")
         return Result((f"{prefix}/{names.in_url(name)}" for name in found), str)
-    largest = settings.value(options, "thumbnail.largest")
+    largest = options.thumbnail.largest
     if max(size[:2]) > largest:
         raise Failed(
             f"{size} would be answered 404: signed sizes have at most {largest} pixels a side "
@@ -190,7 +190,7 @@ def _rows(store: Store, options) -> lookup.Lookup | None:
     return None
 
 
-def _store(args, options: Mapping[str, str]) -> Store:
+def _store(args, options: settings.Settings) -> Store:
     """Return the cache; run by root, this goes on as its owner."""
     path = args.cache or settings.required(options, "thumbnail.cache")
     if not os.path.isdir(path):

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Mapping
 
 from handlers import database_url, settings
 from handlers.commands import place
@@ -77,7 +76,7 @@ def check_readable(user: str, uid: int, gid: int, more: list[str]) -> None:
         )
 
 
-def check_shared_places(etc: str, path: str, options: Mapping[str, str]) -> None:
+def check_shared_places(etc: str, path: str, options: settings.Settings) -> None:
     """Make sure that no other settings file in *etc* names the cache or snapshot of *options*.
 
     :param path: the settings file that the options are of.
@@ -127,7 +126,7 @@ def forbidden_embedding(apache: Apache) -> list[str]:
     ]
 
 
-def unreadable_data(user: str, uid: int, gid: int, options: Mapping[str, str]) -> list[str]:
+def unreadable_data(user: str, uid: int, gid: int, options: settings.Settings) -> list[str]:
     """Return a sentence for each of the pictures' directory and an SQLite file that Apache's user
     cannot read, or that is not there."""
     found = []

@@ -5,7 +5,6 @@ import contextlib
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping
 
 import handlers
 from handlers import database_url, lookup, settings
@@ -42,7 +41,7 @@ def run(arguments: list[str] | None) -> int:
     """Do what *arguments* say, those of this process by default; return the exit status."""
     args = _parser().parse_args(arguments)
     args.terminal = terminal.Terminal(sys.stderr)
-    options: Mapping[str, str] = {}
+    options: settings.Settings = {}
     with terminal.logging_to(args.terminal), _outages_unlogged():
         try:
             if args.reads_settings:
@@ -110,7 +109,7 @@ def _outages_unlogged():
         outage.logger.disabled = before
 
 
-def _database(options: Mapping[str, str]) -> str:
+def _database(options: settings.Settings) -> str:
     """Return the name of the lookup's database without its password."""
     return str(database_url.parse(options["lookup.database"]))
 

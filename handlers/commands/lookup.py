@@ -4,7 +4,6 @@ import argparse
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from handlers import state_directory
@@ -14,6 +13,7 @@ from handlers.lookup import Lookup, Row, snapshot, state
 from handlers.lookup import options as lookup_options
 from handlers.lookup.errors import Unavailable
 from handlers.lookup.refresh import Refresher
+from handlers.settings import Settings
 
 HELP = "warm the snapshot, show an id, or what is known"
 
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace, options: Mapping[str, str]) -> Result:
+def run(args: argparse.Namespace, options: Settings) -> Result:
     """Run the command that *args* name with the ``lookup.*`` entries of *options*.
 
     Run by root, it goes on as the owner of the snapshot's directory.
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, options: Mapping[str, str]) -> Result:
         raise Failed(f"snapshot {read.snapshot}: {error}") from error
 
 
-def _warm(args, read: lookup_options.Options, options: Mapping[str, str]) -> Result:
+def _warm(args, read: lookup_options.Options, options: Settings) -> Result:
     if not read.snapshot:
         raise Failed("lookup.snapshot is not set: there is nothing to write")
     start = time.monotonic()
@@ -88,7 +88,7 @@ def _warm(args, read: lookup_options.Options, options: Mapping[str, str]) -> Res
     )
 
 
-def _show(args, read: lookup_options.Options, options: Mapping[str, str]) -> Result:
+def _show(args, read: lookup_options.Options, options: Settings) -> Result:
     values: dict[str, Any] = {}
     lines = []
     if read.snapshot:
@@ -113,7 +113,7 @@ def _show(args, read: lookup_options.Options, options: Mapping[str, str]) -> Res
     return Result(values, lambda values: "\n".join(lines), 0 if row is not None else 1)
 
 
-def _stats(args, read: lookup_options.Options, options: Mapping[str, str]) -> Result:
+def _stats(args, read: lookup_options.Options, options: Settings) -> Result:
     values: dict[str, Any] = {"database": str(read.database), "snapshot": read.snapshot}
     if not read.snapshot:
         return Result(values, _stats_text)

@@ -1,7 +1,6 @@
 """``modpython-handlers setup``: the files in Apache's configuration, and what to type next."""
 
 import argparse
-import configparser
 import glob
 import grp
 import json
@@ -107,7 +106,11 @@ def run(args: argparse.Namespace, _options) -> Result:
     site = Site.of(os.path.abspath(args.settings or os.path.join(etc, "settings.ini")))
     server = find_server(apache, args.server)
     default = _settings_text(site)
-    options = settings.read(site.settings) if os.path.exists(site.settings) else _parsed(default)
+    options = (
+        settings.read(site.settings)
+        if os.path.exists(site.settings)
+        else settings.of_text(default, site.settings)
+    )
 
     checks.check_environment()
     checks.check_python(server.module)
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace, _options) -> Result:
             if action.path:
                 generated.write(file, action.path)
 
-    prefixes = [settings.value(options, "thumbnail.url"), options.get("images.url", "off")]
+    prefixes = [options.thumbnail.url, options.get("images.url", "off")]
     is_new = actions[2].word == generated.WRITTEN
     values = {
         "server": server.name,
@@ -275,7 +278,7 @@ def _server_part(apache: Apache, server: Server, etc: str) -> str:
     )
 
 
-def _site_part(site: Site, options: dict[str, str]) -> str:
+def _site_part(site: Site, options: settings.Settings) -> str:
     images = options.get("images.url", "off")
     publishes = images != "off"
     return f"""\
@@ -284,7 +287,7 @@ Define HANDLERS_SETTINGS {_quoted(site.settings)}
 # As thumbnail.cache in the settings file
 Define HANDLERS_CACHE {_quoted(options.get("thumbnail.cache", site.cache))}
 # The URLs that it takes: thumbnails, as thumbnail.url in the settings file
-Define HANDLERS_THUMBS {_quoted(settings.value(options, "thumbnail.url"))}
+Define HANDLERS_THUMBS {_quoted(options.thumbnail.url)}
 # and the original files, as images.url there; without this line they are not published
 {"" if publishes else "#"}Define HANDLERS_IMAGES {_quoted(images if publishes else "/images")}
 # The gallery at /
@@ -329,13 +332,7 @@ def _shipped(name: str) -> str:
         raise Failed(f"{error.filename}: {error.strerror}; install the package again") from error
 
 
-def _parsed(text: str) -> dict[str, str]:
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-    parser.read_string(text)
-    return {f"{s}.{key}": value for s in parser.sections() for key, value in parser.items(s)}
-
-
-def _folders(options: dict[str, str], site: Site) -> list[str]:
+def _folders(options: settings.Settings, site: Site) -> list[str]:
     """Return the directories that Apache's children write to, and do not make themselves."""
     found = [options.get("thumbnail.cache", site.cache)]
     if options.get("lookup.snapshot"):

@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from handlers.commands.result import Failed
 from handlers.commands.terminal import Terminal
 from handlers.image.errors import ImageError
 from handlers.making import Asked, Recipe
+from handlers.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Plan(NamedTuple):
     #: Processes that make thumbnails at a time.
     processes: int
     #: What the cache is bound to.
-    options: Mapping[str, str]
+    options: Settings
 
 
 class Warmed(NamedTuple):
