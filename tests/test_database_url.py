@@ -7,7 +7,7 @@ import pymysql
 import pytest
 from pymysql.converters import escape_bytes
 
-from handlers.database_url import parse
+from handlers.database.url import parse
 from handlers.lookup import BadURL
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from handlers import errors, faults
-from handlers.database_url import BadURL
+from handlers.database.url import BadURL
 from handlers.locks import LockTimeout
 from handlers.lookup.errors import DatabaseAway, DatabaseMisconfigured
 from handlers.lookup.errors import Unavailable as LookupUnavailable

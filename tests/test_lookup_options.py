@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from handlers import lookup
-from handlers.lookup import options, query
+from handlers.database.text import percent_style
+from handlers.lookup import options
 
 DATABASE = {"lookup.database": "sqlite:////nowhere/images.db"}
 
@@ -93,7 +94,7 @@ def test_wrong_queries_are_refused(given, says):
 
 
 def test_percent_style_keeps_percent_signs():
-    assert query.percent_style("WHERE a LIKE 'x%' AND id=:id AND b=:ident") == (
+    assert percent_style("WHERE a LIKE 'x%' AND id=:id AND b=:ident", ["id"]) == (
         "WHERE a LIKE 'x%%' AND id=%(id)s AND b=:ident"
     )
 

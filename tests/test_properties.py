@@ -16,7 +16,8 @@ from hypothesis import configuration, given
 from hypothesis import strategies as st
 from mod_python import Cookie, apache, util
 
-from handlers import database_url, signing, thumbnail
+from handlers import signing, thumbnail
+from handlers.database import url as database_url
 from handlers.image import geometry
 from handlers.lookup import row, updated
 from handlers.lookup.errors import DatabaseMisconfigured

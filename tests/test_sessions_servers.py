@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from handlers.database_url import parse
+from handlers.database.url import parse
 from handlers.locks import LockTimeout
 from handlers.sessions import sid as sids
 from handlers.sessions.memcached import MemcachedStore

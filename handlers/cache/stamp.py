@@ -26,7 +26,8 @@ import os
 import uuid
 from dataclasses import asdict, dataclass
 
-from handlers import database_url, locks, restart, settings, state_directory
+from handlers import locks, restart, settings, state_directory
+from handlers.database import url as database_url
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def fingerprint(options: settings.Settings) -> str:
     """Return what the configuration of a cache is known by; the password has no part in it.
 
     :raises handlers.errors.Misconfigured: for a value that makes no sense.
-    :raises handlers.database_url.BadURL: for a database URL that cannot be understood.
+    :raises handlers.database.url.BadURL: for a database URL that cannot be understood.
     """
     return _fingerprint(
         options.get("lookup.database", ""),

@@ -6,10 +6,11 @@ import re
 import sys
 import sysconfig
 
-from handlers import database_url, settings
+from handlers import settings
 from handlers.commands import place
 from handlers.commands.apache import Apache
 from handlers.commands.result import Failed
+from handlers.database import url as database_url
 
 _TAKING = ("Alias", "ScriptAlias", "WSGIScriptAlias", "ProxyPass", "Redirect")
 _SHARE = "modpython-handlers"

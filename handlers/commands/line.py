@@ -7,9 +7,10 @@ import sqlite3
 import sys
 
 import handlers
-from handlers import database_url, lookup, settings
+from handlers import lookup, settings
 from handlers.commands import cache, result, sessions, setup, terminal, uninstall
 from handlers.commands import lookup as lookup_commands
+from handlers.database import url as database_url
 from handlers.locks import LockTimeout
 from handlers.lookup import outage
 from handlers.lookup.errors import DatabaseAway, DatabaseMisconfigured

@@ -11,7 +11,7 @@
 :mod:`~handlers.lookup.options` lists the options, :class:`Lookup` gives the guarantees.
 """
 
-from handlers.database_url import BadURL
+from handlers.database.url import BadURL
 
 from .errors import Misconfigured, Unavailable
 from .mapping import Lookup, open

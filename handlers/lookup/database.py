@@ -7,15 +7,13 @@ import time
 import weakref
 from collections.abc import Iterator
 
-from handlers.database_url import URL, BadURL, parse
+from handlers.database.hosts import STANDBY, Hosts
 
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .outage import Outage
 from .row import Row, Skipped, reader
 from .updated import Mark
-
-__all__ = ["URL", "BadURL", "Database", "DatabaseAway", "DatabaseMisconfigured", "parse"]
 
 
 class Database:
@@ -36,9 +34,7 @@ class Database:
     def __init__(self, options: Options):
         self.name = str(options.database)
         self._options = options
-        url = options.database
-        self._hosts = url.hosts or (None,)
-        self._host = 0
+        self._hosts = Hosts(options.database)
         self._outage = Outage(self.name, options.longest_pause)
         self._session = None
 
@@ -53,8 +49,8 @@ class Database:
         return self._outage.retry_after
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator["Turn"]:
-        """Wait for this thread's turn to ask, for the length of a with block.
+    def turn(self) -> Iterator[None]:
+        """Wait for this thread's turn to ask :meth:`one`, for the length of a with block.
 
         While the database is away, only one thread waits for it; the others get the error at once.
 
@@ -71,9 +67,26 @@ class Database:
         try:
             # the thread that was before this one may have met the end of the database
             self._outage.check()
-            yield Turn(self, session)
+            yield
         finally:
             session.lock.release()
+
+    def one(self, id: str) -> Row | None:
+        """Return the row whose id is exactly *id*, or None; to be called in a :meth:`turn`.
+
+        :raises DatabaseAway: if no host answers in time.
+        :raises DatabaseMisconfigured: if the query or the account is refused.
+        """
+        try:
+            names, values = self._ask(self._session, id)
+            rows = map(reader(names, self._options.is_id), values) if names else ()
+            # The database may compare otherwise than exactly: 012 as a number, case, blanks.
+            row = next((row for found, row in rows if row and found == id), None)
+        except (DatabaseAway, DatabaseMisconfigured) as error:
+            self._failed(error)
+            raise
+        self._outage.end()
+        return row
 
     def rows(self, skipped: Skipped) -> Iterator[tuple[str, Row]]:
         """Read all rows, as (id, Row), streaming in bounded memory.
@@ -86,8 +99,8 @@ class Database:
         """
         self._outage.check()
         try:
-            connection, (names, values) = self._first_host(
-                lambda connection: connection.stream(self._options.queries.all), len(self._hosts)
+            connection, (names, values) = self._hosts.first(
+                self._connect, lambda connection: connection.stream(self._options.queries.all)
             )
             with contextlib.closing(connection):
                 read = reader(names, self._options.is_id)
@@ -114,13 +127,11 @@ class Database:
         """
         self._outage.check()
         try:
-            connection, _ = self._first_host(
-                lambda connection: connection.begin(), len(self._hosts)
-            )
+            connection, _ = self._hosts.first(self._connect, lambda connection: connection.begin())
             with contextlib.closing(connection):
                 yield Reading(connection, self._options)
         except (DatabaseAway, DatabaseMisconfigured) as error:
-            self._host += 1
+            self._hosts.skip()
             self._failed(error)
             raise
         self._outage.end()
@@ -132,31 +143,23 @@ class Database:
             session.end()
 
     def _failed(self, error: DatabaseAway | DatabaseMisconfigured) -> None:
-        if isinstance(error, DatabaseMisconfigured) and not error.cure:
-            error.cure = self._options.queries.cure(error.missing)
+        if isinstance(error, DatabaseMisconfigured):
+            error.cure = error.cure or self._options.queries.cure(error.missing)
+            error.name_option("lookup.database")
         self._outage.begin(error)
 
-    def _one(self, session: "_Session", id: str) -> Row | None:
-        try:
-            names, values = self._ask(session, id)
-            read = reader(names, self._options.is_id)
-        except (DatabaseAway, DatabaseMisconfigured) as error:
-            self._failed(error)
-            raise
-        self._outage.end()
-        # The database may compare otherwise than exactly: 012 as a number, letter case, blanks.
-        return next((row for found, row in map(read, values) if row and found == id), None)
-
     def _ask(self, session: "_Session", id: str):
-        query, idle = self._options.queries.one, self._options.idle
+        query, given, idle = self._options.queries.one, {"id": id}, self._options.idle
         attempts = len(self._hosts)
         lost = None
         if session.connection is not None:
             try:
-                if session.is_usable(idle):
-                    answer = session.connection.select(query, id)
+                if session.is_usable(idle, attempts > 1):
+                    answer = session.connection.select(query, given)
                     session.used = time.monotonic()
                     return answer
+                if attempts > 1:
+                    self._hosts.skip()
             except DatabaseAway as error:
                 lost = error
             except DatabaseMisconfigured:
@@ -165,43 +168,32 @@ class Database:
             session.drop()
         if lost is not None and lost.timed_out:
             # To connect to the same host would cost its time limit once more.
-            self._host += 1
+            self._hosts.skip()
             attempts -= 1
             if not attempts:
                 raise lost
-        connection, answer = self._first_host(
-            lambda connection: connection.select(query, id), attempts
+        connection, answer = self._hosts.first(
+            self._connect, lambda connection: connection.select(query, given), attempts
         )
         session.keep(connection, idle)
         return answer
 
-    def _first_host(self, ask, attempts: int):
-        """Connect to the first host that answers *ask*; return (connection, answer)."""
-        errors = []
-        for _ in range(attempts):
-            host = self._hosts[self._host % len(self._hosts)]
-            try:
-                connection = self._connect(host)
-                try:
-                    return connection, ask(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            except (DatabaseAway, DatabaseMisconfigured) as error:
-                errors.append(error)
-            self._host += 1
-        raise next((e for e in errors if isinstance(e, DatabaseMisconfigured)), errors[-1])
-
     def _connect(self, host):
         options = self._options
         if options.database.scheme == "sqlite":
-            from . import sqlite
+            from handlers.database import sqlite
 
             return sqlite.Connection(options.database, options.timeout)
         # Sites on SQLite need not have PyMySQL in every child's memory.
-        from . import mysql
+        from handlers.database import mysql
 
-        return mysql.Connection(options.database, host, options.connect_timeout, options.timeout)
+        return mysql.Connection(
+            options.database,
+            host,
+            options.connect_timeout,
+            options.timeout,
+            ask_variables=len(self._hosts) > 1,
+        )
 
     def _own_session(self) -> "_Session":
         session = self._session
@@ -212,22 +204,6 @@ class Database:
             weakref.finalize(self, session.end)
             self._session = session
         return session
-
-
-class Turn:
-    """The right to ask, which :meth:`Database.turn` gives to one thread at a time."""
-
-    def __init__(self, database: Database, session: "_Session"):
-        self._database = database
-        self._session = session
-
-    def one(self, id: str) -> Row | None:
-        """Return the row whose id is exactly *id*, or None.
-
-        :raises DatabaseAway: if no host answers in time.
-        :raises DatabaseMisconfigured: if the query or the account is refused.
-        """
-        return self._database._one(self._session, id)
 
 
 class Reading:
@@ -247,15 +223,15 @@ class Reading:
 
     def since(self, mark: Mark) -> Iterator[tuple[str, Row | None, object]]:
         """Yield the same of the rows whose column ``updated`` is not before *mark*."""
-        return self._records(self._queries.updated, mark)
+        return self._records(self._queries.updated, {"since": mark})
 
     def count(self) -> int:
         """Return the number of rows."""
         ((number,),) = self._connection.stream(self._queries.count)[1]
         return int(number)
 
-    def _records(self, query: str, since: Mark | None = None):
-        names, values = self._connection.stream(query, since)
+    def _records(self, query: str, parameters: dict[str, Mark] | None = None):
+        names, values = self._connection.stream(query, parameters)
         read = reader(names, self._is_id)
         place = None
         if self._queries.updated is not None:
@@ -274,7 +250,7 @@ class _Session:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.connection = None
-        self.used = 0.0
+        self.made = self.used = 0.0
         # SQLite forbids even to close what came through fork, so it is only kept.
         self.inherited = None
         self._ended = threading.Event()
@@ -282,7 +258,7 @@ class _Session:
     def keep(self, connection, idle: float) -> None:
         """Keep *connection* until it has been idle for *idle* seconds."""
         self.connection = connection
-        self.used = time.monotonic()
+        self.made = self.used = time.monotonic()
         self._ended = threading.Event()
         closer = threading.Thread(
             target=self._close_when_idle,
@@ -294,11 +270,23 @@ class _Session:
         with contextlib.suppress(RuntimeError):
             closer.start()
 
-    def is_usable(self, idle: float) -> bool:
-        """Tell whether the connection still stands; asks it only if it was not just used."""
-        unused = time.monotonic() - self.used
+    def is_usable(self, idle: float, has_others: bool) -> bool:
+        """Tell whether the connection still stands; asks it only if it was not just used.
+
+        :param has_others: whether there are other hosts, one of which may be the better one.
+        """
+        now = time.monotonic()
+        unused = now - self.used
         # A firewall may have forgotten an older one, and a question would wait for nothing.
-        return unused < idle and (unused < self.connection.trusted or self.connection.alive())
+        if unused >= idle or (has_others and self.connection.read_only and self._is_old(now)):
+            return False
+        if has_others and self._is_old(now):
+            self.made = now
+            return self.connection.alive()
+        return unused < self.connection.trusted or self.connection.alive()
+
+    def _is_old(self, now: float) -> bool:
+        return now - self.made > STANDBY
 
     def drop(self) -> None:
         """Close the connection, if there is one."""

@@ -216,8 +216,8 @@ class Lookup(Mapping):
                 rows[id] = None
                 if self._is_possible(id):
                     # a turn for each, as requests want theirs, too
-                    with self._database.turn() as turn:
-                        rows[id] = turn.one(id)
+                    with self._database.turn():
+                        rows[id] = self._database.one(id)
         except (DatabaseAway, DatabaseMisconfigured):
             return None
         return rows
@@ -414,7 +414,7 @@ class Lookup(Mapping):
         """
         is_hidden = answered is memory.hidden
         try:
-            with self._database.turn() as turn:
+            with self._database.turn():
                 # Another thread may have asked the same while this one waited.
                 row = None if answered is None else memory.rows.get(id)
                 if row is not None and not (is_hidden and row.private):
@@ -422,7 +422,7 @@ class Lookup(Mapping):
                 if answered is not None and id in answered:
                     return None
                 asked = time.time_ns()
-                row = turn.one(id)
+                row = self._database.one(id)
                 memory.learn(id, row, asked)
                 if is_hidden and (row is None or row.private):
                     answered.add(id)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from handlers import invalidation, names, settings
-from handlers.database_url import URL
+from handlers.database.url import URL
 from handlers.errors import Misconfigured
 from handlers.options import OPTIONS
 

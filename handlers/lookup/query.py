@@ -78,11 +78,6 @@ def from_text(every: str, one: str, updated: str | None = None) -> Queries:
     return Queries(every, one, updated)
 
 
-def percent_style(query: str) -> str:
-    """Return *query* with ``%(id)s`` for ``:id``, ``%(since)s`` for ``:since``, for PyMySQL."""
-    return _PARAMETER.sub(r"%(\1)s", query.replace("%", "%%"))
-
-
 def _quote(name: str) -> str:
     # SQLite knows MySQL's quotes, and takes an unknown column in "its own" for a string.
     return f"`{kinds.column(name)}`"

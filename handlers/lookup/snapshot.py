@@ -22,6 +22,8 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from handlers.database.text import readable, storable
+
 from .options import Options
 from .row import Row
 
@@ -78,17 +80,6 @@ def identity(path: str) -> tuple[int, int] | None:
 def connect_uri(path: str) -> str:
     """Return the URI by which SQLite reads *path* and trusts that nobody writes to it."""
     return f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
-
-
-def storable(text: str) -> str | bytes:
-    """Return the id or path *text* as SQLite keeps it: as bytes if it is no UTF-8."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape")
-    return text
 
 
 class Snapshot:
@@ -149,22 +140,22 @@ class Snapshot:
         path, private, x, y = found
         if path.__class__ is str:
             return Row(path, private == 1, x, y)
-        return None if path is None else Row(_text(path), private == 1, x, y)
+        return None if path is None else Row(readable(path), private == 1, x, y)
 
     def all(self) -> Iterator[tuple[str, Row]]:
         """Yield (id, Row) of every row, in the order of ids."""
         for id, path, private, x, y in self._stream(_READABLE):
-            yield _text(id), Row(_text(path), private == 1, x, y)
+            yield readable(id), Row(readable(path), private == 1, x, y)
 
     def ids(self) -> Iterator[str]:
         """Yield every id, in order."""
         for (id,) in self._stream(_IDS):
-            yield _text(id)
+            yield readable(id)
 
     def changed(self) -> Iterator[str]:
         """Yield the ids that are new, whose row differs from the snapshot before, or is gone."""
         for (id,) in self._stream("SELECT id FROM changed"):
-            yield _text(id)
+            yield readable(id)
 
     def page(self, start: int, count: int, private: bool = False) -> tuple[list[str], int]:
         """Return *count* ids from the place *start* on, in the order of ids, and the number of all.
@@ -174,7 +165,7 @@ class Snapshot:
         try:
             if private:
                 found = self._execute()(_PAGE_OF_ALL, (count, start)).fetchall()
-                return [_text(id) for (id,) in found], self.rows
+                return [readable(id) for (id,) in found], self.rows
             return self._public_page(start, count), self.public
         except sqlite3.Error as error:
             raise Unusable(f"it is damaged ({error})") from error
@@ -185,7 +176,9 @@ class Snapshot:
         anchor = execute("SELECT id FROM anchors WHERE place = ?", (place,)).fetchone()
         if anchor is None:
             return []
-        return [_text(id) for (id,) in execute(_PAGE, (*anchor, count, start % ANCHOR)).fetchall()]
+        return [
+            readable(id) for (id,) in execute(_PAGE, (*anchor, count, start % ANCHOR)).fetchall()
+        ]
 
     def _execute(self):
         try:
@@ -226,7 +219,3 @@ class _Reader:
         connection = self.__dict__.get("_connection")
         if connection is not None:
             connection.close()
-
-
-def _text(stored: str | bytes) -> str:
-    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogateescape")

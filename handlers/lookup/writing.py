@@ -16,9 +16,11 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from handlers.database.text import storable
+
 from . import updated
 from .row import Row, Skipped
-from .snapshot import ANCHOR, Snapshot, connect_uri, storable
+from .snapshot import ANCHOR, Snapshot, connect_uri
 from .updated import Mark
 
 _CACHE_KB = 16_000

@@ -1,6 +1,6 @@
 """The options of the lookup: the database, its table, the snapshot, memory and outages."""
 
-from handlers import database_url
+from handlers.database import url as database_url
 from handlers.kinds import (
     COLUMN,
     COUNT,

@@ -1,6 +1,7 @@
 """The options that begin with ``mod_python.``: of sessions, and of the requests of any handler."""
 
-from handlers import database_url, kinds
+from handlers import kinds
+from handlers.database import url as database_url
 from handlers.kinds import (
     BYTES,
     COUNT,

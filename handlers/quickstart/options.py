@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 
-from handlers import database_url
+from handlers.database import url as database_url
 from handlers.quickstart.rights import Failed
 
 PROGRAM = "apache_conf/quickstart"

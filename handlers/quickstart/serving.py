@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-from handlers import database_url
+from handlers.database import url as database_url
 from handlers.quickstart import cache, httpd, options, pictures, table
 from handlers.quickstart.options import ENDS, Options
 from handlers.quickstart.rights import Failed, is_owned, run_as

@@ -9,16 +9,19 @@ import os
 import sqlite3
 from typing import NamedTuple
 
-import pymysql
-
-from handlers import database_url
+from handlers.database import mysql
+from handlers.database import url as database_url
+from handlers.database.errors import DatabaseAway, DatabaseMisconfigured
+from handlers.database.hosts import Hosts
 from handlers.quickstart.pictures import is_private
 from handlers.quickstart.rights import Failed
 
 # How a table of ours is known again: SQLite's application_id, MySQL's table comment.
 _APPLICATION_ID = 0x6D70_6874
 _COMMENT = "made by modpython-handlers quickstart"
-_PATIENCE = 5  # seconds
+# seconds to connect, or for a lock of SQLite; and for an answer
+_PATIENCE = 5
+_ANSWER = 60
 
 
 class Found(NamedTuple):
@@ -42,8 +45,8 @@ def look(url: database_url.URL) -> Found | None:
     with _failures(url):
         if url.scheme == "sqlite":
             return _look_sqlite(url) if os.path.exists(url.path) else None
-        with _connect_mysql(url) as connection, connection.cursor() as cursor:
-            return _look_mysql(cursor)
+        with contextlib.closing(_connect_mysql(url)) as connection:
+            return _look_mysql(connection)
 
 
 def fill(url: database_url.URL, pictures: dict[str, str]) -> None:
@@ -68,19 +71,18 @@ def _look_sqlite(url: database_url.URL) -> Found | None:
     return Found(application == _APPLICATION_ID, "private" in columns) if columns else None
 
 
-def _look_mysql(cursor: pymysql.cursors.Cursor) -> Found | None:
-    cursor.execute(
+def _look_mysql(connection: mysql.Connection) -> Found | None:
+    _, found = connection.run(
         "SELECT table_comment FROM information_schema.tables"
         " WHERE table_schema = DATABASE() AND table_name = 'images'"
     )
-    found = cursor.fetchone()
     if not found:
         return None
-    cursor.execute(
+    _, ((columns,),) = connection.run(
         "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE()"
         " AND table_name = 'images' AND column_name = 'private'"
     )
-    return Found(found[0] == _COMMENT, bool(cursor.fetchone()[0]))
+    return Found(found[0][0] == _COMMENT, bool(columns))
 
 
 def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> None:
@@ -97,38 +99,38 @@ def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> None:
 
 
 def _fill_mysql(url: database_url.URL, rows: list[tuple]) -> None:
-    with _connect_mysql(url) as connection, connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS images")
-        cursor.execute(
+    with contextlib.closing(_connect_mysql(url)) as connection:
+        connection.run("DROP TABLE IF EXISTS images")
+        connection.run(
             "CREATE TABLE images (id VARCHAR(128) CHARACTER SET ascii"
             " COLLATE ascii_bin PRIMARY KEY, path VARCHAR(4096) CHARACTER SET utf8mb4"
             " COLLATE utf8mb4_bin NOT NULL, private BOOLEAN NOT NULL DEFAULT 0)"
             " ENGINE=InnoDB COMMENT=%s",
             (_COMMENT,),
         )
-        cursor.executemany("INSERT INTO images VALUES (%s, %s, %s)", rows)
-        connection.commit()
+        # one transaction: a sync of the disk for each row would take minutes
+        connection.run("START TRANSACTION")
+        connection.run_many("INSERT INTO images VALUES (%s, %s, %s)", rows)
+        connection.run("COMMIT")
 
 
 def _open_sqlite(url: database_url.URL) -> sqlite3.Connection:
     return sqlite3.connect(url.path, timeout=_PATIENCE)
 
 
-def _connect_mysql(url: database_url.URL) -> pymysql.Connection:
-    for host in url.hosts[:-1]:
-        with contextlib.suppress(pymysql.OperationalError):
-            return _open(url, host)
-    return _open(url, url.hosts[-1] if url.hosts else None)
-
-
-def _open(url: database_url.URL, host: tuple[str, int] | None) -> pymysql.Connection:
-    return pymysql.connect(connect_timeout=_PATIENCE, **url.arguments(host))
+def _connect_mysql(url: database_url.URL) -> mysql.Connection:
+    hosts = Hosts(url)
+    return hosts.first(
+        lambda host: mysql.Connection(url, host, _PATIENCE, _ANSWER, ask_variables=len(hosts) > 1)
+    )[0]
 
 
 @contextlib.contextmanager
 def _failures(url: database_url.URL):
     try:
         yield
-    except (sqlite3.Error, pymysql.Error, OSError) as error:
+    except (DatabaseAway, DatabaseMisconfigured) as error:
+        raise Failed(f"database {url} cannot be used: {error}") from None
+    except (sqlite3.Error, OSError) as error:
         said = str(error.args[-1] if error.args else error)
         raise Failed(f"database {url} cannot be used: {said}") from None

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 
-from handlers.database_url import URL
+from handlers.database.url import URL
 from handlers.locks import LockTimeout
 from handlers.sessions.mysql_link import DENIED, Link, Refused
 from handlers.sessions.sql import (

@@ -7,7 +7,7 @@ import threading
 import pymysql
 from pymysql.constants import CLIENT, CR, ER
 
-from handlers.database_url import URL
+from handlers.database.url import URL
 from handlers.sessions.sql import Busy, Duplicate, Lost
 from handlers.sessions.store import RecordTooLarge, StoreUnavailable, TableMissing
 

@@ -4,7 +4,7 @@ import dbm
 import os
 import time
 
-from handlers.database_url import parse
+from handlers.database.url import parse
 from handlers.sessions import open_store, slots
 from handlers.sessions import sid as sids
 from handlers.sessions.mysql import MysqlStore

@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 
-from handlers.database_url import parse
+from handlers.database.url import parse
 from handlers.sessions import sid as sids
 from handlers.sessions.dbm import DbmStore
 from handlers.sessions.file import FileStore

@@ -4,16 +4,16 @@ import contextlib
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from handlers import access
-from handlers.database_url import URL
 
-from .errors import DatabaseAway, DatabaseMisconfigured
-from .snapshot import storable
+from .errors import URL_WORDS, DatabaseAway, DatabaseMisconfigured
+from .text import storable
+from .url import URL
 
-_CORRECT = "correct lookup.database"
+_CORRECT = f"correct {URL_WORDS}"
 _MISSING = re.compile(r"no such (table|column): (.+)")
 _NOT_OPENED = ("unable to open database file", "attempt to write a readonly database")
 _TEMPORARY = ("database is locked", "database table is locked", "disk i/o error", "interrupted")
@@ -22,16 +22,18 @@ _TEMPORARY = ("database is locked", "database table is locked", "disk i/o error"
 class Connection:
     """A read-only connection; one thread at a time may use it.
 
-    :cvar trusted: seconds after its use for which ``alive`` need not be asked.
+    :cvar trusted: seconds after its use for which :meth:`alive` need not be asked.
+    :cvar read_only: what :class:`~handlers.database.hosts.Hosts` asks of a server; always False.
     :param timeout: seconds to wait for a writer's lock.
     :raises DatabaseMisconfigured: if there is no such file, or it is no database.
     """
 
     trusted = 0.0
+    read_only = False
 
     def __init__(self, url: URL, timeout: float):
         self._path = url.path
-        with self._unified():
+        with self._translating_errors():
             self._connection = sqlite3.connect(
                 f"file:{quote(os.fsencode(url.path))}?mode=ro",
                 uri=True,
@@ -44,30 +46,33 @@ class Connection:
 
     def begin(self) -> None:
         """Make all that follows see one state of the tables."""
-        with self._unified():
+        with self._translating_errors():
             self._connection.execute("BEGIN")
 
-    def select(self, query: str, id: str) -> tuple[Sequence[str], list]:
-        """Return the column names and rows of *query*, with *id* for ``:id``.
+    def select(self, query: str, parameters: Mapping[str, str]) -> tuple[Sequence[str], list]:
+        """Return the column names and rows of *query*, with *parameters* for ``:name``.
 
-        If there are none, an id that is stored as bytes (a BLOB) is looked for.
+        If there are none, ids that are stored as bytes (a BLOB) are looked for.
         """
-        with self._unified():
+        with self._translating_errors():
             execute = self._connection.execute
-            cursor = execute(query, {"id": storable(id)})
+            cursor = execute(query, {name: storable(text) for name, text in parameters.items()})
             found = cursor.fetchall()
             if not found:
-                cursor = execute(query, {"id": id.encode("utf-8", "surrogateescape")})
+                given = {n: t.encode("utf-8", "surrogateescape") for n, t in parameters.items()}
+                cursor = execute(query, given)
                 found = cursor.fetchall()
             return _names(cursor), found
 
-    def stream(self, query: str, since=None) -> tuple[Sequence[str], Iterator]:
+    def stream(
+        self, query: str, parameters: Mapping[str, object] | None = None
+    ) -> tuple[Sequence[str], Iterator]:
         """Return the column names of *query*, and its rows one by one in bounded memory.
 
-        :param since: what stands in for ``:since``, if there is one in *query*.
+        :param parameters: what stands in for ``:name``.
         """
-        with self._unified():
-            cursor = self._connection.execute(query, {"since": since})
+        with self._translating_errors():
+            cursor = self._connection.execute(query, parameters or {})
             return _names(cursor), self._rows(cursor)
 
     def alive(self) -> bool:
@@ -76,16 +81,20 @@ class Connection:
             return _identity(self._path) == self._file
         return False
 
+    def abort(self) -> None:
+        """Break off what another thread reads on this connection; that gets an error."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     def _rows(self, cursor: sqlite3.Cursor) -> Iterator:
-        with self._unified():
+        with self._translating_errors():
             yield from cursor
 
     @contextlib.contextmanager
-    def _unified(self):
+    def _translating_errors(self):
         try:
             yield
         except sqlite3.Error as error:
@@ -138,5 +147,5 @@ def _why_not_opened(path: str, text: str) -> tuple:
     except OSError as error:
         text = access.why_unreadable(path, error)
         if " may not " in text:
-            cure = "give it the right to, or correct lookup.database"
+            cure = f"give it the right to, or {_CORRECT}"
     return text, 0.0, None, cure
