@@ -150,6 +150,14 @@ def of_text(text: str, path: str) -> Settings:
     return Settings({**options, "handlers.settings": path})
 
 
+def lines_of(path: str) -> dict[str, int]:
+    """Return the number of the line on which the settings file *path* sets each option.
+
+    :raises BadSettings: if the file cannot be read.
+    """
+    return {f"{section}.{key}": n for (section, key), n in _lines(_text(path)[0]).items() if key}
+
+
 def read_again(path: str) -> Settings:
     """Return what :func:`read` would return if the process had just been started."""
     return read.__wrapped__(path)

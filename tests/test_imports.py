@@ -143,6 +143,8 @@ ALLOWED = {
         "worker",
     },
     "commands": {
+        "options",
+        "kinds",
         "cache",
         "database",
         "image",

@@ -8,7 +8,7 @@ import sys
 
 import handlers
 from handlers import lookup, settings
-from handlers.commands import cache, result, sessions, setup, terminal, uninstall
+from handlers.commands import cache, config, result, sessions, setup, terminal, uninstall
 from handlers.commands import lookup as lookup_commands
 from handlers.database import url as database_url
 from handlers.locks import LockTimeout
@@ -24,6 +24,7 @@ _READER_GONE = 141  # 128 + SIGPIPE
 _PARTS = {
     "setup": setup,
     "uninstall": uninstall,
+    "config": config,
     "cache": cache,
     "lookup": lookup_commands,
     "sessions": sessions,
