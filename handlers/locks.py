@@ -63,22 +63,35 @@ def acquire_any(
 ) -> int:
     """Take whichever of the bytes *offsets* is free first; otherwise as :func:`acquire`.
 
-    Who waits long looks less often, so that many who wait do not keep the machine busy.
+    A process looks less often the longer it waits, so that many of them do not keep the machine
+    busy.
     """
     fd = _opened(path)
     wanted = [_wanted(offset, shared) for offset in offsets]
     try:
-        started = time.monotonic()
-        while not any(_try(fd, one) for one in wanted):
-            waited = time.monotonic() - started
-            if timeout is not None and waited >= timeout:
-                raise LockTimeout(f"{path}: not free within {timeout:g} s")
-            pause = min(max(_SHORTEST_PAUSE, waited * _PATIENCE), _LONGEST_PAUSE)
-            time.sleep(pause if timeout is None else min(pause, timeout - waited))
+        _wait(fd, wanted, timeout, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def take(fd: int, offset: int, timeout: float | None, path: str) -> None:
+    """Take the byte *offset* of the lock file that *fd* has open; :func:`give_back` ends it.
+
+    A descriptor excludes all others, and not itself: hold one lock at a time with each.
+
+    :param path: the file's name, for the error.
+    :raises LockTimeout: if it was not free within *timeout* seconds; None waits for ever.
+    """
+    wanted = _wanted(offset, shared=False)
+    if not _try(fd, wanted):
+        _wait(fd, [wanted], timeout, path)
+
+
+def give_back(fd: int, offset: int) -> None:
+    """Give back the lock on the byte *offset* that *fd* holds, and leave the file open."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0))
 
 
 def _opened(path: str) -> int:
@@ -97,6 +110,16 @@ def held(path: str, offset: int = 0, timeout: float | None = None, shared: bool 
         yield fd
     finally:
         os.close(fd)
+
+
+def _wait(fd: int, wanted: list[bytes], timeout: float | None, path: str) -> None:
+    started = time.monotonic()
+    while not any(_try(fd, one) for one in wanted):
+        waited = time.monotonic() - started
+        if timeout is not None and waited >= timeout:
+            raise LockTimeout(f"{path}: not free within {timeout:g} s")
+        pause = min(max(_SHORTEST_PAUSE, waited * _PATIENCE), _LONGEST_PAUSE)
+        time.sleep(pause if timeout is None else min(pause, timeout - waited))
 
 
 def _try(fd: int, wanted: bytes) -> bool:

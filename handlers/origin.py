@@ -8,7 +8,7 @@ came by. Behind a proxy Apache knows these only if ``ProxyPreserveHost On`` keep
 import logging
 import re
 
-from handlers.mod_python import session_cookie
+from handlers.sessions import cookie
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def is_own(req) -> bool:
         return False
     if origin is None:
         return True
-    scheme = "https" if session_cookie.by_https(req) else "http"
+    scheme = "https" if cookie.by_https(req) else "http"
     if _parts(origin) == _own_parts(scheme, host) is not None:
         return True
     log.warning(

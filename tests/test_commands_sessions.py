@@ -11,6 +11,7 @@ import pytest
 
 from handlers.sessions import open_store
 from handlers.sessions.sid import new
+from handlers.sessions.store import Record
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +40,7 @@ def files(tmp_path):
     store = open_store("file", options)
     now = time.time()
     for user, accessed in (*(("ann", now),) * 3, ("bob", now), *((None, now - 10_000),) * 2):
-        store.save(new(), b"x", timeout=1800, created=accessed, accessed=accessed, user=user)
+        store.save(new(), Record(b"x", accessed, accessed, 1800, user))
     return f"database_directory = {tmp_path}"
 
 
@@ -58,7 +59,7 @@ def test_list_shows_names_that_would_act_on_the_terminal_as_escapes(run, files, 
     store = open_store("file", {"mod_python.session.database_directory": str(tmp_path)})
     now = time.time()
     for user in ("\x1b[2Jred", "two\nlines", "b\x9b31m", "right\u202eleft", "grüße"):
-        store.save(new(), b"x", timeout=1800, created=now, accessed=now, user=user)
+        store.save(new(), Record(b"x", now, now, 1800, user))
     said = run(files, "list").stdout
     assert all(line.isprintable() for line in said.splitlines())
     shown = {line.split(maxsplit=4)[-1] for line in said.splitlines()}

@@ -82,7 +82,7 @@ ALLOWED = {
     },
     "htpasswd": {"faults"},
     "page": {"names"},
-    "origin": {"mod_python"},
+    "origin": {"sessions"},
     "throttle": {"locks"},
     "visitor": {
         "access",

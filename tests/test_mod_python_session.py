@@ -1,6 +1,5 @@
 """Sessions through the runtime: what a handler gets, what the client gets, what is stored."""
 
-import http.cookies
 import pickle
 import signal
 import subprocess
@@ -12,55 +11,14 @@ import pytest
 from mod_python import Session, apache
 from test_mod_python_runtime import serve
 
-from handlers.runtime.request import Request
 from handlers.sessions import options as session_options
 from handlers.sessions import sid as sids
 from handlers.sessions.serial import SerialError
-from handlers.sessions.store import LockTimeout
+from handlers.sessions.store import Record
+from tests.session_client import Client, count, in_thread, locked, read, request, store_of
 
 OWN = "mod_python.session."
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
-
-
-class Client:
-    """A browser with a jar for the session's cookie, and the options of the site it visits."""
-
-    def __init__(self, **options):
-        self.options = options
-        self.cookies = {}
-
-    def variables(self, **variables):
-        options = {f"PythonOption.{name}": str(value) for name, value in self.options.items()}
-        if self.cookies:
-            header = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            options["HTTP_COOKIE"] = header
-        return options | variables
-
-    def visit(self, handler, **variables):
-        """Serve one request; what *handler* returns is kept in ``result``."""
-
-        def run(req):
-            self.result = handler(req)
-            return apache.OK
-
-        self.answer = serve(run, **self.variables(**variables))
-        assert self.answer.status == "200 OK"
-        self.sent = http.cookies.SimpleCookie()
-        for name, value in self.answer.headers:
-            if name == "Set-Cookie":
-                self.sent.load(value)
-        for name, morsel in self.sent.items():
-            if "1970" in morsel["expires"]:
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = morsel.value
-        return self.result
-
-    def again(self):
-        """Return another browser with the same cookies."""
-        other = Client(**self.options)
-        other.cookies = dict(self.cookies)
-        return other
 
 
 @pytest.fixture
@@ -72,23 +30,6 @@ def site(tmp_path):
 @pytest.fixture
 def client(site):
     return Client(**site)
-
-
-def store_of(client):
-    """Return the store behind a client's sessions."""
-    return client.visit(lambda req: Session.Session(req, lock=0))._backing.store
-
-
-def count(req):
-    session = Session.Session(req)
-    session["n"] = session.get("n", 0) + 1
-    session.save()
-    return session["n"]
-
-
-def read(req):
-    session = Session.Session(req)
-    return session.is_new(), dict(session)
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -181,12 +122,6 @@ def test_host_prefix(client):
     client.options[OWN + "application_domain"] = "example.org"
     with pytest.raises(ValueError, match="cookie_host_prefix"):
         Session.Session(request(client))
-
-
-def request(client, **variables):
-    """Return a request object outside the runtime; its cleanups are the caller's."""
-    environ = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "PATH_INFO": "/"}
-    return Request(environ | client.variables(**variables), None)
 
 
 @pytest.mark.parametrize(
@@ -315,14 +250,6 @@ def test_regenerate_id_moves_the_lock(client):
     assert not locked(store, new)
 
 
-def locked(store, sid):
-    try:
-        store.lock(sid, 0).release()
-    except LockTimeout:
-        return True
-    return False
-
-
 def test_invalidate_deletes_session_and_cookie(client):
     client.visit(count)
     thief = client.again()
@@ -417,13 +344,6 @@ def test_lock_is_given_back_when_the_handler_fails(client):
     assert client.visit(count) == 2
 
 
-def in_thread(call):
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
-
-
 def test_lock_wait_has_a_limit_and_lock_0_never_waits(client):
     client.visit(count)
     client.options[OWN + "lock_timeout"] = "0.05"
@@ -502,9 +422,7 @@ def test_time_of_the_access_is_touched_after_a_20th_of_the_timeout(client):
     stored = store.load(sid)
     for age, touched in ((60, False), (120, True)):
         accessed = time.time() - age
-        version = store.save(
-            sid, stored.data, timeout=1800, created=stored.created, accessed=accessed
-        )
+        version = store.save(sid, stored._replace(accessed=accessed))
         client.visit(lambda req: Session.Session(req).save())
         found = store.load(sid)
         assert (found.accessed - accessed > 100) is touched
@@ -524,7 +442,7 @@ def test_new_timeout_is_stored_and_a_session_ends_by_it(client):
     sid = client.cookies["pysid"]
     record = store.load(sid)
     assert record.timeout == 7
-    store.save(sid, record.data, timeout=7, created=0, accessed=time.time() - 8)
+    store.save(sid, record._replace(accessed=time.time() - 8))
     assert client.visit(read) == (True, {})
 
 
@@ -767,7 +685,7 @@ def test_sweep_runs_in_no_request(site, tmp_path):
     session = client.visit(lambda req: Session.Session(req, lock=0))
     store = session._backing.store
     try:
-        store.save("0" * 32, b"x", timeout=1, created=0, accessed=time.time() - 60)
+        store.save("0" * 32, Record(b"x", 0, time.time() - 60, 1))
         deadline = time.monotonic() + 20
         while store.stats().expired:
             assert time.monotonic() < deadline

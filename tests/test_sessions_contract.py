@@ -18,7 +18,7 @@ from handlers.sessions.memcached import MemcachedStore
 from handlers.sessions.memory import MemoryStore
 from handlers.sessions.mysql import MysqlStore
 from handlers.sessions.sqlite import SqliteStore
-from handlers.sessions.store import Conflict, RecordTooLarge
+from handlers.sessions.store import Conflict, Record, RecordTooLarge
 from handlers.sessions.sweep import Pace
 from tests.servers.memcached import Memcached
 
@@ -94,15 +94,13 @@ def listing(store):
 
 def save(store, sid, data=b"content", timeout=1800, user=None, expected=None):
     now = store.clock()
-    return store.save(
-        sid, data, timeout=timeout, created=now, accessed=now, user=user, expected=expected
-    )
+    return store.save(sid, Record(data, now, now, timeout, user), expected)
 
 
 def test_saved_session_is_loaded_whole(store):
     sid, now = sids.new(), store.clock()
     data = bytes(range(256)) * 5
-    version = store.save(sid, data, timeout=60.5, created=now - 10, accessed=now, user="käthe")
+    version = store.save(sid, Record(data, now - 10, now, 60.5, "käthe"))
     record = store.load(sid)
     assert record.data == data
     assert record.created == pytest.approx(now - 10, abs=0.002)

@@ -15,7 +15,7 @@ from handlers.sessions import sid as sids
 from handlers.sessions.memcached import MemcachedStore
 from handlers.sessions.mysql import AHEAD, MysqlStore
 from handlers.sessions.sql import PERIOD
-from handlers.sessions.store import StoreUnavailable
+from handlers.sessions.store import Record, StoreUnavailable
 from handlers.sessions.sweep import Pace
 from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
@@ -48,7 +48,8 @@ def opened(url, **options):
 
 def save(store, sid, data=b"content", timeout=1800, accessed=None, **options):
     now = time.time() if accessed is None else accessed
-    return store.save(sid, data, timeout=timeout, created=now, accessed=now, **options)
+    user, expected = options.pop("user", None), options.pop("expected", None)
+    return store.save(sid, Record(data, now, now, timeout, user), expected, **options)
 
 
 # --- MariaDB

@@ -25,13 +25,16 @@ _BY_LOWER_NAME = {name.lower(): name for name in _ATTRIBUTES}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # browsers end a value at a semicolon even inside quotes (RFC 6265 section 5.2)
 _REFUSED = re.compile(r"[\x00-\x1f\x7f;]")
-_PAIR = re.compile(r'([^;=,\s][^;=\s]*)\s*(?:=\s*)?("[^"\\]*(?:\\.[^"\\]*)*"|[^;]*)')
+# a quoted value ends before a semicolon as well, or one open quote would swallow all that follows
+_PAIR = re.compile(r'([^;=,\s][^;=\s]*)\s*(?:=\s*)?("[^";\\]*(?:\\[^;][^";\\]*)*"|[^;]*)')
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = re.compile(
     rf"(?:{'|'.join(_DAYS)}), \d\d[- ](?:{'|'.join(_MONTHS)})[- ]\d{{4}} \d\d:\d\d:\d\d GMT"
 )
 _SIGNATURE_LENGTH = 64
+# RFC 9111 section 5.2.2.4
+_UNCACHED = 'no-cache="set-cookie"'
 
 
 class CookieError(Exception):
@@ -209,14 +212,17 @@ class MarshalCookie(SignedCookie):
 def add_cookie(req, cookie, value="", **kw):
     """Add a cookie to ``req.headers_out``, and a Cache-Control that keeps it out of caches.
 
+    The latter goes to ``req.err_headers_out``, so that it stays where a handler assigns a
+    Cache-Control of its own to ``headers_out`` afterwards: both are sent.
+
     :param cookie: a Cookie, or a name to make one of with *value* and the attributes *kw*.
     :raises CookieError: if it cannot be sent.
     """
     if not isinstance(cookie, Cookie):
         cookie = Cookie(cookie, value, **kw)
     text = str(cookie)
-    if "Set-Cookie" not in req.headers_out:
-        req.headers_out.add("Cache-Control", 'no-cache="set-cookie"')
+    if _UNCACHED not in req.err_headers_out.get("Cache-Control", ""):
+        req.err_headers_out.add("Cache-Control", _UNCACHED)
     req.headers_out.add("Set-Cookie", text)
 
 

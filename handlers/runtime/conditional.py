@@ -7,6 +7,8 @@ from email.utils import formatdate
 from .constants import HTTP_NOT_MODIFIED, HTTP_PRECONDITION_FAILED, OK
 
 _ENTITY_TAG = re.compile(r'\s*(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)|\s*,')
+# DeflateAlterETag and BrotliAlterETag, AddSuffix
+_COMPRESSED = re.compile('-(?:gzip|br)"$')
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CLOCK = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _DAY, _MONTH = r"(?P<day>[0-9 ]?[0-9])", r"(?P<month>[a-z]{3})"
@@ -76,7 +78,8 @@ def etag_in(etag: str | None, field: str, weakly: bool) -> bool:
     ``*`` names anything that exists. A field that is no list of entity tags names nothing from its
     first fault on.
 
-    :param weakly: compare weakly (RFC 9110 section 8.8.3.2), where ``W/`` does not count.
+    :param weakly: compare weakly (RFC 9110 section 8.8.3.2), where ``W/`` does not count, nor does
+        what mod_deflate or mod_brotli has put behind the tag: ``"abc-gzip"`` names ``"abc"``.
     """
     if field.strip() == "*":
         return True
@@ -91,6 +94,8 @@ def etag_in(etag: str | None, field: str, weakly: bool) -> bool:
             return False
         weak, theirs = found.groups()
         if theirs == opaque and (weakly or not (weak or ours_weak)):
+            return True
+        if weakly and theirs and _COMPRESSED.sub('"', theirs) == opaque:
             return True
         place = found.end()
     return False

@@ -30,6 +30,21 @@ def header(req, name: str, default: str | None = None) -> str | None:
     return default if value is None or isinstance(value, NotUTF8) else value
 
 
+def cookies(req) -> str:
+    """Return the text of the request's Cookie field, empty if there is none.
+
+    Bytes that are not UTF-8 are taken as ISO-8859-1: they are in one cookie, and the others count.
+    """
+    own = req.__dict__ if hasattr(req, "__dict__") else {}
+    if "_environ" in own and "headers_in" not in own:
+        # without the cost of a table of all fields
+        return own["_environ"].get("HTTP_COOKIE", "")
+    try:
+        return req.headers_in.get("Cookie") or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode("latin-1")
+
+
 def text(req, name: str) -> str | None:
     """Return an attribute of the request that the client's address makes: uri, args, filename ...
 

@@ -28,10 +28,19 @@ _PREFIX_LENGTH = len(OPTION_PREFIX)
 
 def get_options(environ: dict) -> Table:
     """Return the table of PythonOption; an option set to nothing is not in it."""
-    return Table.trusted(
-        (name[_PREFIX_LENGTH:], value)
-        for name, value in environ.items()
-        if value and name.startswith(OPTION_PREFIX)
+    return Table.trusted(pairs(environ))
+
+
+def pairs(environ: dict) -> tuple[tuple[str, str], ...]:
+    """Return (name, value) of each PythonOption, as a key to what such options come to."""
+    # asked in this way of all variables, as it is done for each request
+    found = [name for name in environ if OPTION_PREFIX in name]
+    return tuple(
+        [
+            (name[_PREFIX_LENGTH:], environ[name])
+            for name in found
+            if environ[name] and name.startswith(OPTION_PREFIX)
+        ]
     )
 
 

@@ -293,6 +293,10 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
         """Return PythonOption in force for this request; see :mod:`.options`."""
         return options.get_options(self._environ)
 
+    def option_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the rows of :meth:`get_options`, without the cost of a table."""
+        return options.pairs(self._environ)
+
     def get_config(self) -> Table:
         """Return PythonPath and PythonDebug in force for this request."""
         return options.get_config(self._environ)

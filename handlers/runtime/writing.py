@@ -254,8 +254,13 @@ class ResponseWriter:
 
     def _table_rows(self):
         own = self.__dict__
-        rows = own["err_headers_out"].items() if "err_headers_out" in own else []
-        return rows + own["headers_out"].items() if "headers_out" in own else rows
+        if "err_headers_out" not in own:
+            return own["headers_out"].items() if "headers_out" in own else []
+        rows = own["err_headers_out"].items()
+        if "headers_out" in own:
+            rows += own["headers_out"].items()
+            _join(rows, "cache-control")
+        return rows
 
     def _header_rows(self, length):
         rows = self._table_rows()
@@ -278,6 +283,17 @@ class ResponseWriter:
         if self.no_cache and "expires" not in named:
             rows.append(("Expires", http_date(self.request_time)))
         return rows
+
+
+def _join(rows: list[tuple[str, str]], lowered: str) -> None:
+    """Make one row of several of the name *lowered*, in the place of the last one."""
+    places = [place for place, row in enumerate(rows) if row[0].lower() == lowered]
+    if len(places) > 1:
+        # what the handler says first, what a cookie needs behind it
+        text = ", ".join(rows[place][1] for place in reversed(places))
+        rows[places[-1]] = (rows[places[-1]][0], text)
+        for place in reversed(places[:-1]):
+            del rows[place]
 
 
 def _open_regular(path):

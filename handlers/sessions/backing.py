@@ -54,7 +54,7 @@ def open_backing(name: str, options: Options) -> Backing:
     :raises StoreError: if the store cannot be opened or must not be trusted.
     """
     # by identity: to hash all options costs as much as the rest of this
-    key = (os.getpid(), name, id(options))
+    key = (name, id(options))
     found = _backings.get(key)
     if found is None or found.options is not options:
         with _opening:
@@ -79,7 +79,7 @@ def open_lock_store(options: Options) -> Store:
 
 def _open(name: str, options: Options, sweep: bool = True) -> tuple[Store, Sweeper]:
     given = {key: value for key, value in options.given if key not in _NOT_OF_STORES}
-    key = (os.getpid(), name, tuple(given.items()))
+    key = (name, tuple(given.items()))
     if key not in _stores:
         store = open_store(name, given)
         _stores[key] = store, open_sweeper(store, given)
@@ -100,3 +100,14 @@ def _open_takeover(options: Options) -> FileSessions | None:
     except StoreRefused as error:
         logger.error("no sessions are taken over: %s", error)
     return None
+
+
+def _after_fork() -> None:
+    # sweepers of the parent do not run here, and another thread of it may have held the lock
+    global _opening
+    _opening = threading.Lock()
+    _stores.clear()
+    _backings.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -19,6 +19,7 @@ from handlers.sessions import directory, slots
 from handlers.sessions import sid as sids
 from handlers.sessions.store import (
     MAX_SIZE,
+    REPLACED,
     Conflict,
     Entry,
     Held,
@@ -37,43 +38,40 @@ class DbmStore(Store):
     a full disk too, and deleted sessions give their room back to later ones, not to the disk.
 
     :param path: the file, without the ending that the dbm appends; its directory is made with
-        mode 0700 if it is missing.
+        mode 0700 if it is missing, also later.
     :raises StoreRefused: if others can write to the directory, or it is another user's.
     """
 
     def __init__(
-        self, path: str, *, max_size: int = MAX_SIZE, clock: Callable[[], float] = time.time
+        self,
+        path: str,
+        *,
+        max_size: int = MAX_SIZE,
+        clock: Callable[[], float] = time.time,
+        create: bool = True,
     ):
         super().__init__(max_size=max_size, clock=clock)
         folder, name = os.path.split(os.path.abspath(path))
-        self.path = os.path.join(directory.private(folder), name)
+        self._directory = directory.Private(folder, create)
+        self.path = os.path.join(self._directory.path, name)
         self._locks = f"{self.path}.locks"
 
-    def load(self, sid: str) -> Record | None:
+    def load(self, sid: str, held: Held | None = None) -> Record | None:
         key = sids.key(sid)
         with self._opened() as db:
             record = _get(db, key)
         return None if record is None or record.expired(self.clock()) else record
 
     def save(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        timeout: float,
-        created: float,
-        accessed: float,
-        user: str | None = None,
-        expected: int | None = None,
+        self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
     ) -> int:
-        name = self._check(data, timeout, user)
+        name = self._check(record)
         key = sids.key(sid)
         with self._opened() as db:
             current = _get(db, key)
             if expected is not None and (current is None or current.version != expected):
                 raise Conflict("saved or deleted by another since it was loaded")
             version = current.version + 1 if current else secrets.randbits(48)
-            record = Record(data, created, accessed, timeout, user)
             db[key.encode()] = slots.pack(key, record, name, version)
         return version
 
@@ -83,7 +81,8 @@ class DbmStore(Store):
             record = _get(db, key)
             if record is None:
                 return False
-            if accessed > record.accessed:
+            accessed = record.touched(accessed, self.clock())
+            if accessed != record.accessed:
                 user = (record.user or "").encode()
                 touched = record._replace(accessed=accessed)
                 db[key.encode()] = slots.pack(key, touched, user, record.version)
@@ -106,7 +105,7 @@ class DbmStore(Store):
         with self._opened() as db:
             for key, record in _records(db):
                 data, created, accessed, timeout, name, _ = record
-                if not record.expired(now) and user in (None, name):
+                if not record.expired(now) and user in (None, name) and data != REPLACED:
                     entries.append(Entry(key, name, created, accessed, timeout, len(data)))
         return iter(entries)
 
@@ -120,6 +119,7 @@ class DbmStore(Store):
 
     @contextlib.contextmanager
     def _opened(self):
+        self._directory.check()
         try:
             with (
                 locks.held(self._locks, locks.key_offset("dbm")),
@@ -130,6 +130,7 @@ class DbmStore(Store):
             raise StoreUnavailable(f"{self.path}: {error}") from error
 
     def _acquire(self, name: str, timeout: float | None) -> Held:
+        self._directory.check()
         try:
             fd = locks.acquire(self._locks, locks.key_offset(name), timeout)
         except LockTimeout:

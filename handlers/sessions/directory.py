@@ -1,10 +1,13 @@
 """Directories that only this user can write to."""
 
 import contextlib
+import logging
 import os
 import stat
 
 from handlers.sessions.store import StoreRefused, StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 
 def private(path: str, create: bool = True) -> str:
@@ -37,3 +40,42 @@ def private(path: str, create: bool = True) -> str:
     if above.st_mode & 0o022 and not above.st_mode & stat.S_ISVTX:
         raise StoreRefused(f"{path}: others can replace it (chmod go-w {os.path.dirname(path)})")
     return path
+
+
+class Private:
+    """A directory that :func:`private` has checked, watched for being removed or replaced.
+
+    :raises StoreRefused, StoreUnavailable: as :func:`private` does.
+    """
+
+    def __init__(self, path: str, create: bool = True):
+        self.path = private(path, create)
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """Make the directory anew if somebody has removed it; check one that has come in its place.
+
+        One line in the log says so: the sessions in it have ended.
+
+        :raises StoreRefused, StoreUnavailable: as :func:`private` does.
+        """
+        found = self._look()
+        if found is not None and found == self._identity:
+            return
+        private(self.path)
+        if found is None:
+            logger.warning(
+                "%s was removed, and the sessions in it have ended; it was made anew (files below"
+                " /tmp are removed by systemd-tmpfiles: mod_python.session.database_directory)",
+                self.path,
+            )
+        self._identity = self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
+        return found.st_dev, found.st_ino

@@ -18,6 +18,7 @@ before a save returns.
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -25,10 +26,22 @@ from handlers import locks
 from handlers.locks import LockTimeout
 from handlers.sessions import directory, scan, slotfile
 from handlers.sessions import sid as sids
-from handlers.sessions.store import MAX_SIZE, Entry, Held, Record, Stats, Store
+from handlers.sessions.lockfile import FileHeld, LockFile, Replaced
+from handlers.sessions.store import (
+    MAX_SIZE,
+    REPLACED,
+    Conflict,
+    Entry,
+    Held,
+    Record,
+    Stats,
+    Store,
+)
 from handlers.sessions.sweep import Pace, Swept
 
 _REMAINS_AGE = 60
+# seconds between two looks whether somebody has removed the directory or the lock file
+_LOOK_AGAIN = 1.0
 _KEY_LENGTH = 32
 
 
@@ -38,8 +51,12 @@ class FileStore(Store):
     What a save has returned for is there after the death of any process, and after a power cut
     too with *sync*. Saves of one session are serialised by a lock on its file for the length of
     the write, also between requests that took no session lock; loads never wait. Session locks
-    are bytes of one lock file that is never removed, so they hold between the children of before
+    are bytes of one lock file that nobody here removes, so they hold between the children of before
     and after a graceful restart.
+
+    A directory that somebody else removes (systemd-tmpfiles, ``rm -rf``) is made anew by the child
+    that notices it first, after the same checks. Each child looks once a second whether the lock
+    file is still the one it has open; for that second two children may both hold one session.
 
     :param path: the directory; made with mode 0700.
     :param sync: wait for the disk in every save.
@@ -53,34 +70,50 @@ class FileStore(Store):
         sync: bool = False,
         max_size: int = MAX_SIZE,
         clock: Callable[[], float] = time.time,
+        create: bool = True,
     ):
         super().__init__(max_size=max_size, clock=clock)
-        self.path = directory.private(path)
+        self._directory = directory.Private(path, create)
+        self.path = self._directory.path
         self._sync = sync
         self._locks = os.path.join(self.path, "locks")
+        self._lock_file: LockFile | None = None
+        self._opening = threading.Lock()
+        self._look_at = 0.0
 
-    def load(self, sid: str) -> Record | None:
-        key = sids.key(sid)
-        record = slotfile.load(f"{self.path}/{key[:2]}/{key}", key)
-        return None if record is None or record.expired(self.clock()) else record
-
-    def save(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        timeout: float,
-        created: float,
-        accessed: float,
-        user: str | None = None,
-        expected: int | None = None,
-    ) -> int:
-        name = self._check(data, timeout, user)
+    def load(self, sid: str, held: Held | None = None) -> Record | None:
         key = sids.key(sid)
         path = f"{self.path}/{key[:2]}/{key}"
-        record = Record(data, created, accessed, timeout, user)
+        now = self.clock()
+        if held.__class__ is FileHeld:
+            record = slotfile.load_held(path, key, now, held)
+        else:
+            record = slotfile.load(path, key, now)
+        if record is None:
+            # perhaps the directory is gone: the next use looks
+            self._look_at = 0.0
+            return None
+        return None if record.expired(now) else record
+
+    def save(
+        self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
+    ) -> int:
+        name = self._check(record)
+        key = sids.key(sid)
+        path = f"{self.path}/{key[:2]}/{key}"
         try:
-            return slotfile.save(path, key, record, name, expected, self._sync)
+            if held.__class__ is not FileHeld:
+                with self._writing(key):
+                    return self._save(path, key, record, name, expected)
+            if held.file >= 0 and expected in (None, held.version):
+                version = slotfile.save_held(key, record, name, self._sync, held)
+                if version is not None:
+                    return version
+            held.forget()
+            return self._save(path, key, record, name, expected)
+        except slotfile.Overtaken:
+            held.forget()
+            return self._save_over(path, key, record, name, expected)
         except LockTimeout:
             raise
         except OSError as error:
@@ -89,10 +122,11 @@ class FileStore(Store):
     def touch(self, sid: str, accessed: float) -> bool:
         key = sids.key(sid)
         with self._locked(key) as fd:
-            record = None if fd is None else slotfile.read(fd, key)[0]
+            record = None if fd is None else slotfile.read(fd, key, self.clock())[0]
             if record is None:
                 return False
-            if accessed > record.accessed:
+            accessed = record.touched(accessed, self.clock())
+            if accessed != record.accessed:
                 os.utime(fd, slotfile.expiry(record._replace(accessed=accessed)))
         return True
 
@@ -110,10 +144,12 @@ class FileStore(Store):
     def entries(self, user: str | None = None) -> Iterator[Entry]:
         now = self.clock()
         for key, _ in scan.files(self.path):
-            record = slotfile.load(self._file(key), key)
+            record = slotfile.load(self._file(key), key, now)
             if record is None or record.expired(now) or user not in (None, record.user):
                 continue
             data, created, accessed, timeout, name, _ = record
+            if data == REPLACED:
+                continue
             yield Entry(key, name, created, accessed, timeout, len(data))
 
     def stats(self) -> Stats:
@@ -139,13 +175,16 @@ class FileStore(Store):
         with held, self._locked(key) as fd:
             if fd is None:
                 return False
-            record, _, _, blob = slotfile.read(fd, key)
+            now = self.clock()
+            record, _, _, blob = slotfile.read(fd, key, now)
             if record is None:
                 # no save can be under way: its writer would hold the lock
                 age = time.time() - os.fstat(fd).st_ctime
                 gone = slotfile.is_ours(blob) and age > _REMAINS_AGE
             else:
-                gone = record.expired(self.clock(), grace)
+                gone = record.expired(now, grace)
+                if record.from_future(now):
+                    record = record._replace(accessed=now)
             if gone:
                 os.unlink(self._file(key))
             elif record is not None:
@@ -172,23 +211,89 @@ class FileStore(Store):
         except OSError as error:
             raise slotfile.failed(path, error) from error
 
+    def _save(self, path, key, record, name, expected) -> int:
+        try:
+            return slotfile.save(path, key, record, name, expected, self._sync)
+        except FileNotFoundError:
+            # removed a moment ago
+            self._look_at = 0.0
+            self._current()
+            return slotfile.save(path, key, record, name, expected, self._sync)
+
+    def _save_over(self, path, key, record, name, expected) -> int:
+        """Save what another's write has overtaken, unless that has ended the session."""
+        while True:
+            current = slotfile.load(path, key, record.accessed)
+            version = None if current is None else current.version
+            if version is None and expected is not None:
+                raise Conflict("deleted since it was loaded")
+            with contextlib.suppress(Conflict), self._errors(path):
+                return self._save(path, key, record, name, version)
+
+    @contextlib.contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        """Hold the session's lock for a write, or tell its holder of the write."""
+        lock_file = self._current()
+        place = _place(key)
+        try:
+            held = lock_file.take(_offset(key), 0, place)
+        except LockTimeout:
+            lock_file.change_mark(place)
+            yield
+        else:
+            with held:
+                yield
+
     def _acquire(self, name: str, timeout: float | None) -> Held:
         try:
-            fd = locks.acquire(self._locks, _offset(name), timeout)
+            try:
+                return self._current().take(_offset(name), timeout, _place(name))
+            except Replaced:
+                self._look_at = 0.0
+                return self._current().take(_offset(name), timeout, _place(name))
         except LockTimeout:
             raise
         except OSError as error:
             raise slotfile.failed(self._locks, error) from error
-        return Held(lambda: os.close(fd))
+
+    def _current(self) -> LockFile:
+        """Return the lock file that the path names; it is looked at once a second.
+
+        :raises OSError: if it cannot be opened.
+        """
+        now = time.monotonic()
+        found = self._lock_file
+        if found is not None and now < self._look_at and found.is_of_this_process():
+            return found
+        with self._opening:
+            found = self._lock_file
+            if found is None or not found.is_of_this_process() or not self._is_there(found):
+                self._directory.check()
+                self._lock_file = LockFile(self._locks)
+                if found is not None:
+                    found.close()
+            self._look_at = now + _LOOK_AGAIN
+            return self._lock_file
+
+    def _is_there(self, lock_file: LockFile) -> bool:
+        try:
+            found = os.stat(self._locks, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == lock_file.identity
 
     def _delete(self, key: str) -> bool:
-        with self._locked(key) as fd:
+        with self._errors(self._locks), self._writing(key), self._locked(key) as fd:
             if fd is not None:
                 os.unlink(self._file(key))
             return fd is not None
 
     def _file(self, key: str) -> str:
         return f"{self.path}/{key[:2]}/{key}"
+
+
+def _place(name: str) -> int:
+    return int(name[:3], 16) if len(name) == _KEY_LENGTH else 0
 
 
 def _offset(name: str) -> int:

@@ -5,8 +5,8 @@ meanwhile (an internal redirect, a PSP page with a session of its own) belongs t
 the thread holds is shared by all its session objects, where waiting for it would never end.
 """
 
-import threading
 from collections.abc import Callable
+from threading import get_ident
 
 from .store import Held, LockTimeout, Store
 
@@ -24,12 +24,21 @@ _postponed: dict[tuple, "Postponed"] = {}
 
 
 class Hold:
-    """A session's lock, shared by the session objects of a thread until the last one releases."""
+    """A session's lock, shared by the session objects of a thread until the last one releases.
+
+    :ivar held: the store's lock.
+    """
+
+    __slots__ = ("_count", "_key", "held")
 
     def __init__(self, key: tuple, held: Held):
         self._key = key
-        self._held = held
-        self._count = 0
+        self.held = held
+        self._count = 1
+
+    def is_of(self, sid: str) -> bool:
+        """Tell whether it is the lock of the session *sid*."""
+        return self._key[2] == sid
 
     def share(self) -> "Hold":
         """Count one more session object."""
@@ -41,7 +50,7 @@ class Hold:
         self._count -= 1
         if self._count == 0:
             _holds.pop(self._key, None)
-            self._held.release()
+            self.held.release()
 
 
 class Postponed:
@@ -63,23 +72,24 @@ def hold(store: Store, sid: str, timeout: float) -> Hold:
 
     :raises SessionLocked: if it was not free within *timeout* seconds.
     """
-    key = (threading.get_ident(), id(store), sid)
+    key = (get_ident(), id(store), sid)
     found = _holds.get(key)
-    if found is None:
-        try:
-            held = store.lock(sid, timeout)
-        except LockTimeout:
-            raise SessionLocked(
-                f"another request has held this session for {timeout:g} s and more"
-                " (mod_python.session.lock_timeout)"
-            ) from None
-        found = _holds[key] = Hold(key, held)
-    return found.share()
+    if found is not None:
+        return found.share()
+    try:
+        held = store.lock(sid, timeout)
+    except LockTimeout:
+        raise SessionLocked(
+            f"another request has held this session for {timeout:g} s and more"
+            " (mod_python.session.lock_timeout)"
+        ) from None
+    found = _holds[key] = Hold(key, held)
+    return found
 
 
 def postpone(store: Store, sid: str, write: Callable[[], None]) -> Postponed:
     """Keep *write* for later, in the place of an earlier one for the same session."""
-    key = (threading.get_ident(), id(store), sid)
+    key = (get_ident(), id(store), sid)
     save = _postponed[key] = Postponed(key, write)
     return save
 
@@ -87,6 +97,6 @@ def postpone(store: Store, sid: str, write: Callable[[], None]) -> Postponed:
 def make_postponed(store: Store, sid: str) -> None:
     """Make the save of a session that this thread has postponed, if there is one."""
     if _postponed:
-        save = _postponed.get((threading.get_ident(), id(store), sid))
+        save = _postponed.get((get_ident(), id(store), sid))
         if save is not None:
             save.make()

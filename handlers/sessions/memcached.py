@@ -75,25 +75,17 @@ class MemcachedStore(Store):
         self._pause = pause
         self._own = threading.local()
 
-    def load(self, sid: str) -> Record | None:
+    def load(self, sid: str, held: Held | None = None) -> Record | None:
         key = sids.key(sid)
         record = self._get(key)[0]
         return None if record is None or record.expired(self.clock()) else record
 
     def save(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        timeout: float,
-        created: float,
-        accessed: float,
-        user: str | None = None,
-        expected: int | None = None,
+        self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
     ) -> int:
-        name = self._check(data, timeout, user)
+        name = self._check(record)
         key = sids.key(sid)
-        record = Record(data, created, accessed, timeout, user, secrets.randbits(62))
+        record = record._replace(version=secrets.randbits(62))
         if expected is None:
             self._put(key, record, name)
         else:
@@ -109,7 +101,8 @@ class MemcachedStore(Store):
         record, token = self._get(key)
         if record is None:
             return False
-        if accessed > record.accessed:
+        accessed = record.touched(accessed, self.clock())
+        if accessed != record.accessed:
             # a save that came between has set a later access itself
             user = (record.user or "").encode()
             self._put(key, record._replace(accessed=accessed), user, token)

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 
 from handlers.locks import LockTimeout
 from handlers.sessions import sid as sids
-from handlers.sessions.store import MAX_SIZE, Conflict, Entry, Held, Record, Stats, Store
+from handlers.sessions.store import (
+    MAX_SIZE,
+    REPLACED,
+    Conflict,
+    Entry,
+    Held,
+    Record,
+    Stats,
+    Store,
+)
 from handlers.sessions.sweep import Pace, Swept
 
 
@@ -27,29 +36,21 @@ class MemoryStore(Store):
         self._held: set[str] = set()
         self._released = threading.Condition()
 
-    def load(self, sid: str) -> Record | None:
+    def load(self, sid: str, held: Held | None = None) -> Record | None:
         record = self._records.get(sids.key(sid))
         return None if record is None or record.expired(self.clock()) else record
 
     def save(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        timeout: float,
-        created: float,
-        accessed: float,
-        user: str | None = None,
-        expected: int | None = None,
+        self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
     ) -> int:
-        self._check(data, timeout, user)
+        self._check(record)
         key = sids.key(sid)
         with self._writing:
             current = self._records.get(key)
             if expected is not None and (current is None or current.version != expected):
                 raise Conflict("saved or deleted by another since it was loaded")
             version = current.version + 1 if current else secrets.randbits(48)
-            self._records[key] = Record(bytes(data), created, accessed, timeout, user, version)
+            self._records[key] = record._replace(data=bytes(record.data), version=version)
         return version
 
     def touch(self, sid: str, accessed: float) -> bool:
@@ -58,7 +59,7 @@ class MemoryStore(Store):
             record = self._records.get(key)
             if record is None:
                 return False
-            self._records[key] = record._replace(accessed=max(accessed, record.accessed))
+            self._records[key] = record._replace(accessed=record.touched(accessed, self.clock()))
         return True
 
     def sweep(self, pace: Pace, grace: float = 0) -> Swept | None:
@@ -82,7 +83,7 @@ class MemoryStore(Store):
         now = self.clock()
         for key, record in list(self._records.items()):
             data, created, accessed, timeout, name, _ = record
-            if not record.expired(now) and user in (None, name):
+            if not record.expired(now) and user in (None, name) and data != REPLACED:
                 yield Entry(key, name, created, accessed, timeout, len(data))
 
     def stats(self) -> Stats:

@@ -24,9 +24,9 @@ _LEGACY = {
     "session_grace_period": "mod_python.file_session.cleanup_grace_period",
     "session_cleanup_time_limit": "mod_python.file_session.cleanup_time_limit",
 }
+_HOST_PREFIX = "__Host-"
 # the attribute of a request that holds its Options
 _KEPT = "_session_options"
-_HOST_PREFIX = "__Host-"
 
 # the value of this PythonOption, None without, to the defaults of such requests
 _SETTINGS = "handlers.settings"
@@ -66,27 +66,36 @@ def use(options: Mapping[str, str], settings_file: str | None = None) -> None:
     """
     _defaults[settings_file] = dict(_of_sessions(options.items()))
     of_child.cache_clear()
+    _of_pairs.cache_clear()
 
 
 def of(req, overrides: Mapping[str, str] | None = None) -> Options:
     """Return the options that hold for a request, under *overrides*.
 
+    Requests with the same PythonOptions get the same object.
+
     :raises ValueError: if one makes no sense.
     :raises StoreError, OSError: if the file of the secrets cannot be read or trusted.
     """
-    if overrides:
-        return parse(tuple(sorted((dict(of(req).given) | overrides).items())))
     found = getattr(req, _KEPT, None)
     if found is None:
-        given = req.get_options()
-        own, file = _of_sessions(given.items()), given.get(_SETTINGS)
-        if file not in _defaults:
-            file = None
-        found = of_child(file)
-        if own:
-            found = parse(tuple(sorted((_defaults[file] | own).items())))
+        pairs = getattr(req, "option_pairs", None)
+        found = _of_pairs(tuple(req.get_options().items()) if pairs is None else pairs())
         setattr(req, _KEPT, found)
+    if overrides:
+        return parse(tuple(sorted((dict(found.given) | overrides).items())))
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _of_pairs(pairs: tuple[tuple[str, str], ...]) -> Options:
+    given = dict(pairs)
+    own, file = _of_sessions(given.items()), given.get(_SETTINGS)
+    if file not in _defaults:
+        file = None
+    if not own:
+        return of_child(file)
+    return parse(tuple(sorted((_defaults[file] | own).items())))
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from handlers.sessions.store import AHEAD
 from handlers.sessions.sweep import Pace, Swept
 
 BUCKETS = [f"{number:02x}" for number in range(256)]
@@ -46,8 +47,9 @@ def sweep(
 ) -> Swept:
     """Go on with the round, or begin one; the caller sees to it that nobody else does.
 
-    :param remove: called with key and grace for each file whose time has come; deletes it, if it
-        is still expired when looked at under its lock, and says whether it did.
+    :param remove: called with key and grace for each file whose time has come, or whose last
+        access lies in the future; deletes it, if it is still expired when looked at under its lock,
+        and says whether it did.
     """
     state = read_state(path)
     for number in range(state.bucket, len(BUCKETS)):
@@ -110,7 +112,8 @@ def _bucket(
             except FileNotFoundError:
                 continue
             if _KEY.fullmatch(entry.name):
-                gone = found.st_mtime < now - grace and remove(entry.name, grace)
+                due = found.st_mtime < now - grace or found.st_atime > now + AHEAD
+                gone = due and remove(entry.name, grace)
             else:
                 gone = _remove_temp(entry, found)
             if gone:

@@ -1,8 +1,11 @@
 """A file of two slots: reading it at once, overwriting the older slot, growing it.
 
 Writers of one file are serialised by an OFD lock on its first byte, held for the length of the
-write. Nobody but the holder of that lock writes, replaces or removes the file, so whoever gets
-the lock on a file that has lost its name starts again with the one that has the name now.
+write. Nobody without that lock replaces or removes the file, so a process that gets the lock on a
+file that has lost its name starts again with the one that has the name now.
+
+A request that holds the session's lock overwrites a slot without that other lock
+(:func:`save_held`). :mod:`handlers.sessions.lockfile` says how it learns of writes in between.
 """
 
 import contextlib
@@ -12,9 +15,11 @@ import secrets
 
 from handlers import locks
 from handlers.sessions import slots
+from handlers.sessions.lockfile import FileHeld
 from handlers.sessions.store import Conflict, Record, StoreError, StoreRefused, StoreUnavailable
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ_AND_WRITE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 # one block of the usual file systems holds the two slots of a small session
 _SMALLEST = 2048
 _SHRINK = 8
@@ -23,18 +28,25 @@ _REREADS = 8
 # beyond it file systems keep no time; the header still holds the true timeout
 _LAST_TIME = 2**33
 _ROUNDING = 0.001
+# a read of so many bytes mostly reaches the end of the file
+_FIRST_READ = 16384
 
 
-def load(path: str, key: str) -> Record | None:
+class Overtaken(Exception):
+    """Raised when a write without the session's lock came in the way of one with it."""
+
+
+def load(path: str, key: str, now: float) -> Record | None:
     """Return the newest whole record of the file, or None. Waits for nobody.
 
+    :param now: the time by the store's clock.
     :raises StoreRefused: if the file is a symbolic link.
     :raises StoreUnavailable: if it cannot be read.
     """
     try:
         fd = os.open(path, _READ)
         try:
-            return read(fd, key)[0]
+            return read(fd, key, now)[0]
         finally:
             os.close(fd)
     except FileNotFoundError:
@@ -44,10 +56,11 @@ def load(path: str, key: str) -> Record | None:
 
 
 def read(
-    fd: int, key: str, found: os.stat_result | None = None
+    fd: int, key: str, now: float, found: os.stat_result | None = None
 ) -> tuple[Record | None, int, int, bytes]:
     """Read the open file at once.
 
+    :param now: the time by the store's clock.
     :param found: what fstat says of it, if that is known already.
     :return: its newest whole record, whose last access is the later one of header and file time;
         the offset and capacity of that record's slot; and the bytes of the file.
@@ -58,14 +71,73 @@ def read(
         newest = slots.newest(blob, key)
         if newest is not None:
             record, offset, capacity = newest
-            if found.st_mtime > record.accessed + record.timeout + _ROUNDING:
-                record = record._replace(accessed=found.st_mtime - record.timeout)
+            touched = found.st_mtime - record.timeout
+            # back from the future, if the clock was wrong when the session was saved
+            back = record.from_future(now) and touched < now
+            if touched > record.accessed + _ROUNDING or back:
+                record = record._replace(accessed=touched)
             return record, offset, capacity, blob
         if not is_ours(blob):
             break
         # perhaps two saves overtook this read, one in each slot
         found = None
     return None, 0, 0, blob
+
+
+def load_held(path: str, key: str, now: float, held: FileHeld) -> Record | None:
+    """Do what :func:`load` does, and keep the file open for :func:`save_held`.
+
+    The last access is that of the header while this is younger than a 20th of the timeout: the
+    file's time, which may be later by that much, would cost another system call.
+    """
+    held.forget()
+    try:
+        fd = os.open(path, _READ_AND_WRITE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise failed(path, error) from error
+    try:
+        blob = os.pread(fd, _FIRST_READ, 0)
+        newest = slots.newest(blob, key) if len(blob) < _FIRST_READ else None
+        if newest is None or newest[0].touch_due(now):
+            record, slot, capacity, blob = read(fd, key, now)
+        else:
+            record, slot, capacity = newest
+    except OSError as error:
+        os.close(fd)
+        raise failed(path, error) from error
+    if record is None:
+        os.close(fd)
+        return None
+    held.file, held.slot, held.capacity = fd, slot, capacity
+    held.size, held.version = len(blob), record.version
+    return record
+
+
+def save_held(key: str, record: Record, user: bytes, sync: bool, held: FileHeld) -> int | None:
+    """Overwrite the older slot of the file that *held* has open.
+
+    :return: the new version; None if this is for :func:`save`, as the record does not fit or
+        somebody has written without the lock.
+    :raises Overtaken: if somebody wrote without the lock meanwhile, so that it is not known whether
+        the record is in the file that the path names.
+    :raises OSError: if there is no room; the newest slot is untouched.
+    """
+    capacity = held.capacity
+    needed = slots.HEADER_SIZE + len(user) + len(record.data)
+    fits = needed <= capacity and (capacity <= _SMALLEST or capacity <= _fit(needed) * _SHRINK)
+    if not fits or held.size != 2 * capacity or not held.is_alone():
+        return None
+    fd, slot, version = held.file, 0 if held.slot else capacity, held.version + 1
+    _write_all(fd, slots.pack(key, record, user, version, capacity), slot)
+    os.utime(fd, expiry(record))
+    if sync:
+        os.fdatasync(fd)
+    if not held.is_alone():
+        raise Overtaken
+    held.slot, held.version = slot, version
+    return version
 
 
 def is_ours(blob: bytes) -> bool:
@@ -111,13 +183,13 @@ def save(path: str, key: str, record: Record, user: bytes, expected: int | None,
         raise Conflict("deleted since it was loaded")
     fd, found = opened
     try:
-        current, offset, capacity, blob = read(fd, key, found)
+        current, offset, capacity, blob = read(fd, key, record.accessed, found)
         if expected is not None and (current is None or current.version != expected):
             raise Conflict("saved by another since it was loaded")
         # a random start keeps the version of a deleted session from meaning anything later
         version = current.version + 1 if current else secrets.randbits(48)
         needed = slots.HEADER_SIZE + len(user) + len(record.data)
-        fit = -(-needed * 5 // 4 // _SMALLEST) * _SMALLEST
+        fit = _fit(needed)
         if current and needed <= capacity <= fit * _SHRINK and len(blob) == 2 * capacity:
             slot = slots.pack(key, record, user, version, capacity)
             _write_all(fd, slot, 0 if offset else capacity)
@@ -133,6 +205,11 @@ def save(path: str, key: str, record: Record, user: bytes, expected: int | None,
         return version
     finally:
         os.close(fd)
+
+
+def _fit(needed: int) -> int:
+    """Return the capacity of the slots of a new file, with room to grow."""
+    return -(-needed * 5 // 4 // _SMALLEST) * _SMALLEST
 
 
 def expiry(record: Record) -> tuple[float, float]:

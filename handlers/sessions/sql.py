@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from handlers.sessions import sid as sids
-from handlers.sessions.store import Conflict, Entry, Record, Stats, Store, StoreUnavailable
+from handlers.sessions.store import (
+    AHEAD,
+    REPLACED,
+    Conflict,
+    Entry,
+    Held,
+    Record,
+    Stats,
+    Store,
+    StoreUnavailable,
+)
 from handlers.sessions.sweep import Pace, Swept
 
 TABLE = "sessions"
@@ -78,7 +88,7 @@ class SqlStore(Store):
         """Make the table if it is not there."""
         raise NotImplementedError
 
-    def load(self, sid: str) -> Record | None:
+    def load(self, sid: str, held: Held | None = None) -> Record | None:
         # two machines that stored a new session at once may have made two rows in two partitions
         _, rows = self._run(
             "SELECT data, created, accessed, timeout, username, version FROM {table}"
@@ -92,18 +102,11 @@ class SqlStore(Store):
         return None if record.expired(self.clock()) else record
 
     def save(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        timeout: float,
-        created: float,
-        accessed: float,
-        user: str | None = None,
-        expected: int | None = None,
+        self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
     ) -> int:
-        self._check(data, timeout, user)
+        self._check(record)
         key = sids.key(sid)
+        data, created, accessed, timeout, user, _ = record
         version = secrets.randbits(62)
         after = self._sweep_after(accessed + timeout)
         values = (after, created, accessed, timeout, version, user, data)
@@ -123,11 +126,12 @@ class SqlStore(Store):
         with contextlib.suppress(Duplicate):
             self._run(
                 "UPDATE {table} SET accessed = %s, sweep_after = %s"
-                " WHERE id = %s AND accessed < %s",
+                " WHERE id = %s AND (accessed < %s OR accessed > %s)",
                 accessed,
                 self._sweep_after(accessed + rows[0][0]),
                 key,
                 accessed,
+                self.clock() + AHEAD,
             )
         return True
 
@@ -138,12 +142,14 @@ class SqlStore(Store):
         now = self.clock()
         last = ""
         which, args = (" AND username = %s", (user,)) if user else ("", ())
+        which += " AND data <> %s"
         while True:
             _, rows = self._run(
                 "SELECT id, username, created, accessed, timeout, LENGTH(data) FROM {table}"
                 f" WHERE id > %s{which} ORDER BY id LIMIT {_PAGE}",
                 last,
                 *args,
+                REPLACED,
             )
             for row in rows:
                 entry = Entry(*row)

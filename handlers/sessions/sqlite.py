@@ -30,10 +30,15 @@ CREATE TABLE IF NOT EXISTS {table} (
     data BLOB NOT NULL
 ) WITHOUT ROWID
 """
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS {table}_after ON {table} (sweep_after)",
+    "CREATE INDEX IF NOT EXISTS {table}_user ON {table} (username) WHERE username IS NOT NULL",
+)
 
 
 class SqliteStore(SqlStore):
-    """Sessions in the table of an SQLite file; file and table are made when they are missing.
+    """Sessions in the table of an SQLite file; file and table are made when they are missing, also
+    when somebody has removed them.
 
     Session locks are bytes of a lock file beside it.
 
@@ -48,25 +53,34 @@ class SqliteStore(SqlStore):
         *,
         max_size: int = MAX_SIZE,
         clock: Callable[[], float] = time.time,
+        create: bool = True,
     ):
         super().__init__(table, max_size=max_size, clock=clock)
         folder, name = os.path.split(os.path.abspath(path))
-        self.path = os.path.join(directory.private(folder), name)
+        self._directory = directory.Private(folder, create)
+        self.path = os.path.join(self._directory.path, name)
         self._locks = f"{self.path}.locks"
-        self.create()
+        if create:
+            self.create()
 
     def create(self) -> None:
-        self._run(_TABLE)
-        self._run("CREATE INDEX IF NOT EXISTS {table}_after ON {table} (sweep_after)")
-        self._run(
-            "CREATE INDEX IF NOT EXISTS {table}_user ON {table} (username)"
-            " WHERE username IS NOT NULL"
-        )
+        self._link()
         # a child that is forked later must not inherit an open database
         self.close()
 
     def _connect(self) -> "_Link":
-        return _Link(self.path)
+        self._directory.check()
+        link = _Link(self.path)
+        for statement in (_TABLE, *_INDEXES):
+            link.run(statement.replace("{table}", self.table), ())
+        return link
+
+    def _link(self) -> "_Link":
+        link = getattr(self._links, "link", None)
+        if link is not None and not link.is_there():
+            # SQLite would go on writing into the file that was removed
+            self.close()
+        return super()._link()
 
     def _size(self) -> int:
         _, rows = self._run(
@@ -83,6 +97,7 @@ class SqliteStore(SqlStore):
         )[0]
 
     def _acquire(self, name: str, timeout: float | None) -> Held:
+        self._directory.check()
         try:
             fd = locks.acquire(self._locks, locks.key_offset(f"{self.table}.{name}"), timeout)
         except LockTimeout:
@@ -94,6 +109,7 @@ class SqliteStore(SqlStore):
 
 class _Link:
     def __init__(self, path: str):
+        self._path = path
         try:
             # SQLite makes it readable for all, as far as the umask lets it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
@@ -102,8 +118,20 @@ class _Link:
             )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._identity = self._look()
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"{path}: {error}") from error
+
+    def is_there(self) -> bool:
+        """Tell whether the path still names the file that is open."""
+        try:
+            return self._look() == self._identity
+        except OSError:
+            return False
+
+    def _look(self) -> tuple[int, int]:
+        found = os.stat(self._path)
+        return found.st_dev, found.st_ino
 
     def run(self, query: str, args: tuple) -> tuple[int, list[tuple]]:
         try:

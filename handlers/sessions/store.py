@@ -18,6 +18,10 @@ from handlers.sessions import sid as sids
 from handlers.sessions.sweep import Pace, Swept
 
 MAX_SIZE = 16 * 1024 * 1024
+#: the content that stands for a session which goes on under another id, see Session.regenerate_id
+REPLACED = b"replaced"
+#: seconds that the clock of another machine may be ahead; what lies further ahead is a mistake
+AHEAD = 60.0
 _PURGE_WAIT = 10.0
 # seconds after which a client may come back
 _RETRY_AFTER = 10.0
@@ -93,6 +97,14 @@ class Record(NamedTuple):
         """
         return not 0 <= now - self.accessed < self.timeout / 20
 
+    def from_future(self, now: float) -> bool:
+        """Tell whether the access lies so far ahead that the clock must have been wrong."""
+        return self.accessed > now + AHEAD
+
+    def touched(self, accessed: float, now: float) -> float:
+        """Return the time of the last access after a touch: never earlier, unless it was wrong."""
+        return accessed if self.from_future(now) else max(accessed, self.accessed)
+
 
 class Entry(NamedTuple):
     """One line of a listing: everything but the content, and the key instead of the id."""
@@ -115,6 +127,8 @@ class Stats(NamedTuple):
 
 class Held:
     """A lock that is held until :meth:`release`, the end of a with block, or of the process."""
+
+    __slots__ = ("_held", "_release")
 
     def __init__(self, release: Callable[[], None]):
         self._release = release
@@ -154,27 +168,23 @@ class Store:
         self.max_size = max_size
         self.clock = clock
 
-    def load(self, sid: str) -> Record | None:
+    def load(self, sid: str, held: Held | None = None) -> Record | None:
         """Return the session, or None if there is none or it has expired. Takes no lock.
 
+        :param held: the session's lock, if the caller holds it: a store may keep what it has read
+            in it, and save the session the faster.
         :raises StoreUnavailable: if the store cannot be read.
         """
         raise NotImplementedError
 
     def save(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        timeout: float,
-        created: float,
-        accessed: float,
-        user: str | None = None,
-        expected: int | None = None,
+        self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
     ) -> int:
         """Store the session whole or not at all; return its new version.
 
+        :param record: what to store; its version does not count.
         :param expected: the version that was loaded; the save is refused if it is gone.
+        :param held: the session's lock, if the caller holds it.
         :raises Conflict: with *expected*, if another save or a delete came first.
         :raises RecordTooLarge: if it exceeds the store's ``max_size`` bytes.
         :raises StoreUnavailable: if it could not be stored; the version before is still there.
@@ -182,9 +192,11 @@ class Store:
         raise NotImplementedError
 
     def touch(self, sid: str, accessed: float) -> bool:
-        """Set the time of the last access, never backwards; return False if there is no session.
+        """Set the time of the last access; return False if there is no session.
 
-        The version stays, so that a touch makes no conflict.
+        It never goes backwards, unless the stored one lies more than a minute in the future: that
+        was a wrong clock's, and the session would not end. The version stays, so that a touch
+        makes no conflict.
         """
         raise NotImplementedError
 
@@ -203,14 +215,7 @@ class Store:
         record = self.load(old)
         if record is None:
             return False
-        self.save(
-            new,
-            record.data if data is None else data,
-            timeout=record.timeout,
-            created=record.created,
-            accessed=record.accessed,
-            user=record.user,
-        )
+        self.save(new, record if data is None else record._replace(data=data))
         self.delete(old)
         return True
 
@@ -281,13 +286,16 @@ class Store:
     def _delete(self, key: str) -> bool:
         raise NotImplementedError
 
-    def _check(self, data: bytes, timeout: float, user: str | None) -> bytes:
+    def _check(self, record: Record) -> bytes:
         """Return the user as bytes; raise if the record cannot be stored."""
-        if len(data) > self.max_size:
-            raise RecordTooLarge(f"{len(data)} bytes, and {self.max_size} are the limit")
-        if not (math.isfinite(timeout) and timeout >= 0):
+        size, timeout, user = len(record.data), record.timeout, record.user
+        if size > self.max_size:
+            raise RecordTooLarge(f"{size} bytes, and {self.max_size} are the limit")
+        if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout {timeout}: not a number of seconds")
-        name = b"" if user is None else user.encode()
-        if len(name) > 255 or (user is not None and not name):
+        if user is None:
+            return b""
+        name = user.encode()
+        if not 0 < len(name) <= 255:
             raise ValueError("a user's name has 1 to 255 bytes")
         return name

@@ -57,7 +57,7 @@ class Ours(Case):
         store, serializer = self.store(), Serializer(self.serializer)
         for sid in ids:
             data = serializer.dumps(VALUE, sid)
-            store.save(sid, data, timeout=TIMEOUT, created=accessed, accessed=accessed)
+            store.save(sid, Record(data, accessed, accessed, TIMEOUT))
         store.close()
 
     def full_sweep(self) -> tuple[float, int]:

@@ -24,6 +24,7 @@ from handlers.sessions.memcached import MemcachedStore
 from handlers.sessions.mysql import MysqlStore
 from handlers.sessions.serial import Serializer
 from handlers.sessions.sqlite import SqliteStore
+from handlers.sessions.store import Record
 from handlers.sessions.sweep import Pace
 from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
@@ -109,13 +110,13 @@ class Ours:
     def request(self, sid: str) -> None:
         """Load, change and save."""
         store, now = self.store, time.time()
-        with store.lock(sid, 30):
-            record = store.load(sid)
+        with store.lock(sid, 30) as held:
+            record = store.load(sid, held)
             value = self._serializer.loads(record.data, sid) if record else dict(_VALUE)
             value["hits"] = value.get("hits", 0) + 1
             data = self._serializer.dumps(value, sid)
             created = record.created if record else now
-            store.save(sid, data, timeout=_TIMEOUT, created=created, accessed=now)
+            store.save(sid, Record(data, created, now, _TIMEOUT), held=held)
 
 
 def _requests(directory: str, rounds: int) -> list[dict]:
@@ -192,7 +193,7 @@ def _loads(directory: str, rounds: int) -> list[dict]:
     store = FileStore(f"{directory}/file")
     sid = sids.new()
     data = Serializer("pickle").dumps(_VALUE, sid)
-    store.save(sid, data, timeout=_TIMEOUT, created=time.time(), accessed=time.time())
+    store.save(sid, Record(data, time.time(), time.time(), _TIMEOUT))
     key = sids.key(sid)
     path = f"{store.path}/{key[:2]}/{key}"
 
@@ -249,7 +250,7 @@ def _sweep(directory: str, sessions: int) -> list[dict]:
     data = Serializer("pickle").dumps(_VALUE, sids.new())
     for number in range(sessions + _EXPIRED):
         then = now if number < sessions else now - 2 * _TIMEOUT
-        store.save(sids.new(), data, timeout=_TIMEOUT, created=then, accessed=then)
+        store.save(sids.new(), Record(data, then, then, _TIMEOUT))
     costs = fork.Queue()
 
     def child(expired: int) -> None:

@@ -1,0 +1,89 @@
+"""A browser for sessions served by the runtime in this process, and handlers that it visits."""
+
+import http.cookies
+import threading
+
+from mod_python import Session, apache
+from test_mod_python_runtime import serve
+
+from handlers.runtime.request import Request
+from handlers.sessions.store import LockTimeout
+
+
+class Client:
+    """A browser with a jar for the session's cookie, and the options of the site it visits."""
+
+    def __init__(self, **options):
+        self.options = options
+        self.cookies = {}
+
+    def variables(self, **variables):
+        options = {f"PythonOption.{name}": str(value) for name, value in self.options.items()}
+        if self.cookies:
+            header = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            options["HTTP_COOKIE"] = header
+        return options | variables
+
+    def visit(self, handler, **variables):
+        """Serve one request; what *handler* returns is kept in ``result``."""
+
+        def run(req):
+            self.result = handler(req)
+            return apache.OK
+
+        self.answer = serve(run, **self.variables(**variables))
+        assert self.answer.status == "200 OK"
+        self.sent = http.cookies.SimpleCookie()
+        for name, value in self.answer.headers:
+            if name == "Set-Cookie":
+                self.sent.load(value)
+        for name, morsel in self.sent.items():
+            if "1970" in morsel["expires"]:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = morsel.value
+        return self.result
+
+    def again(self):
+        """Return another browser with the same cookies."""
+        other = Client(**self.options)
+        other.cookies = dict(self.cookies)
+        return other
+
+
+def store_of(client):
+    """Return the store behind a client's sessions."""
+    return client.visit(lambda req: Session.Session(req, lock=0))._backing.store
+
+
+def count(req):
+    session = Session.Session(req)
+    session["n"] = session.get("n", 0) + 1
+    session.save()
+    return session["n"]
+
+
+def read(req):
+    session = Session.Session(req)
+    return session.is_new(), dict(session)
+
+
+def request(client, **variables):
+    """Return a request object outside the runtime; its cleanups are the caller's."""
+    environ = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+    return Request(environ | client.variables(**variables), None)
+
+
+def locked(store, sid):
+    try:
+        store.lock(sid, 0).release()
+    except LockTimeout:
+        return True
+    return False
+
+
+def in_thread(call):
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
