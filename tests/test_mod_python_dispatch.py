@@ -257,8 +257,6 @@ def test_variables_of_others_change_nothing():
         ("no_such_module", "no module no_such_module on Python's path; add its directory"),
         ("no_such_module::f", "no module no_such_module on Python's path"),
         ("no_such.module", "no module no_such on Python's path"),
-        ("mod_python.publisher", "not there on mod_wsgi yet"),
-        ("mod_python.psp", "not there on mod_wsgi yet"),
     ],
 )
 def test_module_that_is_not_there_is_500_and_one_line(spec, said, caplog):

@@ -479,11 +479,64 @@ def test_apply_fs_data(function, expected):
     assert form(method="GET", query="a=2&x=3&x=4&req=5", look=look) == expected
 
 
+def test_form_is_asked_for_text_or_bytes_whichever_its_body_gives():
+    def look(fs):
+        asked = [(fs[name], name in fs, fs.getlist(name)) for name in ("é", "é".encode())]
+        assert asked == [(b"1", True, [b"1"])] * 2
+        assert fs.get("é", 0) == fs.getfirst("é") == b"1"
+        with pytest.raises(KeyError):
+            fs["x"]
+        with pytest.raises(KeyError):
+            del fs["x"]
+        del fs["é"]
+        return fs.keys()
+
+    assert form(b"%C3%A9=1", look=look) == []
+    assert form(method="GET", query="%C3%A9=1", look=look) == []
+
+
+def test_text_and_bytes_of_one_name_stay_apart():
+    def look(fs):
+        return fs["a"], fs[b"a"]
+
+    assert form(b"a=2", query="a=1", look=look) == (b"1", b"2")
+
+
+def test_apply_fs_data_knows_every_kind_of_callable():
+    class Called:
+        def __init__(self, a=0):
+            self.a = a
+
+        def __call__(self, a, *, c=0, **kw):
+            return a, c
+
+        @classmethod
+        def of_class(cls, a, **kw):
+            return a, sorted(kw)
+
+        def only_by_place(self, b=1, /, a=2):
+            return b, a
+
+    def look(fs):
+        functions = (Called(), Called.of_class, Called().only_by_place, lambda a: Called(a).a)
+        return [util.apply_fs_data(function, fs) for function in functions]
+
+    query = "a=x&b=y&c=z&self=0&cls=1"
+    assert form(method="GET", query=query, look=look) == [
+        ("x", "z"),
+        ("x", ["b", "c", "self"]),
+        (1, "x"),
+        "x",
+    ]
+
+
 def test_apply_fs_data_passes_fields_of_bodies():
     def look(fs):
         return util.apply_fs_data(lambda a, up=None: (a, up and up.filename), fs)
 
-    assert form(b"a=1", look=look) == (b"1", None)
+    # as text, so that a function need not know how its form was sent
+    assert form(b"a=%C3%A9", look=look) == ("é", None)
+    assert form(b"a=%FF&a=2", look=look) == (["\xff", "2"], None)
     body = named(b"a", b"1") + named(b"up", b"x", b'; filename="f"') + END
     assert form(body, MULTIPART, look=look) == (b"1", "f")
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import string
 import tempfile
+import types
 
 import hypothesis
 import pytest
@@ -22,7 +23,7 @@ from handlers.image import geometry
 from handlers.lookup import row, updated
 from handlers.lookup.errors import DatabaseMisconfigured
 from handlers.names import has_name, id_of, is_plain
-from handlers.runtime import conditional, form_limits, guarded, query
+from handlers.runtime import conditional, form_limits, guarded, psp_source, query
 from handlers.runtime.request import Request
 from handlers.sessions import serial, slots
 from handlers.sessions import sid as sids
@@ -439,3 +440,37 @@ def test_time_grows_with_the_input(name):
                 parse(starts.get(name, "") + again * (size // len(again)) + end + tail * size)
 
             assert_linear(work, 1000, least=0.0002)
+
+
+PSP_PIECES = (
+    *("<%", "%>", "<%=", "<%--", "--%>", "<%@", "<%@ include file='x' %>", "\n", "\r\n", "\r"),
+    *(" ", "\t", "    ", ":", "if 1:", "for x in y:", "x = 1", "# end", '"', '"""', "'", "\\"),
+    *("\\n", "\\x4", "\\N{", "\\777", "<", "%", ">", "-", "é", "\0", "\ud800", "(", "{", "f'{"),
+    *("lambda", "return", "yield", "await x", "\f", "\u2028", "1_", "0777", "1if 1else 2"),
+)
+
+
+@repeatable
+@given(st.lists(st.sampled_from(PSP_PIECES) | st.text(max_size=3), max_size=16).map("".join))
+@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+def test_any_text_is_a_page_or_a_syntax_error(source):
+    try:
+        translation = psp_source.translate(source)
+    except SyntaxError:
+        return
+    lines = max(1, translation.text.count("\n"))
+    assert len(translation.lines) in (lines, lines + 1)
+    try:
+        psp_source.compile_page(translation, "page")
+    except SyntaxError as error:
+        assert 1 <= error.lineno <= source.count("\n") + source.count("\r") + 1
+
+
+@repeatable
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\\r"), max_size=40))
+def test_any_other_text_is_written_as_it_is(text):
+    if "<%" not in text:
+        written = []
+        code = psp_source.compile_page(psp_source.translate(text), "page")
+        exec(code, {"req": types.SimpleNamespace(write=lambda text, _: written.append(text))})
+        assert "".join(written) == text

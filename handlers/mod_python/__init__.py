@@ -14,6 +14,10 @@ import importlib.machinery
 import importlib.util
 import sys
 
+from .version import version as mp_version
+
+__all__ = ["install_as_mod_python", "mp_version"]
+
 _OTHER_NAME = "mod_python"
 
 

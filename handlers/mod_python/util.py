@@ -6,11 +6,13 @@ multipart body str names and bytes values. A field itself is bytes in every case
 
 What works in another way: the query's names and values are never mixed up; names and file names
 that are UTF-8 are read as such, and may have a semicolon in them; bytes that are not UTF-8 are no
-error; :func:`apply_fs_data` passes on the fields of an urlencoded body, too; and a malformed body
+error; a form is asked for ``"name"`` or ``b"name"``, whichever the client's body gives;
+:func:`apply_fs_data` passes on the fields of an urlencoded body, too, as text; and a malformed body
 is answered with 400, one beyond the limits of :mod:`.form_limits` with 413.
 """
 
 import inspect
+import types
 from html import escape
 
 from handlers.errors import Misconfigured
@@ -82,6 +84,8 @@ class FieldStorage:
         self, req, keep_blank_values=0, strict_parsing=0, file_callback=None, field_callback=None
     ):
         self.list = FieldList()
+        if req.method != "POST" and not req.args:
+            return
         try:
             budget = form_limits.Budget.of_request(req, memory=MAX_MEMORY, fields=MAX_FIELDS)
             query = guarded.text(req, "args")
@@ -144,22 +148,23 @@ class FieldStorage:
 
     def get(self, key, default=None):
         """Return what ``form[key]`` does, or *default*."""
-        found = self.list.table().get(key)
-        if found is None:
+        found = self._found(key)
+        if not found:
             return default
         return found[0] if len(found) == 1 else found
 
     def getfirst(self, key, default=None):
         """Return the first field of that name, or *default*."""
-        return self.list.table().get(key, (default,))[0]
+        found = self._found(key)
+        return found[0] if found else default
 
     def getlist(self, key):
         """Return all fields of that name."""
-        return self.list.table().get(key, [])
+        return self._found(key)
 
     def has_key(self, key):
         """Return whether there is a field of that name."""
-        return key in self.list.table()
+        return bool(self._found(key))
 
     __contains__ = has_key
 
@@ -178,7 +183,9 @@ class FieldStorage:
         return len(self.list.table())
 
     def __getitem__(self, key):
-        found = self.list.table()[key]
+        found = self._found(key)
+        if not found:
+            raise KeyError(key)
         return found[0] if len(found) == 1 else found
 
     def __setitem__(self, key, value):
@@ -187,36 +194,74 @@ class FieldStorage:
         self.add_field(key, value)
 
     def __delitem__(self, key):
-        gone = set(map(id, self.list.table()[key]))
+        gone = set(map(id, self._found(key)))
+        if not gone:
+            raise KeyError(key)
         self.list[:] = [item for item in self.list if id(item) not in gone]
 
     def __repr__(self):
         return repr(self.list.table())
 
+    def _found(self, key):
+        """Return the fields named *key*, or else those whose name is the same text as bytes or str.
+
+        Which one a field has depends on the type of the body, which is the client's to choose.
+        """
+        table = self.list.table()
+        found = table.get(key)
+        if found is None and isinstance(key, (str, bytes)):
+            other = text_of(key) if isinstance(key, bytes) else key.encode(errors="replace")
+            found = table.get(other)
+        return found or []
+
 
 def apply_fs_data(object, fs, **args):
     """Call *object* with *args* and those fields of *fs* that it has parameters for.
 
-    A field is passed as its value, an upload as the Field, several of one name as a list. A field
-    never takes the place of one of *args*.
+    A field is passed as its value, that of an urlencoded body as text, an upload as the Field,
+    several of one name as a list. A field never takes the place of one of *args*.
     """
     fields = {}
     for field in fs.list:
-        name = text_of(field.name) if isinstance(field.name, bytes) else field.name
+        name, value = field.name, field if field.filename else field.value
+        if isinstance(name, bytes):
+            name, value = text_of(name), text_of(value) if isinstance(value, bytes) else value
         if name is not None and name not in args:
-            fields.setdefault(name, []).append(field if field.filename else field.value)
+            fields.setdefault(name, []).append(value)
     values = {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
-    try:
-        # not the signature of what a decorator wraps: the wrapper is what is called
-        parameters = inspect.signature(object, follow_wrapped=False).parameters.values()
-    except (TypeError, ValueError):
+    accepts = _acceptance(object)
+    if accepts is None:
         return object()
-    given = args | values
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        known = {parameter.name for parameter in parameters if parameter.kind in by_name}
-        given = {name: value for name, value in given.items() if name in known}
-    return object(**given)
+    return object(**{name: value for name, value in (args | values).items() if accepts(name)})
+
+
+def _acceptance(called):
+    """Return a function that tells whether *called* can be given a name; None if nobody knows.
+
+    Not what a decorator wraps counts: the wrapper is what is called.
+    """
+    function = called
+    if not isinstance(called, types.FunctionType):
+        function = getattr(
+            called, "__func__", inspect.getattr_static(type(called), "__call__", None)
+        )
+    if isinstance(function, types.FunctionType) and not hasattr(function, "__signature__"):
+        code = function.__code__
+        bound = int(function is not called)
+        if code.co_flags & inspect.CO_VARKEYWORDS:
+            # a client that names self would end the call
+            own = code.co_varnames[code.co_posonlyargcount : bound]
+            return lambda name: name not in own
+        first = max(code.co_posonlyargcount, bound)
+        return code.co_varnames[first : code.co_argcount + code.co_kwonlyargcount].__contains__
+    try:
+        parameters = inspect.signature(called, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return lambda name: True
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {parameter.name for parameter in parameters if parameter.kind in by_name}.__contains__
 
 
 def redirect(req, location, permanent=0, text=None):

@@ -52,6 +52,11 @@ class ResponseDescription:
     def content_type(self, value: str):
         self._content_type = header_text(value)
 
+    @property
+    def _content_type_set(self) -> int:
+        """1 once ``content_type`` was set, else 0; mod_python's publisher has it."""
+        return int(self._content_type is not None)
+
     def allow_methods(self, methods, reset: int = 0) -> None:
         """Name the methods that a 405 response says are allowed.
 

@@ -22,8 +22,6 @@ from .log import log_once
 from .options import unsupported
 
 _logger = logging.getLogger(__name__)
-# handlers that mod_python brings and the runtime does not
-_NOT_HERE = ("mod_python.cgihandler", "mod_python.psp", "mod_python.publisher")
 _resolved: dict[tuple[str, str], tuple] = {}
 _python_paths: set[str] = set()
 _python_path_lock = threading.Lock()
@@ -167,10 +165,6 @@ def _resolve(handlers, python_path):
 def _missing(spec: str, error: ModuleNotFoundError) -> Exception:
     """Return what to raise for a module that is not there: the handler's, or one that it imports"""
     module = spec.partition("::")[0]
-    if module in _NOT_HERE:
-        return HandlerMissing(
-            f"PythonHandler {spec}: this part of mod_python is not there on mod_wsgi yet"
-        )
     if error.name is not None and f"{module}.".startswith(f"{error.name}."):
         return HandlerMissing(
             f"PythonHandler {spec}: no module {error.name} on Python's path; add its directory: "

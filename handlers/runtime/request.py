@@ -6,7 +6,7 @@ import re
 import time
 from base64 import b64decode
 
-from . import constants, finfo, options
+from . import application, constants, finfo, options
 from .connection import Connection, Server, address, told
 from .constants import APLOG_ERR, M_INVALID, REMOTE_HOST, REMOTE_NAME, REMOTE_NOLOOKUP
 from .describing import METHOD_NUMBERS, ResponseDescription
@@ -287,6 +287,14 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
         """Return DocumentRoot."""
         return _path(self._environ, "DOCUMENT_ROOT")
 
+    def build_wsgi_env(self) -> dict | None:
+        """Return the environment for a WSGI application; see :func:`.application.build_environ`."""
+        return application.build_environ(self, self._environ)
+
+    def wsgi_start_response(self, status: str, headers: list, exc_info=None, /):
+        """Take status and headers of a WSGI application; return the call that writes its body."""
+        return application.start_response(self, status, headers, exc_info)
+
     # -- configuration and log ---------------------------------------------------------------
 
     def get_options(self) -> Table:
@@ -296,6 +304,13 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     def option_pairs(self) -> tuple[tuple[str, str], ...]:
         """Return the rows of :meth:`get_options`, without the cost of a table."""
         return options.pairs(self._environ)
+
+    def get_addhandler_exts(self) -> str:
+        """Return the extensions that AddHandler names, without dots, as words.
+
+        The environment does not tell them, so ``PythonOption mod_python.addhandler_exts`` does.
+        """
+        return self._environ.get("PythonOption.mod_python.addhandler_exts", "").replace(".", " ")
 
     def get_config(self) -> Table:
         """Return PythonPath and PythonDebug in force for this request."""

@@ -78,6 +78,12 @@ class ResponseWriter:
         """1 if a byte of the body has been sent, else 0."""
         return int(self.bytes_sent > 0)
 
+    @property
+    def _bytes_queued(self) -> int:
+        """Bytes of the body that were written, sent or not; mod_python's publisher has it."""
+        waiting = self._file[1] if self._file is not None else 0
+        return self.bytes_sent + self._pending_size + waiting
+
     def write(self, data: str | bytes, flush: int = 1) -> None:
         """Send *data*; str goes out as UTF-8.
 
