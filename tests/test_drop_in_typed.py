@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SECTION = README[README.index("## Drop it in") : README.index("What one sees (info lines")]
+SECTION = README[README.index("## Drop it in") : README.index("## What you set")]
 PARTS = ("handlers", "apache_conf", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 CACHE = "/var/cache/modpython-handlers"
 

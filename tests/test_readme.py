@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -37,6 +38,11 @@ def table(first, prefix="", first_column="option"):
     raise AssertionError("the table does not end")
 
 
+def part(heading):
+    """Return the text below *heading*, up to the next one."""
+    return re.split(r"(?m)^##? ", README[README.index(heading) + 3 :])[0]
+
+
 def declared(*sections):
     return {
         option.name: (option.default, option.meaning, option.example)
@@ -54,6 +60,16 @@ def test_options_are_described_as_they_are_declared():
     described = table("thumbnail.cache")
     assert unquoted(described) == unquoted(declared(*own))
     assert list(described) == list(declared(*own))
+
+
+def test_settings_that_most_sites_need_are_options():
+    (block,) = [b for b in re.findall(r"(?m)(?:^(?: {4}.*)?\n)+", README) if "[gallery]" in b]
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(textwrap.dedent(block))
+    names = [f"{section}.{key}" for section in parser.sections() for key in parser[section]]
+    assert len(names) == 8
+    for name in names:
+        OPTIONS[name].kind.parse(parser.get(*name.split(".")))
 
 
 def test_options_of_sessions_are_described_as_they_are_declared():
@@ -115,7 +131,7 @@ def test_options_of_setup_are_those_of_its_help():
         check=True,
         cwd=ROOT,
     ).stdout
-    section = README[README.index("## Drop it in") : README.index("## What it serves")]
+    section = part("## Options of setup")
     described = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
     assert described == set(re.findall(r"(?m)^  (--[a-z-]+)", said)) - {"--json", "--help"}
 
@@ -133,7 +149,7 @@ def test_quickstart_options_are_those_of_its_help():
     said = subprocess.run(
         [ROOT / "apache_conf" / "quickstart", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    section = README[README.index("## Try it") : README.index("## Drop it in")]
+    section = part("## Options of the quickstart")
     in_readme = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
     assert in_readme == set(re.findall(r"(?m)^  (--[a-z-]+)", said))
 
@@ -148,7 +164,7 @@ def test_benchmarks_named_are_there():
 
 
 def test_places_are_those_of_setup():
-    section = README[README.index("## Drop it in") : README.index("## What it serves")]
+    section = part("## Drop it in")
     assert f"`{setup.ETC}`" in section
     for directory in re.findall(r"/var/cache/[\w-]+", README):
         assert directory in ("/var/cache/modpython-handlers", "/var/cache/x")
