@@ -143,6 +143,7 @@ ALLOWED = {
         "worker",
     },
     "commands": {
+        "convert",
         "options",
         "kinds",
         "cache",
@@ -162,6 +163,7 @@ ALLOWED = {
         "state_directory",
         "worker",
     },
+    "convert": {"mod_python", "runtime"},
     "__main__": {"commands"},
     "wheel": set(),
     "quickstart": {

@@ -11,8 +11,12 @@ import textwrap
 
 import pytest
 
-from handlers.commands import cache, lookup, sessions, setup
+from handlers.commands import cache, convert, lookup, sessions, setup
 from handlers.commands import line as command_line
+from handlers.convert import rewrite as moving
+from handlers.convert.rewrite import Load
+from handlers.convert.scripts import Scripts
+from handlers.convert.text import parse
 from handlers.options import OPTIONS
 from tests import bench
 from tests.servers.httpd import Httpd, make_images_table
@@ -134,6 +138,22 @@ def test_options_of_setup_are_those_of_its_help():
     section = part("## Options of setup")
     described = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
     assert described == set(re.findall(r"(?m)^  (--[a-z-]+)", said)) - {"--json", "--help"}
+
+
+def test_options_of_convert_are_those_of_its_help():
+    parser = argparse.ArgumentParser()
+    convert.configure(parser)
+    section = README[README.index("## Moving from mod_python") : README.index("## Sessions")]
+    described = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
+    assert described == set(re.findall(r"(?m)^  (--[a-z-]+)", parser.format_help())) - {"--help"}
+
+
+def test_site_shown_before_is_converted_to_the_one_shown_after():
+    shown = re.findall(r"(?:Before|After):\n\n((?: {4}.*\n)+)", README)
+    before, after = ("".join(re.findall(r"(?m)^ {4}(.*\n)", text)) for text in shown)
+    load = Load("/usr/lib/apache2/modules/mod_wsgi.so")
+    (text,) = moving.convert([parse(before)], Scripts(setup.ETC, sys.prefix), load).texts
+    assert re.sub("front-[0-9a-f]+", "front-FINGERPRINT", text) == after
 
 
 def test_packages_of_the_install_without_a_compiler_are_those_of_setup_cfg():

@@ -8,7 +8,7 @@ import sys
 
 import handlers
 from handlers import lookup, settings
-from handlers.commands import cache, config, result, sessions, setup, terminal, uninstall
+from handlers.commands import cache, config, convert, result, sessions, setup, terminal, uninstall
 from handlers.commands import lookup as lookup_commands
 from handlers.database import url as database_url
 from handlers.locks import LockTimeout
@@ -25,6 +25,7 @@ _PARTS = {
     "setup": setup,
     "uninstall": uninstall,
     "config": config,
+    "convert": convert,
     "cache": cache,
     "lookup": lookup_commands,
     "sessions": sessions,
@@ -34,6 +35,7 @@ exit status:
   0    done
   1    failed: one sentence on standard error says why
   2    wrong usage
+  3    convert has left something out: a line on standard error for each directive
   75   busy: another process is at it; try again
   130  interrupted
 """

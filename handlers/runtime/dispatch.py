@@ -3,6 +3,10 @@
 The text is a list of handlers, with a list of extensions after a bar if they are for those only::
 
     module   module::object   module::object.attribute   module::object | .ext .ext2
+    module | .ext ; module2 module3 | .ext2 ; module4
+
+Several lists are parted by a semicolon between spaces; for a file whose extension has a list, the
+others are not run.
 
 Without an object it is ``handler``. A class on the way to an attribute is made an instance with the
 request as its argument, for each request. Handlers run in order while they return OK; the first
@@ -22,7 +26,7 @@ from .log import log_once
 from .options import unsupported
 
 _logger = logging.getLogger(__name__)
-_resolved: dict[tuple[str, str], tuple] = {}
+_resolved: dict[tuple[str, str, str], tuple] = {}
 _python_paths: set[str] = set()
 _python_path_lock = threading.Lock()
 
@@ -77,12 +81,9 @@ def run(request, environ: dict) -> int:
     except HandlerMissing as error:
         log_once(_logger, str(error))
         return HTTP_INTERNAL_SERVER_ERROR
+    if steps and steps[-1].extensions:
+        steps = _for_extension(steps, request)
     for step in steps:
-        if step.extensions:
-            extension = os.path.splitext(request.filename)[1]
-            if extension not in step.extensions:
-                continue
-            request.extension = extension
         try:
             result = step.call(request)
             if result.__class__ is not int:
@@ -100,6 +101,12 @@ def parse_handlers(value: str) -> tuple[list[str], tuple[str, ...]]:
     """Return the handlers and the extensions that the text of PythonHandler names."""
     names, _, extensions = value.partition("|")
     return names.split(), tuple(extensions.split())
+
+
+def parse_lists(value: str) -> list[tuple[list[str], tuple[str, ...]]]:
+    """Return the lists that a text holds, those with extensions last."""
+    lists = [parse_handlers(one) for one in value.split(" ; ")]
+    return sorted(lists, key=lambda one: bool(one[1]))
 
 
 def find_handler(spec: str):
@@ -139,26 +146,52 @@ def use_python_path(value: str) -> None:
         _python_paths.add(value)
 
 
+def look_in(directory: str) -> None:
+    """Find modules in the directory of a section, as mod_python does where no PythonPath holds.
+
+    :param directory: as SetEnv gives it, empty for none.
+    """
+    if directory:
+        directory = os.fsdecode(directory.encode("latin-1"))
+        with _python_path_lock:
+            if directory not in sys.path:
+                sys.path.insert(0, directory)
+
+
+def _for_extension(steps, request):
+    extension = os.path.splitext(request.filename)[1]
+    own = [step for step in steps if extension and extension in step.extensions]
+    if own:
+        request.extension = extension
+    return own or [step for step in steps if not step.extensions]
+
+
 def _steps(environ):
-    key = environ.get("PythonHandler", ""), environ.get("PythonPath", "")
+    key = (
+        environ.get("PythonHandler", ""),
+        environ.get("PythonPath", ""),
+        environ.get("PythonHandler.directory", ""),
+    )
     steps = _resolved.get(key)
     if steps is None:
         steps = _resolved[key] = _resolve(*key)
     return steps
 
 
-def _resolve(handlers, python_path):
-    names, extensions = parse_handlers(handlers)
+def _resolve(handlers, python_path, directory):
     steps = []
-    for name in names:
-        try:
-            if python_path:
-                use_python_path(python_path)
-            steps.append(Step(name, extensions, find_handler(name)))
-        except ModuleNotFoundError as error:
-            raise _missing(name, error) from error
-        except BaseException as error:
-            raise HandlerError(name) from error
+    for names, extensions in parse_lists(handlers):
+        for name in names:
+            try:
+                if python_path:
+                    use_python_path(python_path)
+                else:
+                    look_in(directory)
+                steps.append(Step(name, extensions, find_handler(name)))
+            except ModuleNotFoundError as error:
+                raise _missing(name, error) from error
+            except BaseException as error:
+                raise HandlerError(name) from error
     return tuple(steps)
 
 

@@ -1,10 +1,13 @@
 """What the WSGI entry script imports: ``handle_request``, the name that WSGIHandlerScript calls."""
 
+import logging
+
 from .dispatch import run
-from .log import route_to_apache
+from .log import log_once, route_to_apache
 from .request import Request
 from .response import answer, answer_failure
 
+_logger = logging.getLogger(__name__)
 route_to_apache()
 
 
@@ -24,3 +27,30 @@ def handle_request(environ: dict, start_response):
     except BaseException:
         request.run_cleanups()
         raise
+
+
+def handle_own_request(environ: dict, start_response):
+    """Answer one request as :func:`handle_request` does, in the interpreter it is meant for only.
+
+    From Python 3.12 on, a thread that was in another interpreter does not find the main one again,
+    so that the handlers of one site might answer for those of another. Such a request is 500 and
+    one line in the log.
+    """
+    meant = environ["mod_wsgi.application_group"]
+    found = _application_group()
+    if meant != found:
+        log_once(
+            _logger,
+            f"a request for the interpreter {meant or 'main_interpreter'!r} came to {found!r}: "
+            "this Python mixes the main interpreter up with others in one process; write "
+            "WSGIApplicationGroup with a name instead of %{GLOBAL}",
+        )
+        start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+        return [b"Internal Server Error\n"]
+    return handle_request(environ, start_response)
+
+
+def _application_group() -> str:
+    import mod_wsgi
+
+    return mod_wsgi.application_group

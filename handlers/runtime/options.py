@@ -4,14 +4,24 @@
 stand for the directives of those names. Apache merges SetEnv by server, virtual host, Directory,
 Location, Files and .htaccess, the inner one winning, as it merges the directives. A request header
 cannot set any of them: those arrive as ``HTTP_*``.
+
+``SetEnv PythonHandler.directory`` is the directory of the section that names the handler. As
+variables reach CGI scripts of their section, ``SetEnv PythonOptionFile.key`` names a file whose
+first line is the value of ``PythonOption key``.
 """
+
+import functools
+import os
 
 from handlers import kinds
 
 from .table import Table
 
-DIRECTIVES = ("PythonHandler", "PythonPath", "PythonDebug")
+DIRECTIVES = ("PythonHandler", "PythonHandler.directory", "PythonPath", "PythonDebug")
 OPTION_PREFIX = "PythonOption."
+FILE_PREFIX = "PythonOptionFile."
+# what Apache's AuthType and AuthName say; mod_python has members of the request for them
+_OF_APACHE = ("PythonOption.mod_python.auth_type", "PythonOption.mod_python.auth_name")
 # mod_python's other directives, in small letters
 _UNSUPPORTED = frozenset(
     f"python{name}"
@@ -27,21 +37,42 @@ _PREFIX_LENGTH = len(OPTION_PREFIX)
 
 
 def get_options(environ: dict) -> Table:
-    """Return the table of PythonOption; an option set to nothing is not in it."""
+    """Return the table of PythonOption; an option set to nothing is not in it.
+
+    :raises OSError: if the file of a PythonOptionFile cannot be read.
+    """
     return Table.trusted(pairs(environ))
 
 
 def pairs(environ: dict) -> tuple[tuple[str, str], ...]:
-    """Return (name, value) of each PythonOption, as a key to what such options come to."""
+    """Return (name, value) of each PythonOption, as a key to what such options come to.
+
+    :raises OSError: if the file of a PythonOptionFile cannot be read.
+    """
     # asked in this way of all variables, as it is done for each request
-    found = [name for name in environ if OPTION_PREFIX in name]
+    found = [name for name in environ if "PythonOption" in name]
     return tuple(
         [
             (name[_PREFIX_LENGTH:], environ[name])
             for name in found
-            if environ[name] and name.startswith(OPTION_PREFIX)
+            if environ[name] and name.startswith(OPTION_PREFIX) and name not in _OF_APACHE
+        ]
+        + [
+            (name[len(FILE_PREFIX) :], _first_line(environ[name]))
+            for name in found
+            if environ[name] and name.startswith(FILE_PREFIX)
         ]
     )
+
+
+def _first_line(path: str) -> str:
+    return _read_line(path, os.stat(path).st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_line(path: str, changed: int) -> str:
+    with open(path, encoding="latin-1", newline="\n") as file:
+        return file.readline().removesuffix("\n")
 
 
 def get_config(environ: dict) -> Table:
@@ -88,4 +119,4 @@ def _is_unsupported(name: str) -> bool:
 
 def is_directive(name: str) -> bool:
     """Return whether the variable *name* is configuration, and not the request's environment."""
-    return name in DIRECTIVES or name.startswith(OPTION_PREFIX)
+    return name in DIRECTIVES or name.startswith((OPTION_PREFIX, FILE_PREFIX))

@@ -1,0 +1,34 @@
+"""The names of mod_python's directives, by what becomes of them."""
+
+#: Every one, by its name in lower case.
+NAMES = {
+    name.lower(): name
+    for name in (
+        *("PythonAccessHandler", "PythonAuthenHandler", "PythonAuthzHandler", "PythonAutoReload"),
+        *("PythonCleanupHandler", "PythonConnectionHandler", "PythonDebug", "PythonEnablePdb"),
+        *("PythonFixupHandler", "PythonHandler", "PythonHandlerModule", "PythonImport"),
+        *("PythonHeaderParserHandler", "PythonInitHandler", "PythonInputFilter", "PythonOption"),
+        *("PythonInterpPerDirective", "PythonInterpPerDirectory", "PythonInterpreter"),
+        *("PythonLogHandler", "PythonOptimize", "PythonOutputFilter", "PythonPath"),
+        *("PythonPostReadRequestHandler", "PythonTransHandler", "PythonTypeHandler"),
+    )
+}
+#: Phases before the content handler, which any of them may refuse, in their order.
+BEFORE = (
+    *("pythonpostreadrequesthandler", "pythontranshandler", "pythonheaderparserhandler"),
+    *("pythoninithandler", "pythonaccesshandler", "pythontypehandler", "pythonfixuphandler"),
+)
+AUTH = ("pythonauthenhandler", "pythonauthzhandler")
+#: Phases that refuse nothing.
+AFTER = ("pythonhandler", "pythonloghandler", "pythoncleanuphandler")
+FLAGS = ("pythonautoreload", "pythondebug", "pythonenablepdb")
+FILTERS = ("pythoninputfilter", "pythonoutputfilter")
+#: Apache's directives that name a filter, and the variables that stand for them.
+USES_OF_FILTERS = {
+    "setinputfilter": "PythonSetInputFilter",
+    "setoutputfilter": "PythonSetOutputFilter",
+    "addinputfilter": "PythonAddInputFilter",
+    "addoutputfilter": "PythonAddOutputFilter",
+}
+#: What ``<IfModule>`` may call mod_python.
+MODULES = ("mod_python.c", "python_module")

@@ -1,0 +1,296 @@
+"""mod_python's phases before content that mod_wsgi does not serve: files, CGI, proxied, DAV, git.
+
+mod_wsgi asks a script whether a client may pass (``WSGIAccessScript``), whether a password is
+right (``WSGIAuthUserScript``) and which groups a user is in (``WSGIAuthGroupScript``, ``Require
+wsgi-group mod_python``). :class:`Front` answers with the handlers of mod_python's directives.
+Such a script can let a request pass or refuse it, and nothing else: what is neither ``OK`` nor
+``DECLINED`` refuses, with 403 or 401, and so does everything that is unknown here. Handlers see the
+request as mod_wsgi tells these scripts of it: without a body, without ``Authorization`` (but the
+name and password of Basic authentication where they are asked for), and with ``filename`` worked
+out from Alias and DocumentRoot.
+
+``modpython-handlers convert`` writes such scripts. One written by hand::
+
+    from handlers.mod_python import install_as_mod_python
+    install_as_mod_python()
+    from handlers.runtime.front import Front
+    allow_access = Front.of(PythonAccessHandler="guard").allow_access
+"""
+
+import base64
+import fnmatch
+import importlib
+import logging
+import os
+import re
+from itertools import chain
+
+from .constants import DECLINED, HTTP_UNAUTHORIZED, OK
+from .dispatch import SERVER_RETURN, find_handler, look_in, parse_lists, use_python_path
+from .log import log_once
+from .request import Request
+from .variables import text
+
+#: The group that a user whom PythonAuthzHandler accepts is in.
+GROUP = "mod_python"
+
+_logger = logging.getLogger(__name__)
+_BEFORE = (
+    *("PythonPostReadRequestHandler", "PythonTransHandler", "PythonInitHandler"),
+    *("PythonHeaderParserHandler", "PythonAccessHandler"),
+    *("PythonTypeHandler", "PythonFixupHandler"),
+)
+# what a handler may change to have another content sent
+_OF_CONTENT = ("uri", "filename", "path_info", "args", "handler", "content_type")
+
+
+class Refused(Exception):
+    """Raised for a request that must not pass, for a reason that the error log should hold."""
+
+
+class FrontRequest(Request):
+    """The request as a phase before other content sees it: its response goes nowhere."""
+
+    def __init__(self, environ: dict, phase: str):
+        super().__init__(environ, lambda *_: lambda _: None)
+        self.phase = phase
+
+    def add_handler(self, htype, handler, dir=None):
+        """Refuse: what is added would not run."""
+        raise Refused(f"{self.phase} adds {htype} {handler}, which can't run before other content")
+
+    def internal_redirect(self, new_uri):
+        """Refuse: Apache would not follow."""
+        raise Refused(f"{self.phase} redirects to {new_uri}, which Apache is not told")
+
+
+class _NoBody:
+    """The input of a script that mod_wsgi gives none."""
+
+    def read(self, size=-1):
+        raise Refused("the body of a request can't be read in a phase before other content")
+
+    readline = readlines = read
+
+
+class Front:
+    """The phases of some sections of a configuration.
+
+    Safe in any number of threads.
+
+    :param layers: the sections, in the order in which Apache merges them. Each is a dict: ``where``
+        is a list of conditions [kind, pattern] that a request must meet, of kind ``directory``,
+        ``files`` and ``location`` and the same with ``match``; ``set`` has the variables, named
+        as the directives, and ``refused`` if all is to be refused; ``directory`` is where modules
+        of its handlers are looked for.
+    :param aliases: [URL, path] of each Alias, in order.
+    """
+
+    def __init__(self, layers: list[dict], aliases=()):
+        self._layers = [
+            ([_condition(*condition) for condition in layer["where"]], layer) for layer in layers
+        ]
+        self._aliases = list(aliases)
+
+    @classmethod
+    def of(cls, **settings: str) -> "Front":
+        """Return one for all requests that its script is asked about, with these variables."""
+        return cls([{"where": [], "set": settings}])
+
+    def allow_access(self, environ: dict, host: str | None = None) -> bool | None:
+        """Tell mod_wsgi whether a request may pass: True; None if no handler says so; else False.
+
+        Whatever a handler raises goes on to mod_wsgi, which logs and refuses it.
+        """
+        environ = self._completed(environ)
+        if environ.get("refused"):
+            return False
+        result: bool | None = None
+        for phase in _BEFORE:
+            if environ.get(phase):
+                decision, request = self._run(phase, environ)
+                if decision not in (OK, DECLINED):
+                    return False
+                self._check_unchanged(phase, request, environ)
+                if decision == OK:
+                    result = True
+        return result
+
+    def check_password(self, environ: dict, user: str, password: str) -> bool | str | None:
+        """Tell mod_wsgi whether PythonAuthenHandler accepts a user: True, or the user's new name.
+
+        None leaves it to the next provider, as ``DECLINED`` does.
+
+        :raises Refused: if the handler accepts nobody, which is an error in mod_python, too.
+        """
+        environ = self._completed(environ)
+        if environ.get("refused"):
+            return False
+        if not environ.get("PythonAuthenHandler"):
+            return None
+        credentials = f"{user}:{password}".encode("latin-1", "replace")
+        environ["HTTP_AUTHORIZATION"] = f"Basic {base64.b64encode(credentials).decode()}"
+        environ["PythonOption.mod_python.auth_type"] = "Basic"
+        decision, request = self._run("PythonAuthenHandler", environ)
+        if decision == DECLINED:
+            return None
+        if decision != OK:
+            if decision != HTTP_UNAUTHORIZED:
+                self._say("PythonAuthenHandler", decision, 401)
+            return False
+        if request.user is None:
+            raise Refused("PythonAuthenHandler returned OK and has set no req.user")
+        return True if request.user == text(user) else request.user
+
+    def groups_for_user(self, environ: dict, user: str) -> list[str]:
+        """Return the group ``mod_python`` if PythonAuthzHandler accepts the user, or declines."""
+        environ = self._completed(environ)
+        if environ.get("refused") or not environ.get("PythonAuthzHandler"):
+            return []
+        environ["REMOTE_USER"] = user
+        environ["AUTH_TYPE"] = "Basic"
+        decision, _ = self._run("PythonAuthzHandler", environ)
+        return [GROUP] if decision in (OK, DECLINED) else []
+
+    def _completed(self, environ: dict) -> dict:
+        """Return the environment with what the sections set, and what WSGI wants."""
+        environ = dict(environ)
+        filename = self._filename(environ)
+        uri = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        is_https = environ.get("mod_ssl.is_https")
+        environ.update(
+            {
+                "SCRIPT_FILENAME": os.fsdecode(filename.encode("latin-1", "replace")),
+                "wsgi.url_scheme": "https" if is_https is not None and is_https() else "http",
+                "wsgi.input": _NoBody(),
+                "wsgi.multithread": False,
+                "wsgi.multiprocess": True,
+                "wsgi.run_once": False,
+            }
+        )
+        for conditions, layer in self._layers:
+            if all(condition(uri, filename) for condition in conditions):
+                for name, value in layer["set"].items():
+                    environ[name] = value
+                    if name.endswith("Handler"):
+                        environ[f"{name}.directory"] = layer.get("directory", "")
+        return environ
+
+    def _filename(self, environ: dict) -> str:
+        uri = environ.get("SCRIPT_NAME", "")
+        for url, path in self._aliases:
+            if uri.startswith(url) and (uri[len(url) :][:1] in ("", "/") or url.endswith("/")):
+                return path + uri[len(url) :]
+        root = environ.get("DOCUMENT_ROOT", "")
+        return os.fsencode(root).decode("latin-1").rstrip("/") + uri
+
+    def _run(self, phase: str, environ: dict) -> tuple[int, Request]:
+        """Run the handlers of a phase until one returns something other than OK."""
+        request = FrontRequest(environ, phase)
+        result = DECLINED
+        try:
+            for spec in _specs(environ[phase], environ["SCRIPT_FILENAME"]):
+                if environ.get("PythonPath"):
+                    use_python_path(environ["PythonPath"])
+                else:
+                    look_in(environ.get(f"{phase}.directory", ""))
+                try:
+                    result = find_handler(spec)(request)
+                except SERVER_RETURN as error:
+                    result = error.args[0] if error.args else None
+                if type(result) is not int:
+                    raise Refused(f"{phase} {spec} returned {result!r}, which is no int")
+                if result != OK:
+                    break
+        finally:
+            request.run_cleanups()
+        if result not in (OK, DECLINED, HTTP_UNAUTHORIZED) and phase not in (
+            "PythonAuthenHandler",
+            "PythonAuthzHandler",
+        ):
+            self._say(phase, result, 403)
+        return result, request
+
+    @staticmethod
+    def _say(phase: str, result: int, status: int) -> None:
+        if result != status:
+            log_once(
+                _logger,
+                f"{phase} returned {result}; before content that mod_wsgi does not serve it can "
+                f"only refuse, so the client got {status}",
+            )
+
+    @staticmethod
+    def _check_unchanged(phase: str, request: Request, environ: dict) -> None:
+        """Refuse a request that a handler has given other content, which Apache is not told."""
+        untouched = FrontRequest(environ, phase)
+        changed = [
+            name
+            for name in _OF_CONTENT
+            if getattr(request, name, None) != getattr(untouched, name, None)
+        ]
+        if changed:
+            raise Refused(f"{phase} has changed req.{changed[0]}, which Apache is not told")
+        if request.headers_out or request.err_headers_out:
+            log_once(
+                _logger,
+                f"{phase} has set header fields; before content that mod_wsgi does not serve they "
+                "can't be sent",
+            )
+
+
+def import_at_start(handler: str, python_path: str = "") -> None:
+    """Do what ``PythonImport`` does: import a module, and call its function if one is named.
+
+    :param handler: ``module`` or ``module::function``.
+    :raises Exception: whatever the module or the function raises.
+    """
+    if python_path:
+        use_python_path(python_path)
+    module, _, function = handler.partition("::")
+    importlib.import_module(module)
+    if function:
+        find_handler(f"{module}::{function}")()
+
+
+def _specs(value: str, filename: str) -> list[str]:
+    """Return the handlers of a text that are for the file: those of its extension, if any are."""
+    extension = os.path.splitext(filename)[1]
+    lists = parse_lists(value)
+    own = [names for names, extensions in lists if extension and extension in extensions]
+    return list(chain(*(own or [names for names, extensions in lists if not extensions])))
+
+
+def _condition(kind: str, pattern: str):
+    """Return what tells whether a URL and a file name meet a condition."""
+    if kind.endswith("match"):
+        matches = re.compile(pattern).search
+        if kind == "locationmatch":
+            return lambda uri, filename: matches(uri)
+        if kind == "filesmatch":
+            return lambda uri, filename: matches(filename.rpartition("/")[2])
+        return lambda uri, filename: matches(filename) or matches(filename.rpartition("/")[0] + "/")
+    is_wild = re.search(r"[*?\[]", pattern)
+    if kind == "files":
+        return lambda uri, filename: fnmatch.fnmatchcase(filename.rpartition("/")[2], pattern)
+    if kind == "location" and not is_wild:
+        return lambda uri, filename: _starts_with(uri, pattern)
+    if kind == "directory" and not is_wild:
+        return lambda uri, filename: _starts_with(f"{filename}/", f"{pattern.rstrip('/')}/")
+    # * and ? stop at a slash
+    parts = re.split(r"(\*|\?|\[[^]]+\])", pattern.rstrip("/") if kind == "directory" else pattern)
+    expression = "".join(
+        {"*": "[^/]*", "?": "[^/]"}.get(part, part if part.startswith("[") else re.escape(part))
+        for part in parts
+    )
+    if kind == "directory":
+        return lambda uri, filename: re.match(f"{expression}/", f"{filename}/")
+    if kind == "location":
+        return lambda uri, filename: re.fullmatch(f"{expression}(/.*)?", uri, re.DOTALL)
+    raise ValueError(f"no condition is called {kind}")
+
+
+def _starts_with(uri: str, prefix: str) -> bool:
+    if not uri.startswith(prefix):
+        return False
+    return prefix.endswith("/") or uri[len(prefix) :][:1] in ("", "/")

@@ -1,0 +1,552 @@
+"""Configurations for mod_python, converted: text in, text out."""
+
+import pathlib
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.convert.rewrite import Conversion, Load, convert
+from handlers.convert.scripts import Scripts
+from handlers.convert.text import Malformed, parse, quote, split
+
+SCRIPTS = "/scripts"
+LOAD_OF_MOD_WSGI = Load("/mods/mod_wsgi.so", "", "/mods")
+LOAD = "LoadModule python_module modules/mod_python.so\n"
+
+
+def converted(text, htaccess="", made=None) -> Conversion:
+    """Convert one text, and check what holds for every conversion."""
+    scripts = Scripts(SCRIPTS, "/environment")
+    result = convert([parse(text)], scripts, LOAD_OF_MOD_WSGI, htaccess)
+    (new,) = result.texts
+    again = convert([parse(new)], Scripts(SCRIPTS, "/environment"), LOAD_OF_MOD_WSGI, htaccess)
+    assert again.texts == [new]
+    assert again.is_whole
+    # nothing is left that Apache without mod_python refuses
+    for line in parse(new).walk():
+        assert not line.key.startswith("python") or _is_for_both(line), new
+    if made is not None:
+        made.update(scripts.texts)
+        made.update(scripts.secrets)
+    return result
+
+
+def _is_for_both(line) -> bool:
+    """Tell whether a line stands where mod_python is asked for, in a text that knows both."""
+    while line is not None:
+        if line.key == "ifmodule" and line.arguments == "mod_python.c":
+            return True
+        line = line.parent
+    return False
+
+
+def lines(text, htaccess="", made=None) -> list[str]:
+    """Return the lines of the conversion, without the part that loads mod_wsgi."""
+    (new,) = converted(text, htaccess, made).texts
+    new = re.sub(r"(?s)# mod_wsgi in place.*?WSGIApplicationGroup %{SERVER}\n", "", new)
+    return [line.strip() for line in new.splitlines()]
+
+
+def layers(made) -> list:
+    """Return the layers of the only script for phases before other content."""
+    found = []
+
+    class Front:
+        allow_access = check_password = groups_for_user = None
+
+        def __init__(self, layers, aliases):
+            found.append((layers, aliases))
+
+    for path, text in made.items():
+        if "/front-" in path:
+            exec(text[text.index("front = Front(") :], {"Front": Front})
+    (one,) = found
+    return one
+
+
+def in_section(text, section='Directory "/srv"') -> list[str]:
+    name = section.partition(" ")[0]
+    return lines(f"<{section}>\n{text}\n</{name}>\n")[1:-1]
+
+
+def test_text_without_mod_python_stays_byte_for_byte():
+    text = (
+        '# a\r\n<Directory "/x y">\n\tOptions -Indexes \\\n  +MultiViews\n</Directory>\n\xe9\x85x y'
+    )
+    result = converted(text)
+    assert result.texts == [text]
+    assert result.entries == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("PythonHandler a b::c", ['SetEnv PythonHandler "a b::c"']),
+        ("pythonHANDLER a", ["SetEnv PythonHandler a"]),
+        ("PythonHandler a | .py .x", ['SetEnv PythonHandler "a | .py .x"']),
+        ("PythonHandler a \\\n   b", ['SetEnv PythonHandler "a    b"']),
+        ("PythonLogHandler a", ["SetEnv PythonLogHandler a"]),
+        ("PythonCleanupHandler a", ["SetEnv PythonCleanupHandler a"]),
+        ("PythonDebug On", ["SetEnv PythonDebug On"]),
+        ("PythonAutoReload Off", ["SetEnv PythonAutoReload Off"]),
+        ("PythonEnablePdb On", ["SetEnv PythonEnablePdb On"]),
+        ("PythonPath \"['/a'] + sys.path\"", ["SetEnv PythonPath \"['/a'] + sys.path\""]),
+        (
+            'PythonPath \'["/a", r"b\\\\c"]\'',
+            ['SetEnv PythonPath \'["/a", r"b\\\\c"]\''],
+        ),
+        ("PythonOption a b", ["SetEnv PythonOption.a b"]),
+        ("PythonOption a", ['SetEnv PythonOption.a ""']),
+        ('PythonOption a ""', ['SetEnv PythonOption.a ""']),
+        ('PythonOption \'a b\' "c \\" d"', ['SetEnv "PythonOption.a b" \'c " d\'']),
+        ("PythonOption a ${HOME}", ["SetEnv PythonOption.a ${HOME}"]),
+        ("PythonInterpreter one", ["WSGIApplicationGroup one"]),
+        ("PythonInterpreter main_interpreter", ["WSGIApplicationGroup %{GLOBAL}"]),
+        ("SetHandler mod_python", ["SetHandler mod_python"]),
+        ("SetHandler python-program", ["SetHandler python-program"]),
+    ],
+)
+def test_directive_becomes_what_mod_wsgi_and_the_runtime_read(text, expected):
+    found = in_section(text, 'Location "/x"')
+    assert found == expected
+    for line in found:
+        name, _, arguments = line.partition(" ")
+        if name == "SetEnv":
+            assert len(split(arguments)) == 2
+
+
+def test_handlers_of_one_section_are_one_list():
+    assert in_section("PythonHandler a\nPythonHandler b\nPythonDebug On", "Location /") == [
+        "SetEnv PythonHandler a",
+        'SetEnv PythonHandler "a b"',
+        "SetEnv PythonDebug On",
+    ]
+    assert in_section("PythonHandler a | .py\nPythonHandler b", "Location /")[1] == (
+        'SetEnv PythonHandler "a | .py ; b"'
+    )
+
+
+def test_handler_that_adds_to_one_under_a_condition_is_left_out():
+    result = converted("<IfDefine X>\nPythonHandler a\n</IfDefine>\nPythonHandler b\n")
+    assert [entry.outcome for entry in result.entries] == ["carried", "dropped"]
+
+
+def test_directory_of_a_section_is_where_its_modules_are():
+    assert in_section("PythonHandler a") == [
+        "SetEnv PythonHandler a",
+        "SetEnv PythonHandler.directory /srv/",
+    ]
+    assert lines("PythonHandler a\n", htaccess="/srv/x") == [
+        "SetEnv PythonHandler a",
+        "SetEnv PythonHandler.directory /srv/x/",
+    ]
+    inner = "<Directory /srv>\n<Files *.py>\nPythonHandler a\n</Files>\n</Directory>\n"
+    assert "SetEnv PythonHandler.directory /srv/" in lines(inner)
+
+
+def test_mod_wsgi_is_loaded_where_mod_python_was():
+    (text,) = converted(f"# one\n{LOAD}# two\nPythonHandler a\n").texts
+    assert text.startswith("# one\n# mod_wsgi in place of mod_python")
+    assert text.endswith("\n# two\nSetEnv PythonHandler a\n")
+    assert "LoadModule python_module" not in text
+    assert "<IfModule !env_module>\n    LoadModule env_module modules/mod_env.so\n" in text
+    for name in ("mod_python", "python-program"):
+        assert f"WSGIHandlerScript {name} /scripts/mod_python.wsgi pass-authorization=On" in text
+
+
+@pytest.mark.parametrize("module", ["mod_python.c", "python_module"])
+def test_conditions_ask_for_mod_wsgi(module):
+    text = (
+        f"<IfModule {module}>\nPythonHandler a\n</IfModule>\n<IfModule !{module}>\nX\n</IfModule>\n"
+    )
+    found = lines(text)
+    assert found[0] == "<IfModule wsgi_module>"
+    assert found[3] == "<IfModule !wsgi_module>"
+
+
+def test_load_under_a_condition_comes_before_it():
+    (text,) = converted(f"<IfModule !mod_python.c>\n{LOAD}</IfModule>\nPythonHandler a\n").texts
+    assert text.index("WSGIHandlerScript mod_python") < text.index("# LoadModule python_module")
+    before = text[: text.index("# LoadModule python_module")]
+    assert before.rstrip().endswith("<IfModule !wsgi_module>")
+
+
+def test_configuration_for_both_servers_stays():
+    text = (
+        "<IfModule python_module>\nPythonHandler a\n</IfModule>\n"
+        "<IfModule !python_module>\nSetEnv PythonHandler a\n</IfModule>\n"
+    )
+    scripts = Scripts(SCRIPTS, "/environment")
+    assert convert([parse(text)], scripts, Load("x")).texts == [text]
+
+
+def test_each_virtual_host_has_the_interpreter_of_its_name():
+    text = "<VirtualHost *:80>\nServerName https://a.b:443\nPythonHandler x\n</VirtualHost>\n"
+    assert "WSGIApplicationGroup a.b" in lines(text)
+    (text,) = converted("<VirtualHost *:80>\nPythonHandler x\n</VirtualHost>\n").texts
+    assert text.count("WSGIApplicationGroup") == 1
+    assert "WSGIApplicationGroup %{SERVER}" in text
+
+
+def test_interpreters_per_directive_and_directory(made=None):
+    made = {}
+    text = "PythonInterpPerDirective On\n<Directory /a>\nPythonHandler x\n</Directory>\n"
+    assert "WSGIApplicationGroup /a/" in lines(text)
+    text = "<Directory /a>\nPythonInterpPerDirectory On\nPythonHandler x\n</Directory>\n"
+    found = lines(text, made=made)
+    (script,) = [path for path in made if "/interpreter-" in path]
+    assert f"WSGIDispatchScript {script} application-group=%{{SERVER}}" in found
+    functions = {}
+    exec(made[script], functions)
+    assert functions["application_group"]({"SCRIPT_FILENAME": "/etc/no.py"}) == "/etc/"
+    assert functions["application_group"]({"SCRIPT_FILENAME": "/etc"}) == "/etc/"
+
+
+def test_import_at_the_start_of_a_child():
+    made = {}
+    text = "PythonPath \"['/a']\"\nPythonImport m::f main_interpreter\n"
+    (line,) = [line for line in lines(text, made=made) if line.startswith("WSGIImportScript")]
+    (script,) = [path for path in made if "/import-" in path]
+    assert line == (
+        f"WSGIImportScript {script} process-group=%{{GLOBAL}} application-group=%{{GLOBAL}}"
+    )
+    assert """import_at_start('m::f', "['/a']")""" in made[script]
+
+
+def test_optimize():
+    assert "WSGIPythonOptimize 2" in lines("PythonOptimize On\n")
+    result = converted("<VirtualHost *:80>\nPythonOptimize On\n</VirtualHost>\n")
+    assert not result.is_whole
+
+
+def test_filters_and_their_uses():
+    found = lines(
+        "<Directory /a>\nSetHandler mod_python\nPythonOutputFilter m::f UP\n"
+        "SetOutputFilter up;DEFLATE\nAddOutputFilter UP .py .x\nAddOutputFilter INCLUDES .shtml\n"
+        "</Directory>\n"
+    )
+    assert found[2:-1] == [
+        "SetEnv PythonOutputFilter.up m::f",
+        "SetEnv PythonOutputFilter.directory /a/",
+        "SetOutputFilter DEFLATE",
+        "SetEnv PythonSetOutputFilter up",
+        'SetEnv PythonAddOutputFilter "up .py .x"',
+        "AddOutputFilter INCLUDES .shtml",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "is_secret"),
+    [
+        *((f"{name} value", True) for name in ("password", "db_passwd", "dbPassword", "api_key")),
+        *((f"{name} value", True) for name in ("secret", "session.secret", "TOKEN", "pass")),
+        ("database mysql://a:b@host/x", True),
+        *((f"{name} value", False) for name in ("compass_needle", "monkey", "path")),
+        ("database mysql://a@host/x", False),
+        ("password", False),
+        ("password ${FROM_OUTSIDE}", False),
+    ],
+)
+def test_secret_stays_out_of_the_environment_of_cgi_scripts(option, is_secret):
+    made = {}
+    (text,) = converted(f"PythonOption {option}\n", made=made).texts
+    name, _, value = option.partition(" ")
+    assert (f"SetEnv PythonOptionFile.{name} {SCRIPTS}/option-{name}" in text) == is_secret
+    if is_secret:
+        assert value not in text
+        assert made[f"{SCRIPTS}/option-{name}"] == value
+
+
+def test_secret_of_an_earlier_conversion_is_kept(tmp_path):
+    for value in ("a", "b", "a"):
+        scripts = Scripts(str(tmp_path), "/environment")
+        convert([parse(f"PythonOption pass {value}\n")], scripts, LOAD_OF_MOD_WSGI)
+        for path, secret in scripts.secrets.items():
+            pathlib.Path(path).write_text(f"{secret}\n")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "option-pass": "a\n",
+        "option-pass-2": "b\n",
+    }
+
+
+def test_two_secrets_of_one_name_have_two_files():
+    made = {}
+    text = "PythonOption pass a\n<Location /x>\nPythonOption pass b\n</Location>\n"
+    found = [line for line in lines(text, made=made) if "PythonOptionFile" in line]
+    assert found == [
+        "SetEnv PythonOptionFile.pass /scripts/option-pass",
+        "SetEnv PythonOptionFile.pass /scripts/option-pass-2",
+    ]
+
+
+def test_phases_run_in_the_runtime_where_it_answers_every_request():
+    found = in_section("SetHandler mod_python\nPythonAccessHandler a\nPythonFixupHandler b")
+    assert "SetEnv PythonAccessHandler a" in found
+    assert "SetEnv PythonFixupHandler b" in found
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "<Location /srv/media>\nSetHandler None\n</Location>",
+        "<Directory /srv/media>\nSetHandler default-handler\n</Directory>",
+        "<Directory /srv/dav>\nDAV On\n</Directory>",
+        "<DirectoryMatch x>\nSetHandler cgi-script\n</DirectoryMatch>",
+        "<Files *.cgi>\nSetHandler cgi-script\n</Files>",
+        "<If true>\nSetHandler cgi-script\n</If>",
+        'ScriptAlias /cgi "/srv/cgi/"',
+        "<Directory /srv>\nRewriteRule x http://y [P,L]\n</Directory>",
+        "<IfDefine X>\n<Directory /srv/x>\nSetHandler None\n</Directory>\n</IfDefine>",
+    ],
+)
+def test_phases_run_in_a_script_where_others_answer_some_of_the_requests(other):
+    text = "<Directory /srv>\nSetHandler mod_python\nPythonAccessHandler a\n</Directory>\n"
+    found = lines(f"{text}{other}\n")
+    assert not [line for line in found if "SetEnv PythonAccessHandler" in line]
+    assert [line for line in found if line.startswith("WSGIAccessScript /scripts/front-")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "<Directory /var>\nSetHandler None\n</Directory>",
+        "ProxyPass /x http://y",
+        "<VirtualHost *:80>\n<Location />\nSetHandler None\n</Location>\n</VirtualHost>",
+        "<Directory />\nSetHandler None\n</Directory>",
+        "RewriteRule x y [L]",
+    ],
+)
+def test_others_that_answer_no_request_of_the_section_do_not_matter(other):
+    text = "<Directory /srv>\nSetHandler mod_python\nPythonAccessHandler a\n</Directory>\n"
+    assert "SetEnv PythonAccessHandler a" in lines(f"{text}{other}\n")
+
+
+def test_handler_of_the_place_around_counts():
+    text = (
+        "<VirtualHost *:80>\nSetHandler mod_python\n<Directory /a>\nPythonAccessHandler x\n"
+        "</Directory>\n</VirtualHost>\n"
+    )
+    assert "SetEnv PythonAccessHandler x" in lines(text)
+    text = (
+        "<Directory /a>\nSetHandler mod_python\n</Directory>\n"
+        "<Directory /a/b>\nPythonAccessHandler x\n</Directory>\n"
+    )
+    assert "SetEnv PythonAccessHandler x" in lines(text)
+    # not the one of a directory beside it
+    assert "SetEnv PythonAccessHandler x" not in lines(text.replace("/a/b", "/ab"))
+
+
+def test_script_knows_the_sections_in_apaches_order():
+    made = {}
+    lines(
+        "PythonOption a 1\nAlias /x /else\n"
+        "<Location /l>\nPythonOption a 4\n</Location>\n"
+        "<Directory /srv/b/c>\nPythonOption a 3\n</Directory>\n"
+        "<Directory /srv/b>\nPythonAccessHandler x\nPythonAccessHandler y\nPythonDebug On\n"
+        "</Directory>\n",
+        made=made,
+    )
+    assert layers(made) == (
+        [
+            {"where": [], "set": {"PythonOption.a": "1"}},
+            {
+                "where": [],
+                "set": {"PythonAccessHandler": "x y", "PythonDebug": "On"},
+                "directory": "/srv/b/",
+            },
+            {
+                "where": [["directory", "/srv/b/c"]],
+                "set": {"PythonOption.a": "3"},
+                "directory": "/srv/b/c/",
+            },
+            {"where": [["location", "/l"]], "set": {"PythonOption.a": "4"}},
+        ],
+        [["/x", "/else"]],
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<Location />\nAuthType Digest\nRequire valid-user\nPythonAuthenHandler x\n</Location>",
+        "<Location />\nRequire valid-user\nPythonAuthenHandler x\n</Location>",
+        "<Location />\nAuthType Basic\nRequire user a\nPythonAuthzHandler x\n</Location>",
+        "<Location />\nAuthType Basic\nPythonAuthzHandler x\n</Location>",
+        "<Location />\nPythonHandlerModule x\n</Location>",
+        "PythonConnectionHandler x",
+        "<VirtualHost *:80>\nPythonConnectionHandler x\n</VirtualHost>",
+        "<If true>\nPythonAccessHandler x\n</If>\n<If false>\nPythonAccessHandler y\n</If>",
+        # which of the two a request belongs to can't be told
+        "RewriteRule a b\n<Location /a>\nPythonAccessHandler x\n</Location>\n"
+        "<Directory /a>\nPythonAccessHandler y\n</Directory>",
+    ],
+)
+def test_phase_that_cannot_be_carried_over_closes_its_section(text):
+    result = converted(text + "\n")
+    assert "refused" in [entry.outcome for entry in result.entries]
+    (new,) = result.texts
+    tree = parse(new)
+    assert "Require all denied" in new
+    # no other Require beside it, which would count as much
+    for line in tree.walk():
+        if line.key == "require" and line.arguments == "all denied":
+            beside = [other for other in line.parent.children if other.key == "require"]
+            assert beside == [line]
+
+
+@pytest.mark.parametrize("phase", ["Access", "HeaderParser", "Init", "Fixup", "Type"])
+def test_phase_in_htaccess_is_closed_unless_the_runtime_answers(phase):
+    directive = f"Python{phase}Handler"
+    assert "Require all denied" in lines(f"{directive} x\n", htaccess="/srv")
+    found = lines(f"SetHandler mod_python\n{directive} x\n", htaccess="/srv")
+    assert f"SetEnv {directive} x" in found
+
+
+def test_htaccess_holds_only_what_may_stand_there():
+    made = {}
+    result = converted(
+        "AuthType Basic\nRequire valid-user\nPythonAuthenHandler x\nPythonInterpreter y\n"
+        "PythonInterpPerDirectory On\nPythonHandler z\nAddHandler mod_python .py\n",
+        "/srv",
+        made,
+    )
+    allowed = (
+        "SetEnv",
+        "AuthType",
+        "AuthBasicProvider",
+        "WSGIAuthUserScript",
+        "Require",
+        "AddHandler",
+    )
+    found = [line.name for line in parse(result.texts[0]).walk()]
+    assert set(found) <= {"", *allowed}
+    assert "AuthBasicProvider" in found and "WSGIAuthUserScript" in found
+    assert [entry.outcome for entry in result.entries].count("dropped") == 2
+
+
+def test_virtual_host_keeps_its_phases_beside_those_of_the_server():
+    """Apache runs one script only, and a <Location> of the server comes after a <Directory>."""
+    made = {}
+    found = lines(
+        "<Location />\nPythonAccessHandler x\n</Location>\n"
+        "<VirtualHost *:80>\n<Directory /a>\nPythonAccessHandler y\n</Directory>\n</VirtualHost>\n",
+        made=made,
+    )
+    host = found[found.index("<VirtualHost *:80>") :]
+    assert host[-5:-1] == ['<Location "/">', host[-4], "</Location>", "</VirtualHost>"][:4] or (
+        '<Location "/">' in host
+    )
+    script = next(line.split()[1] for line in reversed(host) if line.startswith("WSGIAccessScript"))
+    assert "'PythonAccessHandler': 'x'" in made[script]
+    assert "'PythonAccessHandler': 'y'" in made[script]
+
+
+def test_basic_authentication_asks_the_script_before_its_other_providers():
+    found = in_section(
+        "AuthType Basic\nAuthName x\nAuthBasicProvider file\nRequire valid-user\n"
+        "PythonAuthenHandler a"
+    )
+    assert found.index("AuthBasicProvider wsgi") < found.index("AuthBasicProvider file")
+    found = in_section("AuthType Basic\nAuthUserFile y\nRequire valid-user\nPythonAuthenHandler a")
+    assert "AuthBasicProvider wsgi file" in found
+    assert "Require valid-user" in found
+
+
+def test_authorization_replaces_valid_user():
+    found = in_section(
+        "AuthType Basic\nRequire valid-user\nPythonAuthenHandler a\nPythonAuthzHandler b"
+    )
+    assert "Require valid-user" not in found
+    assert "Require wsgi-group mod_python" in found
+
+
+def test_kind_of_authentication_is_told_to_handlers():
+    found = in_section("SetHandler mod_python\nPythonHandler a\nAuthType Basic\nAuthName 'x y'")
+    assert "SetEnv PythonOption.mod_python.auth_type Basic" in found
+    assert 'SetEnv PythonOption.mod_python.auth_name "x y"' in found
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_ends_of_lines_and_indents_are_those_of_the_text(end):
+    text = end.join(["<Location /a>", "\tPythonDebug On", "\tX", "</Location>", ""])
+    (new,) = converted(text, htaccess="/srv").texts
+    assert new == text.replace("PythonDebug", "SetEnv PythonDebug")
+
+
+@pytest.mark.parametrize(
+    "text", ["<Directory /a>\n", "</Directory>\n", "<Directory /a>\n</Location>\n", "<A>\n</B>"]
+)
+def test_text_that_apache_refuses_is_malformed(text):
+    with pytest.raises(Malformed, match=r":[12]: "):
+        parse(text)
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=200))
+def test_parsed_text_prints_as_it_was(text):
+    try:
+        tree = parse(text)
+    except Malformed:
+        return
+    assert "".join(tree.print()) == text
+
+
+@given(st.text(st.characters(max_codepoint=255, exclude_characters="\n\0"), max_size=60))
+def test_quoted_word_is_one_word(word):
+    assert split(quote(word)) == [word]
+
+
+def test_any_configuration_is_converted_or_malformed():
+    """Whatever stands where: no other error, nothing of mod_python left, and twice is once."""
+    chance = random.Random(7)
+    words = [
+        *("PythonHandler a", "PythonAccessHandler b | .x", "PythonAuthenHandler c", "PythonDebug"),
+        *("PythonAuthzHandler d", "PythonOption", "PythonOption password x", "PythonPath"),
+        *("PythonImport a", "PythonImport a b", "PythonInterpreter", "PythonInterpPerDirective On"),
+        *("PythonInterpPerDirectory on", "PythonOutputFilter", "PythonOutputFilter a b"),
+        *("SetOutputFilter b", "AddOutputFilter b .x", "PythonConnectionHandler", "AuthType Basic"),
+        *("PythonHandlerModule x", "PythonOptimize On", "SetHandler mod_python", "SetHandler None"),
+        *("Require valid-user", "Require all granted", LOAD.strip(), "ServerName a", "ServerName"),
+        *("PythonFixupHandler x", "PythonTransHandler x", "AddHandler mod_python .py", "Alias /a"),
+        *("ProxyPass", "RewriteRule a b [P]", "DAV", "# x \\", "", '"PythonHandler" x', "AuthName"),
+        *("PythonHandler", "WSGIApplicationGroup x", "SetEnv a b", "PythonLogHandler x"),
+    ]
+    sections = [
+        *(
+            "Directory /a",
+            "Directory ~ [",
+            "DirectoryMatch x",
+            "Location /",
+            "LocationMatch (",
+            "If x",
+        ),
+        *(
+            "Files *.x",
+            "VirtualHost *",
+            "IfModule mod_python.c",
+            "IfDefine X",
+            "Limit GET",
+            "Macro m",
+        ),
+        *("Location", "Directory ${A}", "RequireAny", "IfModule !mod_python.c", "Proxy *"),
+    ]
+
+    def some(depth):
+        found = []
+        for _ in range(chance.randrange(6)):
+            if depth < 3 and chance.random() < 0.4:
+                section = chance.choice(sections)
+                found += [f"<{section}>", *some(depth + 1), f"</{section.split()[0]}>"]
+            else:
+                found.append("  " * depth + chance.choice(words))
+        return found
+
+    for _ in range(1500):
+        text = "\n".join(some(0)) + chance.choice(["", "\n"])
+        try:
+            parse(text)
+        except Malformed:
+            continue
+        converted(text, chance.choice(["", "", "/srv"]))
