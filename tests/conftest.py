@@ -5,6 +5,8 @@ mod_python are left out where mod_python is not installed, and the last line of 
 many those are.
 """
 
+import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -66,11 +68,22 @@ def pytest_collection_modifyitems(config, items):
         config.stash[_NOT_COLLECTED] = _leave_out(needs_mod_python, config, items)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Take the number of tests that are not collected from a worker, which all have the same."""
+    # one that has crashed has no output
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[_NOT_COLLECTED] = output.get("not collected", 0)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session):
     """Say at the very end, after pytest's own summary, what was not collected."""
     result = yield
-    if count := session.config.stash.get(_NOT_COLLECTED, 0):
+    count = session.config.stash.get(_NOT_COLLECTED, 0)
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["not collected"] = count
+    elif count:
         print(
             f"{count} tests of the handlers on mod_python were not collected:"
             " this machine has no mod_python"
@@ -136,21 +149,29 @@ def pictures(base):
     return root, rows
 
 
-@pytest.fixture(scope="session", params=SERVERS)
-def shared_site(request, base, pictures):
-    """A running site on SQLite, once on each server."""
+@pytest.fixture(scope="session")
+def shared_sites(base, pictures):
+    """Return the running site of a server by its name; it is started when a test first asks."""
     root, rows = pictures
-    directory = base / f"site-{request.param}"
-    directory.mkdir()
-    url = make_images_table(directory / "images.db", rows)
-    with Httpd(directory, request.param, url, root) as server:
-        yield server
+    with contextlib.ExitStack() as running:
+
+        @functools.cache
+        def shared(server):
+            directory = base / f"site-{server}"
+            directory.mkdir()
+            url = make_images_table(directory / "images.db", rows)
+            return running.enter_context(Httpd(directory, server, url, root))
+
+        yield shared
 
 
-@pytest.fixture
-def site(shared_site):
-    """The running site; a test fails if it left an error in the log that it did not announce."""
-    yield from watched(shared_site)
+@pytest.fixture(params=SERVERS)
+def site(request, shared_sites):
+    """A running site on SQLite that tests share, once on each server.
+
+    A test fails if it left an error in the log that it did not announce.
+    """
+    yield from watched(shared_sites(request.param))
 
 
 @pytest.fixture(params=SERVERS)

@@ -2,6 +2,8 @@
 
 import configparser
 import contextlib
+import fcntl
+import functools
 import http.client
 import os
 import pathlib
@@ -9,6 +11,7 @@ import random
 import re
 import socket
 import sqlite3
+import tempfile
 import time
 from typing import NamedTuple
 
@@ -17,18 +20,33 @@ from handlers.quickstart.work import SIZES, Work
 
 # A test server has as few children as the test needs, and more clients now and then.
 _chance = random.SystemRandom()
+_reserved: set[int] = set()
 _ALWAYS_EXPECTED = ("AH00161: server reached MaxRequestWorkers",)
 # mod_python ends Python in the signal handler: a child that is in Python waits for itself then
 _OF_MOD_PYTHON = (r"AH0004[56]: child process \d+ still did not exit",)
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago, below those that the kernel gives to clients."""
+    """Return a port that is free, below those that the kernel gives to clients.
+
+    It is this process's until it ends, on all of this machine where tests run: a server can be
+    stopped and started again, and no other worker of pytest takes its port meanwhile.
+    """
     while True:
         port = _chance.randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            return port
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            # one byte a port; the kernel drops the locks of a process that has ended
+            fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            if port not in _reserved:
+                _reserved.add(port)
+                probe.bind(("", port))
+                return port
+
+
+@functools.cache
+def _reservations():
+    path = os.path.join(tempfile.gettempdir(), f"modpython-handlers-ports-{os.geteuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def has_mod_python() -> bool:
