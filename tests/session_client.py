@@ -4,10 +4,10 @@ import http.cookies
 import threading
 
 from mod_python import Session, apache
-from test_mod_python_runtime import serve
 
 from handlers.runtime.request import Request
 from handlers.sessions.store import LockTimeout
+from tests.wsgi import serve
 
 
 class Client:

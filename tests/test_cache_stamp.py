@@ -8,7 +8,6 @@ import pathlib
 import shutil
 import signal
 import threading
-import time
 
 import pytest
 from PIL import Image
@@ -21,6 +20,7 @@ from handlers.quickstart import httpd
 from tests.conftest import SERVERS, watched
 from tests.forked import forked
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import until
 
 NAME = "200x200/a.jpg"
 
@@ -348,13 +348,6 @@ def held(path):
     except FileNotFoundError:
         return False
     return inode in pathlib.Path("/proc/locks").read_text()
-
-
-def until(true, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_old_child_that_is_still_making_publishes_nothing_in_the_new_cache(graceful_server):

@@ -15,6 +15,7 @@ import pytest
 from handlers import locks
 from handlers.elected import Worker, read_state, write_state
 from tests.forked import forked
+from tests.support import until
 
 
 @dataclasses.dataclass
@@ -25,13 +26,6 @@ class State:
     done: bool = False
     by_hour: dict = dataclasses.field(default_factory=dict)
     mark: object = None
-
-
-def until(claim, within=60):
-    deadline = time.monotonic() + within
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture

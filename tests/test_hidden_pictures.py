@@ -13,7 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from PIL import Image
@@ -21,6 +20,7 @@ from PIL import Image
 from handlers import locks, state_directory
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import until
 
 CHECKOUT = pathlib.Path(__file__).parent.parent
 THUMBNAIL = "/thumbs/200x200/new.jpg"
@@ -81,13 +81,6 @@ def colour(answer):
     with Image.open(io.BytesIO(answer.body)) as picture:
         red, _, blue = picture.convert("RGB").getpixel((10, 10))
     return "red" if red > blue else "blue"
-
-
-def until(true, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=SERVERS)

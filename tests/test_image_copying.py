@@ -10,7 +10,7 @@ from handlers.image.copying import make_copy
 from handlers.image.geometry import Geometry
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
-from tests.benchmarks.cold import photograph
+from tests.support import photograph
 
 
 def jpeg(picture, **options):

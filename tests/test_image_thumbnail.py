@@ -12,6 +12,7 @@ from handlers.image import encode, resampling
 from handlers.image.geometry import Geometry, fit, parse
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
+from tests.support import photograph
 
 ALL = Limits(formats=("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"))
 PILLOW_NAMES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
@@ -54,19 +55,6 @@ def corners(picture):
 def near(colour, expected, tolerance=14):
     pairs = zip(colour, expected, strict=True)
     return all(abs(one - other) <= tolerance for one, other in pairs)
-
-
-def photograph(width, height, seed=1):
-    """Return detail at every size, with a little grain."""
-    chance = random.Random(seed)
-    picture, rows = None, 4
-    while rows < min(width, height) // 3:
-        noise = Image.frombytes("RGB", (rows, rows), chance.randbytes(rows * rows * 3))
-        octave = noise.resize((width, height), Image.Resampling.BICUBIC)
-        picture = octave if picture is None else Image.blend(picture, octave, 0.3)
-        rows = int(rows * 2.5)
-    grain = Image.effect_noise((width, height), 4).convert("RGB")
-    return ImageChops.add(picture, grain, 1, -128)
 
 
 def psnr(one, other):

@@ -212,3 +212,14 @@ def test_only_the_runtime_is_imported_as_mod_python_by_handlers():
         for file in files:
             assert "import mod_python" not in file.read_text()
             assert "from mod_python" not in file.read_text()
+
+
+def test_no_test_imports_another():
+    """What several tests need lies in a module of its own."""
+    tests = pathlib.Path(__file__).parent
+    for file in tests.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(each.name for each in node.names)]
+                words = {word for name in names for word in name.split(".")}
+                assert not any(word.startswith("test_") for word in words), (file, names)

@@ -1,24 +1,27 @@
 """Many children, one snapshot, a real MariaDB: what it is asked, and what happens without it."""
 
-import contextlib
+import functools
 import itertools
 import os
 import pathlib
 import signal
-import threading
 import time
 
 import pytest
 
 from handlers import restart
-from handlers.lookup import Lookup, Row, Unavailable
+from handlers.lookup import Row, Unavailable
 from handlers.lookup import state as states
+from tests import support
 from tests.forked import forked
+from tests.support import lookups
 
 COUNT = 5000
 ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(COUNT)}
 EVERY_ROW = "FROM `images`"
 _numbers = itertools.count()
+# the database may be away meanwhile
+until = functools.partial(support.until, despite=Unavailable)
 
 
 @pytest.fixture
@@ -39,38 +42,10 @@ def name(mariadb):
 @pytest.fixture
 def open_lookup(mariadb, name, tmp_path):
     """A function that opens a Lookup with a snapshot; it is closed afterwards."""
-    opened = []
-
-    def open_one(**options):
-        given = {
-            "snapshot": tmp_path / "snapshot",
-            "preload": 100,
-            "timeout": 0.4,
-            "connect_timeout": 0.4,
-            "longest_pause": 0.3,
-            **options,
-        }
-        given = {f"lookup.{key}": str(value) for key, value in given.items()}
-        lookup = Lookup.from_options({"lookup.database": mariadb.url(name), **given})
-        opened.append(lookup)
-        return lookup
-
-    yield open_one
-    for lookup in opened:
-        lookup.close()
-    for thread in threading.enumerate():
-        if thread.name == "lookup-snapshot":
-            thread.join()
-
-
-def until(claim, within=90):
-    deadline = time.monotonic() + within
-    while True:
-        with contextlib.suppress(Unavailable):
-            if claim():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    limits = {"timeout": 0.4, "connect_timeout": 0.4, "longest_pause": 0.3}
+    options = {"snapshot": tmp_path / "snapshot", "preload": 100, **limits}
+    with lookups(mariadb.url(name), **options) as open_lookup:
+        yield open_lookup
 
 
 def server(children, work):

@@ -1,6 +1,7 @@
 """The lookup on a real MariaDB that is killed, stalled, doubled and badly configured."""
 
 import contextlib
+import functools
 import itertools
 import logging
 import subprocess
@@ -9,12 +10,16 @@ import time
 
 import pytest
 
-from handlers.lookup import Lookup, Row, Unavailable
+from handlers.lookup import Row, Unavailable
+from tests import support
 from tests.forked import forked
 from tests.servers.mariadb import MariaDB
+from tests.support import lookups
 
 ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(200)}
 _numbers = itertools.count()
+# the database may be away meanwhile
+until = functools.partial(support.until, despite=Unavailable)
 
 
 @pytest.fixture
@@ -61,15 +66,8 @@ def second(base, certificates):
 @pytest.fixture
 def open_lookup():
     """A function that opens a Lookup of a URL, with short time limits; it is closed afterwards."""
-    with contextlib.ExitStack() as opened:
-
-        def open_one(url, **options):
-            options = {"timeout": 0.4, "connect_timeout": 0.4, "longest_pause": 0.3, **options}
-            given = {f"lookup.{name}": str(value) for name, value in options.items()}
-            lookup = Lookup.from_options({"lookup.database": url, **given})
-            return opened.enter_context(contextlib.closing(lookup))
-
-        yield open_one
+    with lookups(timeout=0.4, connect_timeout=0.4, longest_pause=0.3) as open_lookup:
+        yield open_lookup
 
 
 def make(server, name):
@@ -78,17 +76,6 @@ def make(server, name):
         f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(1000))",
     )
     server.fill(f"{name}.images", "id, path", list(ROWS.items()))
-
-
-def until(claim, within=60):
-    """Wait until *claim* holds; the database may be away meanwhile."""
-    deadline = time.monotonic() + within
-    while True:
-        with contextlib.suppress(Unavailable):
-            if claim():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def levels(caplog):

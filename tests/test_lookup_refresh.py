@@ -5,13 +5,13 @@ import logging
 import os
 import signal
 import sqlite3
-import threading
 import time
 
 import pytest
 
 from handlers.lookup import Lookup, Row
 from handlers.lookup import state as states
+from tests.support import lookups, until
 
 COUNT = 500
 
@@ -25,13 +25,6 @@ def run(path, *statements, rows=()):
 
 def now(seconds=0):
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
-
-
-def until(claim, within=60):
-    deadline = time.monotonic() + within
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -49,25 +42,18 @@ def path(tmp_path):
 @pytest.fixture
 def open_lookup(path):
     """A function that opens a Lookup whose snapshot is refreshed often; closed afterwards."""
-    opened = []
+    options = {"snapshot": path.parent / "snapshot", "refresh": 0.1, "preload": 10}
+    with lookups(f"sqlite:///{path}", **options) as opened:
 
-    def open_one(on_change=None, **options):
-        given = {"snapshot": path.parent / "snapshot", "refresh": 0.1, "preload": 10, **options}
-        given = {f"lookup.{name}": str(value) for name, value in given.items()}
-        lookup = Lookup.from_options({"lookup.database": f"sqlite:///{path}", **given})
-        lookup.on_change = on_change
-        opened.append(lookup)
-        lookup.warm()
-        until(lambda: len(lookup))
-        until(lambda: state(path).told == state(path).serial != "")
-        return lookup
+        def open_lookup(on_change=None, **options):
+            lookup = opened(**options)
+            lookup.on_change = on_change
+            lookup.warm()
+            until(lambda: len(lookup))
+            until(lambda: state(path).told == state(path).serial != "")
+            return lookup
 
-    yield open_one
-    for lookup in opened:
-        lookup.close()
-    for thread in threading.enumerate():
-        if thread.name == "lookup-snapshot":
-            thread.join()
+        yield open_lookup
 
 
 class Told(list):

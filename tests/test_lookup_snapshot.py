@@ -16,9 +16,10 @@ import time
 import pytest
 
 from handlers import locks, restart
-from handlers.lookup import Lookup, Row, Unavailable
+from handlers.lookup import Row, Unavailable
 from handlers.lookup import state as states
 from tests.forked import forked
+from tests.support import lookups, until
 
 COUNT = 3000
 ROWS = {f"p{number}": f"a/{number}.jpg" for number in range(COUNT)}
@@ -29,13 +30,6 @@ def run(path, *statements, rows=()):
         for statement in statements:
             connection.execute(statement)
         connection.executemany("INSERT INTO images (id, path) VALUES (?, ?)", rows)
-
-
-def until(claim, within=60):
-    deadline = time.monotonic() + within
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -51,21 +45,9 @@ def path(tmp_path):
 @pytest.fixture
 def open_lookup(path):
     """A function that opens a Lookup with a snapshot; it is closed afterwards."""
-    opened = []
-
-    def open_one(**options):
-        given = {"snapshot": path.parent / "snapshot", "connect_timeout": 30, "preload": 100}
-        given = {f"lookup.{name}": str(value) for name, value in {**given, **options}.items()}
-        lookup = Lookup.from_options({"lookup.database": f"sqlite:///{path}", **given})
-        opened.append(lookup)
-        return lookup
-
-    yield open_one
-    for lookup in opened:
-        lookup.close()
-    for thread in threading.enumerate():
-        if thread.name == "lookup-snapshot":
-            thread.join()
+    options = {"snapshot": path.parent / "snapshot", "connect_timeout": 30, "preload": 100}
+    with lookups(f"sqlite:///{path}", **options) as open_lookup:
+        yield open_lookup
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from handlers.lookup import Lookup, Row, Unavailable
+from handlers.lookup import Row, Unavailable
+from tests.support import open_lookup
 
 ROWS = [(f"p{number}", f"a/{number}.jpg") for number in range(100)]
 
@@ -25,11 +26,6 @@ def run(path, *statements, rows=()):
             connection.executemany(f"INSERT INTO images VALUES ({marks})", rows)
 
 
-def open_lookup(file, **options):
-    given = {f"lookup.{name}": str(value) for name, value in options.items()}
-    return Lookup.from_options({"lookup.database": f"sqlite:///{file}", **given})
-
-
 @pytest.fixture
 def path(tmp_path):
     run(tmp_path / "images.db", "CREATE TABLE images (id TEXT PRIMARY KEY, path TEXT)", rows=ROWS)
@@ -38,7 +34,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def pictures(path):
-    found = open_lookup(path)
+    found = open_lookup(f"sqlite:///{path}")
     yield found
     found.close()
 
@@ -76,7 +72,7 @@ def test_row_that_memory_does_not_know_is_asked_for_and_kept(pictures, path):
 
 
 def test_missing_id_is_remembered_until_its_time_is_over(path):
-    with contextlib.closing(open_lookup(path, missing_ttl=0.2)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}", missing_ttl=0.2)) as pictures:
         assert pictures.get("new") is None
         asked = time.monotonic()
         run(path, rows=[("new", "new.jpg")])
@@ -88,7 +84,7 @@ def test_missing_id_is_remembered_until_its_time_is_over(path):
 
 
 def test_memory_of_missing_ids_is_bounded_and_the_oldest_goes(path):
-    with contextlib.closing(open_lookup(path, missing_limit=10)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}", missing_limit=10)) as pictures:
         for number in range(50):
             pictures.get(f"none{number}")
         assert pictures.stats()["missing"] == 10
@@ -109,7 +105,7 @@ def test_warm_again_forgets_what_went_and_finds_what_came(pictures, path):
 
 @pytest.mark.parametrize("id", ["", "a b", "a/b", "ä", "a\n", "x" * 129, "a\0", 7, None, ("p1",)])
 def test_what_is_no_id_is_not_there_and_costs_no_query(tmp_path, id):
-    pictures = open_lookup(tmp_path / "there is none")
+    pictures = open_lookup(f"sqlite:///{tmp_path}/there is none")
     assert pictures.get(id) is None
     assert id not in pictures
     assert pictures.stats()["unavailable"] == 0
@@ -118,7 +114,7 @@ def test_what_is_no_id_is_not_there_and_costs_no_query(tmp_path, id):
 def test_integer_ids_are_matched_as_text(tmp_path):
     path = tmp_path / "i.db"
     run(path, "CREATE TABLE images (id INTEGER PRIMARY KEY, path TEXT)", rows=[(12, "12.jpg")])
-    with contextlib.closing(open_lookup(path)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}")) as pictures:
         for wrong in ("012", "12abc", "0xC", "-12", "1_2", "12_"):
             assert wrong not in pictures
         assert pictures["12"] == Row("12.jpg")
@@ -133,7 +129,7 @@ def test_letter_case_matters_whatever_the_collation(tmp_path):
         "CREATE TABLE images (id TEXT COLLATE NOCASE, path TEXT)",
         rows=[("ABC", "upper.jpg"), ("abc", "lower.jpg")],
     )
-    with contextlib.closing(open_lookup(path)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}")) as pictures:
         assert pictures["abc"] == Row("lower.jpg")
         assert pictures["ABC"] == Row("upper.jpg")
         assert "Abc" not in pictures
@@ -147,7 +143,7 @@ def test_optional_columns_are_read(tmp_path):
         rows=[("a", "a.jpg", 1, 0.25, 1), ("b", "b.jpg", None, None, "left"), ("c", None, 0, 0, 0)],
     )
     columns = {"private": "hidden", "focus_x": "x", "focus_y": "y"}
-    with contextlib.closing(open_lookup(path, **columns)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}", **columns)) as pictures:
         assert pictures["a"] == Row("a.jpg", True, 0.25, 1.0)
         assert pictures["b"] == Row("b.jpg", False, None, None)
         assert "c" not in pictures
@@ -161,7 +157,7 @@ def test_path_that_is_no_utf8_reaches_its_file(tmp_path):
         "CREATE TABLE images (id, path)",
         "INSERT INTO images VALUES ('a', CAST(x'ff2e' AS TEXT))",
     )
-    with contextlib.closing(open_lookup(path)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}")) as pictures:
         assert os.fsencode(pictures["a"].path) == b"\xff."
 
 
@@ -176,7 +172,7 @@ def test_queries_of_the_site_replace_table_and_columns(path):
         " FROM images LEFT JOIN meta ON picture = id WHERE path LIKE 'a/%'"
     )
     options = {"query": every, "query_one": f"{every} AND id = :id"}
-    with contextlib.closing(open_lookup(path, **options)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}", **options)) as pictures:
         assert pictures["p1"] == Row("root/a/1.jpg", True)
         assert pictures.warm() == 100
         assert pictures["p2"] == Row("root/a/2.jpg", False)
@@ -184,7 +180,7 @@ def test_queries_of_the_site_replace_table_and_columns(path):
 
 def test_page_gives_public_ids_in_order_and_warms_if_need_be(path):
     run(path, "ALTER TABLE images ADD hidden", "UPDATE images SET hidden = 1 WHERE id = 'p1'")
-    with contextlib.closing(open_lookup(path, private="hidden")) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}", private="hidden")) as pictures:
         assert pictures.page(0, 3) == (["p0", "p2", "p3"], 99)
         assert pictures.page(98, 3) == (["p99"], 99)
         assert pictures.page(99, 3) == ([], 99)
@@ -205,7 +201,7 @@ def test_page_gives_public_ids_in_order_and_warms_if_need_be(path):
 )
 def test_misconfiguration_is_one_error_line_and_no_crash(path, statement, options, says, caplog):
     run(path, statement)
-    pictures = open_lookup(path, **options)
+    pictures = open_lookup(f"sqlite:///{path}", **options)
     assert pictures.warm() == 0
     for _ in range(20):
         with pytest.raises(Unavailable) as caught:
@@ -219,7 +215,7 @@ def test_misconfiguration_is_one_error_line_and_no_crash(path, statement, option
 
 
 def test_file_that_is_not_there_is_not_made(tmp_path, caplog):
-    pictures = open_lookup(tmp_path / "none.db")
+    pictures = open_lookup(f"sqlite:///{tmp_path}/none.db")
     assert pictures.warm() == 0
     assert os.listdir(tmp_path) == []
     (record,) = caplog.records
@@ -228,13 +224,13 @@ def test_file_that_is_not_there_is_not_made(tmp_path, caplog):
 
 def test_file_that_is_no_database_is_one_error_line(tmp_path, caplog):
     (tmp_path / "x.db").write_bytes(b"no database " * 500)
-    assert open_lookup(tmp_path / "x.db").warm() == 0
+    assert open_lookup(f"sqlite:///{tmp_path}/x.db").warm() == 0
     (record,) = caplog.records
     assert "x.db: not an SQLite database: correct lookup.database" in record.getMessage()
 
 
 def test_writer_that_holds_the_file_costs_the_timeout_and_then_nothing(path, caplog):
-    pictures = open_lookup(path, timeout=0.2, longest_pause=0.5)
+    pictures = open_lookup(f"sqlite:///{path}", timeout=0.2, longest_pause=0.5)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         start = time.monotonic()
@@ -264,7 +260,7 @@ def test_file_that_was_replaced_is_opened_anew(pictures, path, tmp_path):
 
 
 def test_forked_child_keeps_the_rows_and_opens_its_own_connection(path):
-    pictures = open_lookup(path)
+    pictures = open_lookup(f"sqlite:///{path}")
     pictures.get("p1")
     here = pictures._database._session.connection
     read, write = os.pipe()
@@ -309,7 +305,7 @@ def test_threads_get_right_answers_and_ask_once_for_each_id(pictures):
 
 
 def test_idle_connection_is_closed_and_made_anew(path):
-    with contextlib.closing(open_lookup(path, idle=0.1)) as pictures:
+    with contextlib.closing(open_lookup(f"sqlite:///{path}", idle=0.1)) as pictures:
         pictures.get("p1")
         deadline = time.monotonic() + 5
         while pictures._database._session.connection is not None:
@@ -325,7 +321,7 @@ def test_connection_goes_with_its_lookup(path):
             for fd in os.listdir("/proc/self/fd")
         )
 
-    pictures = open_lookup(path)
+    pictures = open_lookup(f"sqlite:///{path}")
     pictures.get("p1")
     assert open_files() == 1
     del pictures

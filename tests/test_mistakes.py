@@ -6,11 +6,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import until
 
 needs_another_user = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can start Apache's children as another user"
@@ -60,13 +60,6 @@ def lines(site, text):
     assert len(children) == len(set(children)), found
     assert "Traceback" not in site.log()
     return found
-
-
-def until(true, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # images.root

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from mod_python import Cookie, apache
-from test_mod_python_runtime import serve
+
+from tests.wsgi import serve
 
 BIG = {"list": [1, 2.5, None], "text": "é" * 300, b"bytes": b"\0"}
 

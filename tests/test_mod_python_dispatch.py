@@ -2,11 +2,11 @@ import logging
 import sys
 
 import pytest
-from test_mod_python_runtime import named, serve
 
 from handlers.mod_python import apache
 from handlers.runtime.dispatch import find_handler, parse_handlers, use_python_path
 from handlers.runtime.log import log_once
+from tests.wsgi import named, serve
 
 
 def writes(text, result=apache.OK):

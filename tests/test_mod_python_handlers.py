@@ -7,9 +7,9 @@ from wsgiref.validate import validator
 
 import pytest
 from mod_python import cgihandler, testhandler, wsgi
-from test_mod_python_runtime import serve
 
 from handlers.runtime.connection import Server
+from tests.wsgi import serve
 
 APPLICATION = "PythonOption.mod_python.wsgi.application"
 BASE = "PythonOption.mod_python.wsgi.base_uri"

@@ -6,10 +6,10 @@ import traceback
 
 import pytest
 from mod_python import apache, psp
-from test_mod_python_runtime import serve
 
 from handlers.runtime import psp_source
 from tests.linear import assert_linear
+from tests.wsgi import serve
 
 
 class Written:

@@ -6,7 +6,8 @@ import os
 
 import pytest
 from mod_python import publisher
-from test_mod_python_runtime import serve
+
+from tests.wsgi import serve
 
 PAGE = """
 import functools

@@ -1,10 +1,9 @@
 import io
 import logging
 
-from test_mod_python_runtime import serve
-
 from handlers.mod_python import apache
 from handlers.runtime.request import Request
+from tests.wsgi import serve
 
 BODY = b"12345rest\nabcdefgh\nxyz\n\nmore.."
 

@@ -5,10 +5,10 @@ import time
 from wsgiref.util import FileWrapper, setup_testing_defaults
 
 import pytest
-from test_mod_python_runtime import named, serve
 
 from handlers.mod_python import apache
 from handlers.runtime.entry import handle_request
+from tests.wsgi import named, serve
 
 
 def handler_of(*statements):

@@ -9,13 +9,13 @@ import time
 
 import pytest
 from mod_python import Session, apache
-from test_mod_python_runtime import serve
 
 from handlers.sessions import options as session_options
 from handlers.sessions import sid as sids
 from handlers.sessions.serial import SerialError
 from handlers.sessions.store import Record
 from tests.session_client import Client, count, in_thread, locked, read, request, store_of
+from tests.wsgi import serve
 
 OWN = "mod_python.session."
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")

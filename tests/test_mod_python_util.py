@@ -11,10 +11,10 @@ import tracemalloc
 
 import pytest
 from mod_python import apache, util
-from test_mod_python_runtime import serve
 
 from handlers.runtime.request import Request
 from tests.linear import assert_linear
+from tests.wsgi import serve
 
 MULTIPART = "multipart/form-data; boundary=XX"
 

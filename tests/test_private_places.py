@@ -10,7 +10,7 @@ import pytest
 from handlers import htpasswd
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
-from tests.test_visitor import PASSWORD, Visitor
+from tests.servers.visitor import PASSWORD, Visitor
 
 PRIVATE = "p005"
 

@@ -18,6 +18,7 @@ from handlers.sessions import slots, sweep
 from handlers.sessions.file import FileStore
 from handlers.sessions.store import Record, StoreRefused, StoreUnavailable
 from handlers.sessions.sweep import Pace, Sweeper
+from tests.support import until
 
 fork = multiprocessing.get_context("fork")
 COUNTER = struct.Struct("<Q")
@@ -521,7 +522,7 @@ def test_sweeper_logs_one_line_for_a_finished_round(store, caplog):
     caplog.set_level(logging.INFO, "handlers.sessions.sweep")
     sweeper = Sweeper(store, interval=60, deletes=100_000, share=1)
     sweeper.start()
-    wait_for(lambda: caplog.records)
+    until(lambda: caplog.records)
     sweeper.stop()
     (record,) = caplog.records
     assert record.getMessage().startswith("sweep finished: 40 of 40 sessions deleted in ")
@@ -531,7 +532,7 @@ def test_sweeper_logs_one_line_for_a_finished_round(store, caplog):
 def test_stopped_sweeper_leaves_its_election_to_another(store):
     sweeper = Sweeper(store)
     sweeper.start()
-    wait_for(lambda: not elected(store))
+    until(lambda: not elected(store))
     sweeper.stop()
     assert elected(store)
 
@@ -551,7 +552,7 @@ def test_another_child_is_elected_when_the_sweeping_one_is_killed(store, monkeyp
         for process in children:
             for sid in ids:
                 save(store, sid, accessed=0)
-            wait_for(lambda: not any(os.path.exists(file_of(store, sid)) for sid in ids))
+            until(lambda: not any(os.path.exists(file_of(store, sid)) for sid in ids))
             assert not elected(store)
             os.kill(process.pid, signal.SIGKILL)
             process.join()
@@ -568,9 +569,9 @@ def test_sweeper_outlives_an_error(store, monkeypatch, caplog):
     os.rename(store.path, store.path + ".away")
     sweeper = Sweeper(store, interval=0.05)
     sweeper.start()
-    wait_for(lambda: "No such file or directory" in caplog.text)
+    until(lambda: "No such file or directory" in caplog.text)
     os.rename(store.path + ".away", store.path)
-    wait_for(lambda: store.stats().expired == 0)
+    until(lambda: store.stats().expired == 0)
     sweeper.stop()
 
 
@@ -580,10 +581,3 @@ def elected(store):
         return False
     held.release()
     return True
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

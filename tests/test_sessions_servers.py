@@ -19,6 +19,7 @@ from handlers.sessions.store import Record, StoreUnavailable
 from handlers.sessions.sweep import Pace
 from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
+from tests.support import until
 
 _numbers = itertools.count()
 
@@ -111,12 +112,12 @@ def test_no_returned_save_is_lost_when_mariadb_is_killed_under_load(own_mariadb)
 
         thread = threading.Thread(target=writer)
         thread.start()
-        wait_for(lambda: returned[0] > 50)
+        until(lambda: returned[0] > 50)
         own_mariadb.kill()
-        wait_for(lambda: failures)
+        until(lambda: failures)
         own_mariadb.start()
         count = returned[0]
-        wait_for(lambda: returned[0] > count + 50)
+        until(lambda: returned[0] > count + 50)
         stop.set()
         thread.join()
         assert int(store.load(sid).data) == returned[0]
@@ -128,7 +129,7 @@ def test_stalled_mariadb_costs_one_timeout(own_mariadb):
         save(store, sid)
         own_mariadb.pause()
         try:
-            wait_for(lambda: stopped(own_mariadb.pid))
+            until(lambda: stopped(own_mariadb.pid))
             started = time.monotonic()
             with pytest.raises(StoreUnavailable, match="no answer in time"):
                 store.load(sid)
@@ -294,7 +295,7 @@ def test_memcached_that_is_back_is_used_again(two_memcached):
     for sid in ids:
         save(store, sid)
     second.start()
-    wait_for(lambda: any(store.load(sid) is None for sid in ids))
+    until(lambda: any(store.load(sid) is None for sid in ids))
     for sid in ids:
         save(store, sid)
     first.kill()
@@ -322,10 +323,10 @@ def test_memcached_killed_under_load_makes_no_error(two_memcached):
     threads = [threading.Thread(target=visitors) for _ in range(4)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: turns[0] > 5 or errors)
+    until(lambda: turns[0] > 5 or errors)
     second.kill()
     seen = turns[0]
-    wait_for(lambda: turns[0] > seen + 20 or errors)
+    until(lambda: turns[0] > seen + 20 or errors)
     stop.set()
     for thread in threads:
         thread.join()
@@ -343,7 +344,7 @@ def test_all_memcached_dead_is_a_named_error(two_memcached):
         save(store, sid)
     first.start()
     second.start()
-    wait_for(lambda: saved(store, sid))
+    until(lambda: saved(store, sid))
 
 
 def test_lock_in_memcached_ends_by_itself_and_is_not_taken_from_its_next_holder():
@@ -388,10 +389,3 @@ def stopped(pid):
 
 def threads_of(pid):
     return pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

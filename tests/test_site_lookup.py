@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd
+from tests.support import until
 
 CHILDREN = 16
 FULL_READ = "FROM `images`"
@@ -39,13 +40,6 @@ def site(request, public_dir, pictures, mariadb):
 def start(site):
     site.start(warm=False)
     until(lambda: len(site.child_pids()) == CHILDREN)
-
-
-def until(true, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def full_reads(mariadb):

@@ -6,7 +6,6 @@ installed are left out, and named. All run in turn, round after round; every rat
 the ratios within a round, so that a machine busy for a while slows both sides of each of them.
 """
 
-import random
 import statistics
 import sys
 import tempfile
@@ -14,13 +13,12 @@ import unittest.mock
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageChops
-
 from handlers import worker
 from handlers.image import resampling
 from handlers.image.geometry import Geometry
 from handlers.image.thumbnail import make
 from tests.benchmarks import _rivals
+from tests.support import photograph
 
 _SOURCES = {"12mp": (4000, 3000), "24mp": (6000, 4000)}
 _GEOMETRIES = {"fit200": Geometry(200, 200), "crop400": Geometry(400, 400, True)}
@@ -32,7 +30,6 @@ _BARS = {
     ("pyvips", "fit200"): 1.0,
     ("pyvips", "crop400"): 1.0,
 }
-_GRAIN = 3.5
 _QUALITY = 90
 _THUMBNAIL_QUALITY = 80
 _OURS = "ours"
@@ -74,22 +71,6 @@ def run(args) -> list[dict]:
                 case = Case(f"{source} {name}", geometry, fitted)
                 rows += _rows(case, name, _measured(path, case, rivals, args.rounds))
     return rows
-
-
-def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
-    """Return a picture with a photograph's statistics: detail at every size, and grain.
-
-    As a JPEG of quality 90 it has about 2 bits a pixel.
-    """
-    chance = random.Random(seed)
-    picture, rows = None, 4
-    while rows < min(width, height) // 4:
-        noise = Image.frombytes("RGB", (rows, rows), chance.randbytes(rows * rows * 3))
-        octave = noise.resize((width, height), Image.Resampling.BICUBIC)
-        picture = octave if picture is None else Image.blend(picture, octave, 0.2)
-        rows = int(rows * 2.5)
-    grain = Image.effect_noise((width, height), _GRAIN).convert("RGB")
-    return ImageChops.add(picture, grain, 1, -128)
 
 
 def ours(path: Path, case: Case) -> None:

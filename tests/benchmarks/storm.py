@@ -10,8 +10,8 @@ from collections import Counter
 
 from handlers.cache import purge
 from tests.benchmarks._load import ratio, request_rate, row
-from tests.benchmarks.cold import photograph
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import photograph
 
 CLIENTS = 64
 MAKERS = 2

@@ -1,0 +1,75 @@
+"""What tests of several parts do alike: wait for something, open a lookup, paint a photograph."""
+
+import contextlib
+import inspect
+import random
+import threading
+import time
+
+from PIL import Image, ImageChops
+
+from handlers.lookup import Lookup
+
+_GRAIN = 3.5  # standard deviation
+_PAUSES = (0.002, 0.05)  # seconds between two looks, the first and the longest
+
+
+def until(claim, within=90, despite=()):
+    """Wait until *claim* holds, and return what it has returned.
+
+    :param within: seconds; they may be many, as only a test that fails waits for their end.
+    :param despite: exceptions of *claim* that mean "not yet".
+    """
+    deadline = time.monotonic() + within
+    pause, longest = _PAUSES
+    while True:
+        with contextlib.suppress(despite):
+            if held := claim():
+                return held
+        assert time.monotonic() < deadline, f"not within {within} s: {_source(claim)}"
+        time.sleep(pause)
+        pause = min(pause * 1.3, longest)
+
+
+def open_lookup(url, **options) -> Lookup:
+    """Return a Lookup of the database at *url*, with *options* named without their section."""
+    given = {f"lookup.{name}": str(value) for name, value in options.items()}
+    return Lookup.from_options({"lookup.database": url, **given})
+
+
+@contextlib.contextmanager
+def lookups(url=None, **defaults):
+    """Yield :func:`open_lookup` with *defaults*; all that it opens is closed after the block."""
+    with contextlib.ExitStack() as opened:
+
+        def open_one(url=url, **options):
+            lookup = open_lookup(url, **{**defaults, **options})
+            return opened.enter_context(contextlib.closing(lookup))
+
+        yield open_one
+    for thread in threading.enumerate():
+        if thread.name == "lookup-snapshot":
+            thread.join()
+
+
+def photograph(width, height, seed=1) -> Image.Image:
+    """Return a picture with a photograph's statistics: detail at every size, and grain.
+
+    As a JPEG of quality 90 it has about 2 bits a pixel.
+    """
+    chance = random.Random(seed)
+    picture, rows = None, 4
+    while rows < min(width, height) // 4:
+        noise = Image.frombytes("RGB", (rows, rows), chance.randbytes(rows * rows * 3))
+        octave = noise.resize((width, height), Image.Resampling.BICUBIC)
+        picture = octave if picture is None else Image.blend(picture, octave, 0.2)
+        rows = int(rows * 2.5)
+    grain = Image.effect_noise((width, height), _GRAIN).convert("RGB")
+    return ImageChops.add(picture, grain, 1, -128)
+
+
+def _source(claim) -> str:
+    try:
+        return inspect.getsource(claim).strip()
+    except (OSError, TypeError):
+        return repr(claim)
