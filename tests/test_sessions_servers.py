@@ -15,7 +15,7 @@ from handlers.sessions import sid as sids
 from handlers.sessions.memcached import MemcachedStore
 from handlers.sessions.mysql import AHEAD, MysqlStore
 from handlers.sessions.sql import PERIOD
-from handlers.sessions.store import Record, StoreUnavailable
+from handlers.sessions.store import Record, RecordTooLarge, StoreUnavailable
 from handlers.sessions.sweep import Pace
 from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
@@ -156,6 +156,92 @@ def test_next_host_of_the_url_is_tried(mariadb, url):
     two = mariadb.url(url.name).replace("@127.0.0.1:", "@127.0.0.1:1,127.0.0.1:")
     with contextlib.closing(MysqlStore(parse(two))) as store:
         assert store.load(sid) is not None
+
+
+@pytest.fixture
+def two_servers(mariadb, own_mariadb):
+    """Two servers with an empty table of sessions each, and the URL that names both."""
+    name = f"faults{next(_numbers)}"
+    for server in (mariadb, own_mariadb):
+        # an account with all rights may write to a read-only server
+        server.execute(
+            f"CREATE DATABASE {name}",
+            f"CREATE USER '{name}'@'%' IDENTIFIED BY 'x'",
+            f"GRANT ALL ON {name}.* TO '{name}'@'%'",
+        )
+        with opened(parse(server.url(name))):
+            pass
+    here, there = (f"@127.0.0.1:{server.port}" for server in (mariadb, own_mariadb))
+    url = mariadb.url(name, name, "x").replace(here, f"{here},{there[1:]}")
+    yield mariadb, own_mariadb, parse(url)
+    for server in (mariadb, own_mariadb):
+        server.execute("SET GLOBAL read_only = 0", f"DROP DATABASE {name}", f"DROP USER '{name}'")
+
+
+def rows(server, url):
+    return server.execute(f"SELECT COUNT(*) FROM {url.name}.sessions")[0][0]
+
+
+def test_server_that_has_become_read_only_is_left_for_the_other_one(two_servers):
+    first, second, url = two_servers
+    with contextlib.closing(MysqlStore(url)) as store:
+        save(store, sids.new())
+        first.execute("SET GLOBAL read_only = 1")
+        with store.lock(sids.new(), 1):
+            save(store, sids.new())
+            save(store, sids.new())
+        assert (rows(first, url), rows(second, url)) == (1, 2)
+        first.execute("SET GLOBAL read_only = 0")
+        second.execute("SET GLOBAL read_only = 1")
+        save(store, sids.new())
+        assert (rows(first, url), rows(second, url)) == (2, 2)
+
+
+def test_server_that_takes_changes_is_preferred_and_a_read_only_one_is_better_than_none(
+    two_servers,
+):
+    first, second, url = two_servers
+    first.execute("SET GLOBAL read_only = 1")
+    with contextlib.closing(MysqlStore(url)) as store:
+        sid = sids.new()
+        version = save(store, sid)
+        assert (rows(first, url), rows(second, url)) == (0, 1)
+        second.execute("SET GLOBAL read_only = 1")
+        store.close()
+        assert store.load(sids.new()) is None
+        with pytest.raises(StoreUnavailable, match="read-only"):
+            save(store, sid, expected=version)
+
+
+def test_sql_session_larger_than_the_servers_packet_is_too_large_every_time(mariadb, url):
+    with opened(url) as store:
+        mariadb.execute("SET GLOBAL max_allowed_packet = 1048576")
+        try:
+            store.close()
+            sid = sids.new()
+            save(store, sid, b"kept")
+            for data in (b"x" * 1_100_000, b"'" * 600_000):
+                for _ in range(2):
+                    with pytest.raises(RecordTooLarge, match="max_allowed_packet"):
+                        save(store, sid, data)
+            assert store.load(sid).data == b"kept"
+            save(store, sid, b"x" * 400_000)
+        finally:
+            mariadb.execute("SET GLOBAL max_allowed_packet = 16777216")
+
+
+def test_account_of_a_plugin_that_pymysql_lacks_is_one_clear_line(mariadb, url):
+    user = f"plugin{next(_numbers)}"
+    mariadb.execute("INSTALL SONAME 'auth_ed25519'")
+    try:
+        mariadb.execute(f"CREATE USER '{user}'@'%' IDENTIFIED VIA ed25519 USING PASSWORD('x')")
+        mariadb.execute(f"GRANT ALL ON {url.name}.* TO '{user}'@'%'")
+        store = MysqlStore(parse(mariadb.url(url.name, user, "x")))
+        with pytest.raises(StoreUnavailable, match=r"ed25519.*mysql_native_password") as caught:
+            store.load(sids.new())
+        assert "\n" not in str(caught.value)
+    finally:
+        mariadb.execute(f"DROP USER '{user}'@'%'", "UNINSTALL SONAME 'auth_ed25519'")
 
 
 def test_lock_of_a_lost_connection_is_free(mariadb, url):

@@ -13,15 +13,16 @@ import math
 import time
 from collections.abc import Callable
 
+from handlers.database.errors import Contended, DatabaseAway
+from handlers.database.hosts import Hosts
+from handlers.database.mysql import DENIED
 from handlers.database.url import URL
 from handlers.locks import LockTimeout
-from handlers.sessions.mysql_link import DENIED, Link, Refused
+from handlers.sessions.mysql_link import Link, Refused
 from handlers.sessions.sql import (
     DELETE_STEP,
     PERIOD,
     TABLE,
-    Busy,
-    Lost,
     SqlStore,
     period_end,
 )
@@ -58,7 +59,8 @@ class MysqlStore(SqlStore):
     Session locks are GET_LOCK's: they hold between all machines of one server (not between the
     nodes of a cluster that writes on several; use *expected* there) and end with the connection.
     A lost connection is made anew within the call, on the other hosts of the URL if need be; a
-    lock is lost with it.
+    lock is lost with it. So it is with a connection to a server that takes no changes any more,
+    after a failover; of several hosts one that takes changes is preferred.
 
     :param url: a ``mysql://`` URL, taken apart.
     :param timeout: seconds to wait for the server to connect or to answer.
@@ -79,6 +81,7 @@ class MysqlStore(SqlStore):
         if url.scheme != "mysql":
             raise ValueError(f"not a mysql:// URL: {url}")
         self._url = url
+        self._hosts = Hosts(url)
         self._timeout = timeout
         self._last_end = 0
         self._looked_at = -math.inf
@@ -155,7 +158,7 @@ class MysqlStore(SqlStore):
         """Change the partitions; return False if a long transaction holds the table."""
         try:
             self._link().run(f"ALTER TABLE {self.table} {change}", ())
-        except (Busy, Lost) as error:
+        except (Contended, DatabaseAway) as error:
             logger.info("change of partitions put off: %s", error)
             return False
         return True
@@ -200,7 +203,16 @@ class MysqlStore(SqlStore):
         return int(rows[0][0]) if rows else 0
 
     def _connect(self) -> Link:
-        return Link(self._url, self._timeout)
+        return Link(self._url, self._hosts, self._timeout)
+
+    def _link(self) -> Link:
+        link = getattr(self._links, "link", None)
+        if link is not None and not link.held and not link.is_worth_keeping():
+            self.close()
+        return super()._link()
+
+    def _failed(self) -> None:
+        self._hosts.skip()
 
     def _acquire(self, name: str, timeout: float | None) -> Held:
         text = f"{self._url.name}.{self.table}.{name}"

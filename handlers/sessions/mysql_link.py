@@ -1,29 +1,20 @@
-"""One connection to MySQL or MariaDB, and what its errors mean for a session store."""
+"""One connection of the session store to MySQL or MariaDB, with the locks taken on it."""
 
 import contextlib
 import os
 import threading
+import time
 
-import pymysql
-from pymysql.constants import CLIENT, CR, ER
-
+from handlers.database.errors import DatabaseAway, DatabaseMisconfigured, TooLarge
+from handlers.database.hosts import STANDBY, Hosts
+from handlers.database.mysql import Connection
 from handlers.database.url import URL
-from handlers.sessions.sql import Busy, Duplicate, Lost
 from handlers.sessions.store import RecordTooLarge, StoreUnavailable, TableMissing
 
-#: what a server answers to an account that may not do what it asks for
-DENIED = {ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
-# MariaDB's ER_CONNECTION_KILLED, which PyMySQL has no name for
-_CONNECTION_KILLED = 1927
-_LOST = {
-    0,
-    CR.CR_SERVER_GONE_ERROR,
-    CR.CR_SERVER_LOST,
-    ER.SERVER_SHUTDOWN,
-    _CONNECTION_KILLED,
-}
-_BUSY = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT}
-_TOO_LARGE = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
+# bytes of a statement besides its values, with room to spare
+_STATEMENT = 1024
+# PyMySQL writes two bytes for each of these
+_ESCAPED = (b"\0", b"\n", b"\r", b"\x1a", b'"', b"'", b"\\")
 _SETTINGS = (
     # a change of partitions must not queue everybody behind a long transaction
     "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 5,"
@@ -36,78 +27,82 @@ _SETTINGS = (
 class Refused(StoreUnavailable):
     """Raised when the server answers with an error; *code* is its number."""
 
-    def __init__(self, code: int, text: str):
-        super().__init__(f"{text} ({code})")
-        self.code = code
+    def __init__(self, error: DatabaseMisconfigured):
+        super().__init__(f"{error} ({error.code})")
+        self.code = error.code
 
 
 class Link:
-    """A connection to the first of the URL's hosts that takes it.
+    """A connection to one of the URL's hosts; see :class:`~handlers.database.hosts.Hosts`.
 
     :ivar held: names of the locks taken on this connection.
-    :raises StoreUnavailable: if none does.
+    :raises StoreUnavailable: if no host takes it.
     """
 
-    def __init__(self, url: URL, timeout: float):
+    def __init__(self, url: URL, hosts: Hosts, timeout: float):
         self.held: set[str] = set()
+        self._hosts = hosts
         self._pid = os.getpid()
+        self._since = time.monotonic()
         # a lock may be given back from another thread than the one that took it
         self._turn = threading.Lock()
-        for host in url.hosts or (None,):
-            try:
-                self._connection = _connect(url, host, timeout)
-                return
-            except (pymysql.Error, OSError) as error:
-                failure = error
-        raise StoreUnavailable(f"{url}: {failure}") from failure
+
+        def connect(host):
+            return Connection(
+                url,
+                host,
+                timeout,
+                timeout,
+                ask_variables=True,
+                # rows that an update leaves as they were count as found
+                found_rows=True,
+                statements=_SETTINGS,
+            )
+
+        try:
+            self._connection, _ = hosts.first(connect)
+        except (DatabaseAway, DatabaseMisconfigured) as error:
+            raise StoreUnavailable(f"{url}: {error}") from error
 
     def run(self, query: str, args: tuple) -> tuple[int, list[tuple]]:
         """Run one statement; see :class:`handlers.sessions.sql.Link`."""
+        most = self._connection.max_packet
+        size = _size(args) if most else 0
+        if size > most:
+            # the server would close the connection, as if it were lost
+            raise RecordTooLarge(f"{size} bytes, and the server's max_allowed_packet is {most}")
         try:
-            with self._turn, self._connection.cursor() as cursor:
-                count = cursor.execute(query, args)
-                return count, list(cursor.fetchall())
-        except pymysql.Error as error:
-            code, text = (*error.args, "", "")[:2]
-            if isinstance(error.__context__, TimeoutError):
-                raise StoreUnavailable(f"no answer in time: {text}") from error
-            if code in _LOST:
-                raise Lost(str(text)) from error
-            if code in _BUSY:
-                raise Busy(str(text)) from error
-            if code == ER.DUP_ENTRY:
-                raise Duplicate(str(text)) from error
-            if code in _TOO_LARGE:
-                raise RecordTooLarge(str(text)) from error
-            if code == ER.NO_SUCH_TABLE:
-                raise TableMissing(str(text)) from error
-            raise Refused(code, str(text)) from error
-        except UnicodeEncodeError as error:
-            raise Refused(0, "text that the connection's character set does not have") from error
+            with self._turn:
+                return self._connection.run(query, args)
+        except TooLarge as error:
+            raise RecordTooLarge(str(error)) from error
+        except DatabaseMisconfigured as error:
+            if error.missing and error.missing[0] == "table":
+                raise TableMissing(str(error)) from error
+            raise Refused(error) from error
+
+    def is_worth_keeping(self) -> bool:
+        """Tell whether to go on with it: not for long while its server takes no changes."""
+        if not self._connection.read_only or len(self._hosts) == 1:
+            return True
+        return time.monotonic() - self._since < STANDBY
 
     def release(self, name: str) -> None:
         """Give a lock back; one whose connection has ended is free already."""
         self.held.discard(name)
         if self._pid == os.getpid():
-            with contextlib.suppress(Lost, StoreUnavailable):
+            with contextlib.suppress(DatabaseAway, StoreUnavailable):
                 self.run("DO RELEASE_LOCK(%s)", (name,))
 
     def close(self) -> None:
-        with contextlib.suppress(pymysql.Error, OSError):
-            self._connection.close()
+        """Close the connection; raises nothing."""
+        self._connection.close()
 
 
-def _connect(url: URL, host: tuple[str, int] | None, timeout: float) -> pymysql.Connection:
-    connection = pymysql.connect(
-        connect_timeout=timeout,
-        read_timeout=timeout,
-        write_timeout=timeout,
-        autocommit=True,
-        # rows that an update leaves as they were count as found
-        client_flag=CLIENT.FOUND_ROWS,
-        **url.arguments(host),
-    )
-    with connection.cursor() as cursor:
-        for setting in _SETTINGS:
-            cursor.execute(setting)
-    return connection
+def _size(args: tuple) -> int:
+    """Return the bytes of a statement with these values, about."""
+    size = _STATEMENT
+    for value in args:
+        if isinstance(value, bytes):
+            size += len(value) + sum(map(value.count, _ESCAPED))
+    return size

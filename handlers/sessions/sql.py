@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from handlers.database.errors import Contended, DatabaseAway, Duplicate, Lost, ReadOnly
 from handlers.sessions import sid as sids
 from handlers.sessions.store import (
     AHEAD,
@@ -38,18 +39,6 @@ _LAST_TIME = 2**40
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
-class Lost(Exception):
-    """Raised by a link whose connection has ended; the statement may have been carried out."""
-
-
-class Busy(Exception):
-    """Raised by a link when others' locks stood in the way: nothing was changed, try again."""
-
-
-class Duplicate(Exception):
-    """Raised by a link when the row is there already."""
-
-
 def period_end(time: float) -> int:
     """Return the end of the period of PERIOD seconds that *time* lies in."""
     return int(min(time, _LAST_TIME) // PERIOD + 1) * PERIOD
@@ -61,7 +50,7 @@ class Link(Protocol):
     def run(self, query: str, args: tuple) -> tuple[int, list[tuple]]:
         """Run one statement with ``%s`` marks; return how many rows matched, and the rows.
 
-        :raises Lost, Busy, Duplicate, StoreError: and nothing else.
+        :raises DatabaseAway, Contended, Duplicate, StoreError: and nothing else.
         """
 
     def close(self) -> None:
@@ -187,15 +176,23 @@ class SqlStore(Store):
         for left in reversed(range(_TRIES)):
             try:
                 return self._link().run(query, args)
-            except Lost as error:
-                self.close()
-                if not left:
-                    raise StoreUnavailable(str(error)) from error
-            except Busy as error:
+            except Contended as error:
                 if not left:
                     raise StoreUnavailable(str(error)) from error
                 time.sleep(random.uniform(0, 0.02))
+            except DatabaseAway as error:
+                self.close()
+                if error.timed_out:
+                    self._failed()
+                    raise StoreUnavailable(f"no answer in time: {error}") from error
+                if not isinstance(error, (Lost, ReadOnly)) or not left:
+                    raise StoreUnavailable(str(error)) from error
+                if isinstance(error, ReadOnly):
+                    self._failed()
         raise AssertionError("the last try returns or raises")
+
+    def _failed(self) -> None:
+        """Begin with another host, where there are several."""
 
     def _link(self) -> Link:
         if getattr(self._links, "link", None) is None or self._links.pid != os.getpid():

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 
 from handlers import locks
+from handlers.database.errors import Contended, Duplicate, Lost
 from handlers.locks import LockTimeout
 from handlers.sessions import directory
-from handlers.sessions.sql import DELETE_STEP, TABLE, Busy, Duplicate, Lost, SqlStore
+from handlers.sessions.sql import DELETE_STEP, TABLE, SqlStore
 from handlers.sessions.store import MAX_SIZE, Held, StoreUnavailable
 
 _BUSY_WAIT = 10.0
@@ -142,7 +143,7 @@ class _Link:
         except sqlite3.OperationalError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_BUSY:
-                raise Busy(str(error)) from error
+                raise Contended(str(error)) from error
             raise StoreUnavailable(str(error)) from error
         except sqlite3.ProgrammingError as error:
             raise Lost(str(error)) from error
