@@ -36,7 +36,7 @@ ALLOWED = {
         "restart",
         "settings",
     },
-    "sessions": {"access", "database", "errors", "faults", "kinds", "locks", "settings"},
+    "sessions": {"access", "database", "elected", "errors", "faults", "kinds", "locks", "settings"},
     "runtime": {"errors", "faults", "kinds", "settings"},
     "mod_python": {"errors", "runtime", "sessions", "settings"},
     "elected": {"faults", "locks"},

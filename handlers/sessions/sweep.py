@@ -5,13 +5,13 @@ time, so the pace is set by deletions per second; what it costs the child that r
 interpreter's lock, so it works in slices of milliseconds and rests ten times as long.
 """
 
-import atexit
 import logging
 import math
-import random
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
+
+from handlers import elected
 
 if TYPE_CHECKING:
     from handlers.sessions.store import Store
@@ -25,6 +25,8 @@ _SLICE = 0.002
 _SHORTEST_REST = 0.005
 _ELECTION = 30.0
 _MOST_HASTE = 4
+# seconds that the thread gets to end
+_LAST_SLICE = 0.5
 
 
 class Swept(NamedTuple):
@@ -83,12 +85,12 @@ class Pace:
         return not self._stop.is_set() and now < self._end
 
 
-class Sweeper:
-    """A thread of this child that sweeps whenever this child is the elected one.
+class Sweeper(elected.Worker):
+    """The worker that sweeps a store.
 
-    Start one in every child, after the fork. Each tries every 30 s to be elected; when the
-    elected child ends or is killed the kernel gives its election back, and another goes on where
-    it stopped. A child in which no other is elected costs one attempt to lock.
+    Start one in every child, after the fork. When the elected child ends or is killed the kernel,
+    or the database, gives its election back, and another child goes on where it stopped. A child
+    in which no other is elected costs one attempt to lock, every half a minute.
 
     :param interval: seconds from the end of a round to the start of the next one.
     :param deletes: deletions per second, as for :class:`Pace`; it is raised up to four times
@@ -104,59 +106,53 @@ class Sweeper:
         share: float = SHARE,
         grace: float = 0,
     ):
+        super().__init__(
+            "session sweeper",
+            store.elect,
+            self._rounds,
+            every=_ELECTION,
+            first=min(interval, 1),
+            complain=_complain,
+            after_fault=_ELECTION,
+        )
         self._store = store
         self._interval = interval
         self._deletes = deletes
         self._share = share
         self._grace = grace
         self._haste = 1
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread; does nothing for a store that needs no sweep."""
-        if self._store.sweeps and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="session sweeper", daemon=True)
-            self._thread.start()
-            # an interpreter must not be taken down below a running thread
-            atexit.register(self.stop)
+        if self._store.sweeps:
+            super().start()
 
-    def stop(self) -> None:
-        """End the thread within a slice of its work and give the election back."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            atexit.unregister(self.stop)
+    def stop(self, wait: float = _LAST_SLICE) -> None:
+        """End the thread within a slice of its work, for good."""
+        super().stop(wait)
 
-    def _run(self) -> None:
-        # which imports this module
-        from handlers.sessions.store import StoreError, report
-
-        wait = random.uniform(0, min(self._interval, 1))
-        while not self._stop.wait(wait):
-            wait = random.uniform(_ELECTION / 2, _ELECTION)
-            try:
-                elected = self._store.elect()
-                if elected is not None:
-                    with elected:
-                        self._rounds()
-            except StoreError as error:
-                report(error)
-            except Exception:
-                logger.exception("sweep broken off, and tried again in %.0f s", wait)
-
-    def _rounds(self) -> None:
+    def _rounds(self, *_) -> None:
         due = self._store.last_sweep() + self._interval - self._store.clock()
         wait = min(max(due, 0), self._interval)
-        while not self._stop.wait(wait):
+        while self.rest(wait):
             wait = self._interval
-            pace = Pace(self._deletes * self._haste, self._share, stop=self._stop)
+            pace = Pace(self._deletes * self._haste, self._share, stop=self._stopped)
             swept = self._store.sweep(pace, self._grace)
             if swept is not None and swept.finished:
                 report(swept)
                 behind = swept.seconds > self._interval
                 self._haste = min(self._haste * 2, _MOST_HASTE) if behind else 1
+
+
+def _complain(error: Exception) -> bool:
+    """Log the failure of a store in one line; tell whether it was one."""
+    # which imports this module
+    from handlers.sessions import store
+
+    if not isinstance(error, store.StoreError):
+        return False
+    store.report(error)
+    return True
 
 
 def report(swept: Swept) -> None:
