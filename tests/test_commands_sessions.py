@@ -1,16 +1,21 @@
 """``modpython-handlers sessions``, as cron and an admin run it."""
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
 from handlers.sessions import open_store
+from handlers.sessions.dbm import DbmStore
+from handlers.sessions.file import FileStore
 from handlers.sessions.sid import new
+from handlers.sessions.sqlite import SqliteStore
 from handlers.sessions.store import Record
 
 pytestmark = pytest.mark.slow
@@ -126,6 +131,22 @@ def test_root_becomes_the_owner_of_the_sessions(run, public_dir, kind):
         "sqlite": f"session_type = SqlSession\ndatabase = sqlite:///{place}/sessions.db",
     }[kind]
     text += f"\nsecret_file = {secrets}"
+    pid = os.fork()
+    if pid == 0:
+        # a child of Apache's
+        status = 1
+        with contextlib.suppress(BaseException):
+            os.setgid(33)
+            os.setuid(33)
+            store = {
+                "file": lambda: FileStore(place),
+                "dbm": lambda: DbmStore(place / "sessions.dbm"),
+                "sqlite": lambda: SqliteStore(str(place / "sessions.db")),
+            }[kind]()
+            store.save(new(), Record(b"x", time.time(), time.time(), 1800))
+            status = 0
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     for arguments in (("stats",), ("list",), ("sweep", "--fast"), ("purge", "ann")):
         done = run(text, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
@@ -137,8 +158,66 @@ def test_root_becomes_the_owner_of_the_sessions(run, public_dir, kind):
 def test_root_makes_no_sessions_of_its_own(run, public_dir):
     done = run(f"database_directory = {public_dir}", "stats")
     assert done.returncode == 1
-    assert "there is none yet" in done.stderr
+    assert f"{public_dir}/mp_sessions" in done.stderr
     assert not (public_dir / "mp_sessions").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "dbm", "sqlite"])
+@pytest.mark.parametrize("arguments", [("stats",), ("list",), ("sweep",), ("purge", "ann")])
+def test_command_makes_no_store_and_says_where_it_looked(run, tmp_path, kind, arguments):
+    tmp_path.chmod(0o700)
+    place = tmp_path / "sessions"
+    text = {
+        "file": f"database_directory = {place}",
+        "dbm": f"session_type = DbmSession\ndatabase_directory = {place}",
+        "sqlite": f"session_type = SqlSession\ndatabase = sqlite:///{place}/sessions.db",
+    }[kind]
+    for _ in range(2):
+        done = run(text, *arguments)
+        assert done.returncode == 1 and done.stdout == ""
+        assert str(place) in done.stderr and done.stderr.count("\n") == 1
+        assert ("PrivateTmp" in done.stderr) == str(tmp_path).startswith(("/tmp/", "/var/tmp/"))
+        assert not list(tmp_path.glob("*session*/*"))
+        # a directory without a file is no store either
+        if kind != "file":
+            place.mkdir(mode=0o700, exist_ok=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a /tmp of its own")
+def test_sessions_in_another_tmp_are_an_error_and_not_none(run):
+    """As with systemd's PrivateTmp: Apache's /tmp is another mount than the command's."""
+    place = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
+    store = (
+        "import sys, time\nfrom handlers.sessions.file import FileStore\n"
+        "from handlers.sessions.store import Record\n"
+        "FileStore(sys.argv[1]).save('0' * 32, Record(b'x', 0, time.time(), 1800, 'ann'))\n"
+        "print('saved')\n"
+    )
+    script = 'mount -t tmpfs -o mode=700 tmpfs "$0" && "$@"'
+    command = [sys.executable, "-c", store, place / "mp_sessions"]
+    try:
+        apache = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, place, *command],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        if apache.stderr.startswith(("unshare:", "mount:")):
+            pytest.skip(f"no mounts here: {apache.stderr}")
+        assert apache.stdout == "saved\n", apache.stderr
+        done = run(f"database_directory = {place}", "purge", "ann")
+        assert done.returncode == 1
+        assert f"{place}/mp_sessions" in done.stderr and "PrivateTmp" in done.stderr
+        assert not list(place.iterdir())
+    finally:
+        place.rmdir()
+
+
+def test_create_makes_the_file_of_sqlite(run, tmp_path):
+    tmp_path.chmod(0o700)
+    text = f"session_type = SqlSession\ndatabase = sqlite:///{tmp_path}/sessions.db"
+    assert run(text, "create").returncode == 0
+    assert run(text, "stats").stdout.splitlines()[0].split() == ["live", "0"]
 
 
 @pytest.mark.parametrize(

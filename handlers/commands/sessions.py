@@ -1,17 +1,20 @@
 """``modpython-handlers sessions``: make the table, sweep, look at and end sessions."""
 
 import argparse
+import os
 import time
 from collections.abc import Mapping
 
 from handlers.commands import owner
-from handlers.commands.result import Result
+from handlers.commands.result import Failed, Result
 from handlers.locks import LockTimeout
-from handlers.sessions import directory_of_store, grace_period, open_store
+from handlers.sessions import directory_of_store, grace_period, missing_file, open_store
 from handlers.sessions import options as session_options
 from handlers.sessions.store import Entry, Store
 from handlers.sessions.sweep import Pace
 
+# what PrivateTmp= gives a service of its own (systemd.exec(5))
+_TEMPORARY = ("/tmp/", "/var/tmp/")
 HELP = "create, sweep, stats, list or purge sessions"
 
 
@@ -35,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(args, options) -> Result:
-    store = _open(options)
+    store = _open(options, create=True)
     if not hasattr(store, "create"):
         return Result({"table": None}, lambda values: "This store needs no table.")
     store.create()
@@ -86,16 +89,40 @@ def _purge(args, options) -> Result:
     return Result({"ended": ended}, lambda values: f"{values['ended']} sessions ended.")
 
 
-def _open(options: Mapping[str, str]) -> Store:
-    """Open the sessions of the settings file; run by root, this goes on as their owner."""
+def _open(options: Mapping[str, str], create: bool = False) -> Store:
+    """Open the sessions of the settings file; run by root, this goes on as their owner.
+
+    :raises Failed: if there are none. Nothing is made here unless *create* says so: what a command
+        makes could be in the way of Apache's children.
+    """
     session_options.use(options)
     given, session_type = session_options.given()
     kind = session_options.store_of(session_type)
     directory = directory_of_store(given, kind)
     if directory is not None:
+        if not create and not os.path.lexists(directory):
+            raise _nothing_at(directory)
         owner.become(directory)
     # as the owner: a file of secrets may be readable for it alone
-    return open_store(kind, dict(session_options.of_child().given))
+    given = dict(session_options.of_child().given)
+    if not create and (missing := missing_file(given, kind)) is not None:
+        raise _nothing_at(missing)
+    return open_store(kind, given, create=create)
+
+
+def _nothing_at(path: str) -> Failed:
+    text = f"no sessions are stored in {path}: there is no such file or directory"
+    real = os.path.realpath(path)
+    if real.startswith(_TEMPORARY):
+        top = next(top for top in _TEMPORARY if real.startswith(top)).rstrip("/")
+        text += (
+            f"; where systemd runs Apache with PrivateTmp, as on Debian, Apache's {top} is another"
+            " directory than the one this command sees: set"
+            " mod_python.session.database_directory to one outside of it"
+        )
+    else:
+        text += "; Apache's children make it with the first session"
+    return Failed(text)
 
 
 def _listing(options: Mapping[str, str]) -> Store:

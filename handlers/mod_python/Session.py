@@ -84,9 +84,9 @@ def Session(req, sid=0, secret=None, timeout=0, lock=1):
 def start_sweep(options, settings: str | None = None) -> None:
     """Make *options* those of the sessions of this process, and start its sweeper.
 
-    For the start of a child. Without an option of sessions among them nothing is started. A fault
-    is logged and does not stop the child; sessions raise it when they are opened. Where this is
-    not called, the first session of the child starts the sweeper.
+    For the start of a child. Nothing is started without an option of sessions among them, or
+    before there are any: the first session of a child starts its sweeper then. A fault is logged
+    and does not stop the child; sessions raise it when they are opened.
 
     :param settings: the options hold for requests with ``PythonOption handlers.settings`` of this
         value only; None for all that have no such option of their own.
@@ -94,8 +94,8 @@ def start_sweep(options, settings: str | None = None) -> None:
     session_options.use(options, settings)
     try:
         found = session_options.of_child(settings)
-        if found.given:
-            name = session_options.store_of(found.session_type)
+        name = session_options.store_of(found.session_type)
+        if found.given and backing.may_hold_sessions(name, found):
             backing.open_backing(name, found)
     except (ValueError, OSError, StoreError) as error:
         report(error)

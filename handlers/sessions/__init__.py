@@ -18,7 +18,7 @@ _OWN = "mod_python.session."
 _FOLDER = "mp_sessions"
 
 
-def open_store(name: str, options: Mapping[str, str]) -> Store:
+def open_store(name: str, options: Mapping[str, str], create: bool = True) -> Store:
     """Open the store *name* (one of NAMES), in the child that uses it.
 
     Options, all below ``mod_python.session.``: ``database_directory`` (file, dbm; the sessions
@@ -26,6 +26,7 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
     ``max_size`` in bytes, ``sync`` (file), ``database`` (sql: a URL), ``table`` (sql), ``servers``
     and ``key_prefix`` (memcached). mod_python's own names for directory and file hold as well.
 
+    :param create: False makes no directory and no file that is missing.
     :raises ValueError: for a name, or the value of an option, that makes no sense.
     :raises StoreError: if the store cannot be opened or must not be trusted.
     """
@@ -34,11 +35,12 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
         from handlers.sessions.file import FileStore
 
         path = os.path.join(directory_of(options, "file"), _FOLDER)
-        return FileStore(path, sync=settings.value(options, _OWN + "sync"), **size)
+        sync = settings.value(options, _OWN + "sync")
+        return FileStore(path, sync=sync, create=create, **size)
     if name == "dbm":
         from handlers.sessions.dbm import DbmStore
 
-        return DbmStore(_dbm_path(options), **size)
+        return DbmStore(_dbm_path(options), create=create, **size)
     if name == "memory":
         from handlers.sessions.memory import MemoryStore
 
@@ -50,7 +52,7 @@ def open_store(name: str, options: Mapping[str, str]) -> Store:
         prefix = settings.value(options, _OWN + "key_prefix")
         return MemcachedStore(servers, prefix=prefix, **size)
     if name == "sql":
-        return _open_sql(options, size)
+        return _open_sql(options, size, create)
     raise ValueError(f"no session store {name!r}: there are {', '.join(NAMES)}")
 
 
@@ -77,13 +79,13 @@ def grace_period(options: Mapping[str, str]) -> float:
     return settings.value(options, "mod_python.file_session.cleanup_grace_period")
 
 
-def _open_sql(options: Mapping[str, str], size: dict[str, int]) -> Store:
+def _open_sql(options: Mapping[str, str], size: dict[str, int], create: bool) -> Store:
     url = settings.required(options, _OWN + "database")
     table = settings.value(options, _OWN + "table")
     if url.scheme == "sqlite":
         from handlers.sessions.sqlite import SqliteStore
 
-        return SqliteStore(url.path, table, **size)
+        return SqliteStore(url.path, table, create=create, **size)
     # sites on files need not have PyMySQL in every child's memory
     from handlers.sessions.mysql import MysqlStore
 
@@ -110,6 +112,22 @@ def directory_of_store(options: Mapping[str, str], kind: str) -> str | None:
     if kind == "sql" and options.get(_OWN + "database"):
         url = settings.value(options, _OWN + "database")
         return os.path.dirname(url.path) if url.scheme == "sqlite" else None
+    return None
+
+
+def missing_file(options: Mapping[str, str], kind: str) -> str | None:
+    """Return the file of the store *kind* that is not there yet, None if all are or it needs none.
+
+    :raises ValueError: if an option makes no sense.
+    """
+    if kind == "dbm":
+        from dbm import whichdb
+
+        path = _dbm_path(options)
+        return path if whichdb(path) is None else None
+    if kind == "sql" and options.get(_OWN + "database"):
+        url = settings.value(options, _OWN + "database")
+        return url.path if url.scheme == "sqlite" and not os.path.exists(url.path) else None
     return None
 
 

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import NamedTuple
 
-from . import open_store, open_sweeper
+from . import directory_of_store, open_store, open_sweeper
 from .options import Options
 from .serial import Serializer
 from .store import Store, StoreRefused, StoreUnavailable
@@ -66,6 +66,15 @@ def open_backing(name: str, options: Options) -> Backing:
                 _backings.clear()
             _backings[key] = found
     return found
+
+
+def may_hold_sessions(name: str, options: Options) -> bool:
+    """Tell whether there can be sessions in the store *name* yet, without opening it.
+
+    :raises ValueError: if an option makes no sense.
+    """
+    directory = directory_of_store(dict(options.given), name)
+    return directory is None or os.path.lexists(directory)
 
 
 def open_lock_store(options: Options) -> Store:

@@ -39,6 +39,7 @@ class DbmStore(Store):
 
     :param path: the file, without the ending that the dbm appends; its directory is made with
         mode 0700 if it is missing, also later.
+    :param create: make the directory now.
     :raises StoreRefused: if others can write to the directory, or it is another user's.
     """
 

@@ -60,6 +60,7 @@ class FileStore(Store):
 
     :param path: the directory; made with mode 0700.
     :param sync: wait for the disk in every save.
+    :param create: make the directory if it is missing.
     :raises StoreRefused: if others can write to the directory, or it is another user's.
     """
 

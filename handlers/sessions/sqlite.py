@@ -44,6 +44,7 @@ class SqliteStore(SqlStore):
     Session locks are bytes of a lock file beside it.
 
     :param path: the file, in a directory to which nobody else can write.
+    :param create: make directory, file and table now, if they are missing.
     :raises StoreRefused: if others can write to the directory, or it is another user's.
     """
 
