@@ -52,6 +52,29 @@ DIFFERENCES = {
     "log None": "log_error takes None and writes nothing",
     "server log": "apache.log_error writes nothing below notice, and no client's address",
     "failed cleanup": "a cleanup that fails is logged without its traceback",
+    # forms and cookies
+    "short names": "parse_qsl mixes up names and values of one to three letters",
+    "field's file": "the file of a field of the query raises TypeError",
+    "last boundary": "a last boundary without a line end belongs to the field before it",
+    "urlencoded": "a published function gets no argument from an urlencoded body",
+    "max_age": "max_age is sent under that name, which browsers do not know",
+    "cookie's flag": "a flag of a cookie is sent even if it is false",
+    "cookie's line break": "a cookie with a line break in it is sent",
+    "quoted cookie": "a cookie's value in quotes goes on behind a semicolon",
+    "signed cookies": "SignedCookie and MarshalCookie raise TypeError",
+    # publisher, PSP and the other handlers
+    "published bytes": "bytes that a published function returns are sent as their repr",
+    "published import": "a function that a page has imported is published, whatever it does",
+    "underscore page": "a page whose name begins with an underscore is published",
+    "publisher's password": "every password for __auth__ of the publisher is answered 400",
+    "publisher's list": "an __access__ list of one name within a function lets everybody in",
+    "PSP of text": "a page that is str raises TypeError",
+    "PSP redirect": "psp.redirect appends an error to its page, or runs the error page",
+    "PSP status": "SERVER_RETURN in a page is 500",
+    "WSGI status": "the status of a WSGI application is sent as 200",
+    "CGI body": "a CGI script cannot read a body",
+    "CGI location": "a CGI script's Location without a Status is 200",
+    # configuration
     "debug page": "the type of PythonDebug's page names no charset",
 }
 
@@ -113,6 +136,30 @@ ANSWERS = {
             r"(None, [('a', '1\r\nb: 2')])",
         ),
         "setdefault of a new key": ("setdefault", "('9', [('z', '9')])", None),
+    },
+    "own": {
+        "FieldStorage of short names": (
+            "short names",
+            "[('a', '1'), ('x_y', '2')]",
+            "[('1', '1'), ('2', '2')]",
+        ),
+        "StringField's file": ("field's file", r"b'\xc3\xa9'", "raises TypeError"),
+        "max_age": ("max_age", "'a=b; max-age=5'", "'a=b; max_age=5'"),
+        "flag that is off": ("cookie's flag", "'a=b'", "'a=b; secure'"),
+        "line break in a cookie": (
+            "cookie's line break",
+            "raises CookieError",
+            r"'a=b\r\nc'",
+        ),
+        "cookie in quotes": ("quoted cookie", "'\"b'", "'\"b;c\"'"),
+        "signed": ("signed cookies", "'value'", "raises TypeError"),
+        "signed by another": ("signed cookies", "raises CookieError", "raises TypeError"),
+        "marshalled": ("signed cookies", "{'a': [1, 2.5, None]}", "raises AttributeError"),
+        "PSP of text": (
+            "PSP of text",
+            """'req.write(\"\"\"a\"\"\",0); req.write(str( 1 ),0); req.write(\"\"\"\"\"\",0)\\n'""",
+            "raises TypeError",
+        ),
     },
 }
 

@@ -293,6 +293,100 @@ def test_debug_page_names_its_charset(pair):
     assert header(answers, "Content-Type") == ("text/html; charset=utf-8", "text/html")
 
 
+# -- forms and cookies ---------------------------------------------------------------------------
+
+_MULTIPART = {"Content-Type": "multipart/form-data; boundary=XX"}
+
+
+@shows("last boundary")
+def test_last_boundary_needs_no_line_end(pair):
+    body = b'--XX\r\nContent-Disposition: form-data; name="name"\r\n\r\nvalue\r\n--XX--'
+    answers = pair.ask("/o/own/form/file.txt", "POST", _MULTIPART, body)
+    ours, real = (body.decode().split(", ")[1] for body in bodies(answers))
+    assert (ours, real) == ("b'value'", r"b'value\r\n--XX--'")
+
+
+@shows("urlencoded")
+def test_arguments_come_from_an_urlencoded_body(pair):
+    fields = {"Content-Type": "application/x-www-form-urlencoded"}
+    answers = pair.ask("/o/published/page/hello", "POST", fields, b"name=Anna")
+    assert bodies(answers) == (b"hello Anna", b"hello nobody")
+
+
+# -- publisher, PSP and the other handlers -------------------------------------------------------
+
+
+@shows("published bytes")
+def test_bytes_are_published_as_they_are(pair):
+    assert bodies(pair.ask("/o/published/page/data")) == (b"bytes", b"b'bytes'")
+
+
+@shows("published import")
+def test_function_of_pythons_library_is_not_published(pair):
+    pair.expect("Cannot publish")
+    answers = pair.ask("/o/published/page/escape?s=%3Cabcd%3E")
+    assert answers[0].status == 403
+    assert (answers[1].status, b"&lt;" in answers[1].body) == (200, True)
+
+
+@shows("underscore page")
+def test_page_whose_name_begins_with_an_underscore_is_not_published(pair):
+    pair.expect("Cannot publish")
+    assert statuses(pair.ask("/o/published/_hidden")) == (403, 200)
+
+
+@shows("publisher's password")
+@pytest.mark.parametrize(
+    "path", ["closed", "page/guarded", "page/with_password/inside"], ids=range(3)
+)
+def test_right_password_lets_in(pair, path):
+    fields = {"Authorization": "Basic YW5uOnNlc2FtZQ=="}
+    answers = pair.ask(f"/o/published/{path}", headers=fields)
+    assert statuses(answers) == (200, 400)
+    assert answers[0].body == b"inside"
+    fields = {"Authorization": "Basic Ym9iOnNlc2FtZQ=="}
+    assert statuses(pair.ask(f"/o/published/{path}", headers=fields)) == (401, 400)
+
+
+@shows("publisher's list")
+def test_list_within_a_function_guards_it(pair):
+    assert statuses(pair.ask("/o/published/page/listed")) == (403, 200)
+
+
+@shows("PSP redirect")
+@pytest.mark.parametrize("name", ["redirect", "redirects_with_error_page"])
+def test_redirect_of_a_page_is_a_redirect(pair, name):
+    pair.expect(r"PythonHandler mod_python\.psp|Error|Traceback|File|exception with|was <class|\^")
+    ours, real = pair.ask(f"/o/pages/{name}.psp")
+    assert (ours.status, real.status) == (302, 302)
+    assert ours.body.count(b"moved") == 1 and len(real.body) > len(ours.body)
+
+
+@shows("PSP status")
+def test_status_that_a_page_returns_is_sent(pair):
+    pair.expect(r"PythonHandler mod_python\.psp|Error|Traceback|File|exception with|was <class|\^")
+    assert statuses(pair.ask("/o/pages/returned.psp")) == (410, 500)
+
+
+@shows("WSGI status")
+def test_status_of_an_application_is_sent(pair):
+    assert statuses(pair.ask("/o/applications/accepted/a")) == (202, 200)
+
+
+@shows("CGI body")
+def test_script_reads_a_body(pair):
+    pair.expect("PythonHandler mod_python.cgihandler|Error|Traceback|File")
+    ours, real = pair.ask("/o/scripts/body.py", "POST", {"Content-Type": "a/b"}, b"body")
+    assert ours.body == b"body\n"
+    assert real.body != b"body\n"
+
+
+@shows("CGI location")
+def test_location_of_a_script_is_a_redirect(pair):
+    answers = pair.ask("/o/scripts/location.py")
+    assert statuses(answers) == (302, 200)
+
+
 # -- the list ------------------------------------------------------------------------------------
 
 

@@ -84,11 +84,11 @@ class FieldStorage:
         self, req, keep_blank_values=0, strict_parsing=0, file_callback=None, field_callback=None
     ):
         self.list = FieldList()
-        if req.method != "POST" and not req.args:
-            return
         try:
-            budget = form_limits.Budget.of_request(req, memory=MAX_MEMORY, fields=MAX_FIELDS)
             query = guarded.text(req, "args")
+            if not query and req.method != "POST":
+                return
+            budget = form_limits.Budget.of_request(req, memory=MAX_MEMORY, fields=MAX_FIELDS)
             if query:
                 self._add_query(query, keep_blank_values, budget)
             if req.method == "POST":

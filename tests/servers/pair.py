@@ -18,6 +18,13 @@ from tests.servers.recording import OF_THE_SERVER, RealServer, RecordedServer, R
 HANDLERS = pathlib.Path(__file__).parent.parent / "oracle"
 FILE = b"".join(b"line %04d\n" % number for number in range(5000))
 MTIME = 1_700_000_000
+# directories of tests/oracle that a handler of mod_python's own serves
+_TREES = {
+    "published": "mod_python.publisher",
+    "pages": "mod_python.psp",
+    "scripts": "mod_python.cgihandler",
+}
+_APPLICATIONS = ("application", "accepted", "writing", "failing", "nothing")
 _LISTS = {
     "default": ("oracle.chain", ""),
     "both": ("oracle.chain::first oracle.chain::second", ""),
@@ -165,6 +172,12 @@ def _configuration(server, files, python):
     lists |= _probes()
     for name in (*lists, "grüße"):
         _make_files(files / name)
+    for name in _TREES:
+        shutil.copytree(python / "oracle" / name, files / name, dirs_exist_ok=True)
+    lists |= _TREES
+    for name in _APPLICATIONS:
+        lists[f"applications/{name}"] = "mod_python.wsgi"
+        (files / "applications" / name).mkdir(parents=True, exist_ok=True)
     path = f"['{python}'] + sys.path"
     sections = [
         "LogLevel debug",
@@ -185,6 +198,12 @@ def _configuration(server, files, python):
     for name, handlers in lists.items():
         sections.append(f'<Directory "{files / name}">')
         sections.append(_directive(server, "PythonHandler", handlers))
+        if name.startswith("own/") or handlers.startswith("mod_python."):
+            sections.append("PythonInterpreter own" if server == "mod_python" else "")
+        if name.startswith("applications/"):
+            application = f"oracle.{name.replace('/', '::')}"
+            sections.append(_option(server, "mod_python.wsgi.application", application))
+            sections.append(_option(server, "mod_python.wsgi.base_uri", f"/o/{name}"))
         if name == "debug":
             sections.append("SetEnv PythonDebug On" if server == "mod_wsgi" else "PythonDebug On")
         if name == "error-document":
@@ -210,7 +229,7 @@ def _configuration(server, files, python):
 def _probes():
     probes = {}
     for path in sorted(HANDLERS.glob("*.py")):
-        if path.stem in ("__init__", "answers", "chain"):
+        if path.stem in ("__init__", "answers", "applications", "chain"):
             continue
         source = path.read_text()
         for name in re.findall(r"^def ([a-z]\w*)\(req\):", source, re.MULTILINE):

@@ -1,0 +1,6 @@
+"""A page of the same name as another."""
+
+
+def index(req):
+    """Say where this is."""
+    return "page of sub"

@@ -1,0 +1,3 @@
+"""A script that fails."""
+
+raise ValueError("a fault of the oracle")
