@@ -7,11 +7,15 @@ that makes it::
 
 What works in another way than in mod_python: :func:`write_basic_config` writes a configuration for
 mod_wsgi with this package, which loads only the modules that are there; its lists cannot be changed
-by one call for the next; and :class:`SetEnv`, :class:`WSGIHandlerScript` and
-:class:`WSGIScriptReloading` are directives, too.
+by one call for the next; and ``SetEnv``, ``WSGIHandlerScript``, ``WSGIScriptReloading``, ``User``
+and ``Group`` are directives, too.
 """
 
+import contextlib
+import glob
+import importlib.util
 import os
+import pwd
 import shutil
 import sys
 
@@ -38,9 +42,10 @@ _DIRECTIVES = (
     *("Require", "SetHandler", "ServerAdmin", "ServerName", "ServerPath", "ServerRoot"),
     *("StartServers", "StartThreads", "ThreadsPerChild", "Timeout", "TypesConfig"),
     *("PythonInterpPerDirectory", "PythonInterpPerDirective"),
-    *("SetEnv", "WSGIHandlerScript", "WSGIScriptReloading"),
+    *("Group", "SetEnv", "User", "WSGIHandlerScript", "WSGIScriptReloading"),
 )
 _SECTIONS = ("Directory", "Files", "IfModule", "Location", "VirtualHost")
+_USER = "www-data"
 _NO_DEFAULT = object()
 _DEFAULTS = dict.fromkeys(("PythonInterpPerDirectory", "PythonInterpPerDirective"), "Off")
 # in the values of these a backslash is none of a path
@@ -242,11 +247,24 @@ def _modules():
 
 
 def _mod_wsgi():
-    try:
-        import mod_wsgi.server
-    except ImportError:
-        return os.path.join(version.LIBEXECDIR, "mod_wsgi.so")
-    return mod_wsgi.server.MOD_WSGI_SO
+    """Return the path of mod_wsgi's module: that of pip's package, else Debian's."""
+    package = importlib.util.find_spec("mod_wsgi")
+    if package is not None and package.origin:
+        server = os.path.join(os.path.dirname(package.origin), "server")
+        for file in sorted(glob.glob(os.path.join(glob.escape(server), "*.so"))):
+            return file
+    return os.path.join(version.LIBEXECDIR, "mod_wsgi.so")
+
+
+def _user():
+    """Return the directives that name the children's user, which Apache needs if root starts it."""
+    user = Container()
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            found = pwd.getpwnam(_USER)
+            user.append(Directive("User", found.pw_name))
+            user.append(Directive("Group", f"#{found.pw_gid}"))
+    return user
 
 
 def _main(server_root, listen, conf, logs, htdocs):
@@ -256,6 +274,7 @@ def _main(server_root, listen, conf, logs, htdocs):
     return Container(
         Comment("\nMain configuration options:\n\n"),
         Directive("ServerRoot", quote_if_space(server_root)),
+        _user(),
         Directive("MaxConnectionsPerChild", "65536"),
         _verbatim(
             "LogFormat", r'"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-Agent}i\"" combined'
