@@ -450,9 +450,25 @@ def test_basic_authentication_asks_the_script_before_its_other_providers():
         "PythonAuthenHandler a"
     )
     assert found.index("AuthBasicProvider wsgi") < found.index("AuthBasicProvider file")
-    found = in_section("AuthType Basic\nAuthUserFile y\nRequire valid-user\nPythonAuthenHandler a")
-    assert "AuthBasicProvider wsgi file" in found
+    basic = "AuthType Basic\nRequire valid-user\nPythonAuthenHandler a\nAuthUserFile "
+    found = in_section(f"{basic}/dev/null")
+    assert found[0] == "AuthBasicProvider wsgi file"
     assert "Require valid-user" in found
+
+
+def test_file_of_users_is_asked_when_apache_asks_it():
+    basic = "AuthType Basic\nRequire valid-user\nPythonAuthenHandler a\nAuthUserFile y"
+    assert in_section(f"{basic}\nAuthBasicAuthoritative Off")[-1] == "AuthBasicProvider file wsgi"
+    assert "Require all denied" in in_section(basic)
+    section = f"<Location /x>\n{basic}\n</Location>\n"
+    other = "LoadModule auth_basic_module modules/mod_auth_basic.so\n"
+    assert "AuthBasicProvider wsgi file" in lines(f"{LOAD}{other}{section}")
+    assert "Require all denied" in lines(f"{other}{LOAD}{section}")
+
+
+def test_closed_for_all_methods_where_the_directive_was_for_some():
+    found = in_section("<Limit GET>\nAuthType Digest\nPythonAuthenHandler a\n</Limit>")
+    assert found.index("Require all denied") > found.index("</Limit>")
 
 
 def test_authorization_replaces_valid_user():

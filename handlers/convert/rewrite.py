@@ -29,6 +29,7 @@ MAIN = "main_interpreter"
 _GLOBAL = "%{GLOBAL}"
 _SERVER = "%{SERVER}"
 _DENIED = "Require all denied"
+_LIMITS = ("limit", "limitexcept", "requireall", "requireany", "requirenone")
 _GROUP = "mod_python"
 _YES_OR_NO = "before content that is not mod_python's it can only let a request pass or refuse it"
 _CARRIED, _REFUSED, _DROPPED = "carried", "refused", "dropped"
@@ -225,12 +226,19 @@ class _Rewriter:
         for other in self._lines(place, "require", "satisfy"):
             # beside another Require this one would not count
             self._instead[other] = [f"# {_line(other)}"]
-        self._instead[line] = [
-            f"# not carried over from mod_python, so closed: {_line(line)}",
-            f"# {reason}",
-            *closing,
-        ]
+        said = [f"# not carried over from mod_python, so closed: {_line(line)}", f"# {reason}"]
+        if any(around.key in _LIMITS for around in _ancestors(line)):
+            # there it would hold for some methods only
+            self._instead[line] = said
+            self._at_end.setdefault(self._section(place), []).extend(closing)
+        else:
+            self._instead[line] = said + closing
         self._tell(line, _REFUSED, reason)
+
+    @staticmethod
+    def _section(place: Place) -> Section:
+        """Return the section whose start and end are those of a place: of the server, its file."""
+        return place.section if place.section.name else place.section.children[0]
 
     def _tell(self, line: Line, outcome: str, note: str = "") -> None:
         self._result.entries.append(Entry(line.place, _line(line), outcome, note))
@@ -460,6 +468,11 @@ class _Rewriter:
         if kind == "basic":
             if decides and not requires:
                 return "it needs a line Require valid-user in the same section"
+            file = self._nearest(place, "authuserfile")
+            if file not in ("", "/dev/null") and not (
+                self._asks_file_first(place) or self._is_python_first()
+            ):
+                return f"Apache asks {file} alone, unless AuthBasicAuthoritative is Off"
             return ""
         if place.is_served():
             return ""
@@ -471,10 +484,12 @@ class _Rewriter:
         for line in lines:
             if line.key == "pythonauthenhandler":
                 directive = "WSGIAuthUserScript"
-                if not at_start:
-                    file = " file" if self._lines(place, "authuserfile") else ""
-                    own = self._lines(place, "authbasicprovider")
-                    at_start = [f"AuthBasicProvider wsgi{'' if own else file}"]
+                providers = ["wsgi"]
+                if self._nearest(place, "authuserfile") and not self._lines(
+                    place, "authbasicprovider"
+                ):
+                    providers.insert(0 if self._asks_file_first(place) else 1, "file")
+                at_start = [f"AuthBasicProvider {' '.join(providers)}"]
             else:
                 directive = "WSGIAuthGroupScript"
             text = [self._gate_line(place, directive)]
@@ -489,8 +504,17 @@ class _Rewriter:
                 for require in requires:
                     self._instead[require] = [f"# {_line(require)}", f"Require wsgi-group {_GROUP}"]
         if at_start and not place.is_host:
-            section = place.section if place.section.name else place.section.children[0]
-            self._at_start.setdefault(section, []).extend(at_start)
+            where = self._at_end if self._asks_file_first(place) else self._at_start
+            where.setdefault(self._section(place), []).extend(at_start)
+
+    def _asks_file_first(self, place: Place) -> bool:
+        return self._nearest(place, "authbasicauthoritative").lower() == "off"
+
+    def _is_python_first(self) -> bool:
+        """Tell whether mod_python is loaded before mod_auth_basic, so that Apache asks it first."""
+        loaded = [line.words[0] for line in self._walk() if line.key == "loadmodule" and line.words]
+        found = [name for name in loaded if name in ("python_module", "auth_basic_module")]
+        return found[:1] == ["python_module"] and len(found) > 1
 
     # the server
 
@@ -581,6 +605,9 @@ class _Rewriter:
         for line in children[:-1]:
             # a text need not end in a line feed
             if not isinstance(line, Section) and not line.end:
+                line.raw += "\n"
+            if line.raw.rstrip("\r\n").endswith("\\"):
+                # nor is its last line a whole one
                 line.raw += "\n"
         section.children = children
 
