@@ -604,11 +604,12 @@ class _Rewriter:
         ]
         for line in children[:-1]:
             # a text need not end in a line feed
-            if not isinstance(line, Section) and not line.end:
-                line.raw += "\n"
-            if line.raw.rstrip("\r\n").endswith("\\"):
+            last = (line.closing or line) if isinstance(line, Section) else line
+            if not last.end:
+                last.raw += "\n"
+            if last.raw.removesuffix("\n").removesuffix("\r").endswith("\\"):
                 # nor is its last line a whole one
-                line.raw += "\n"
+                last.raw += "\n"
         section.children = children
 
 
