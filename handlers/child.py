@@ -13,10 +13,11 @@ import os
 import threading
 from collections.abc import Iterable
 
-from handlers import access, faults, lookup, names, settings, source, state_directory
+from handlers import access, counters, faults, lookup, names, settings, source, state_directory
 from handlers.cache import keeper, stamp
 from handlers.cache.store import remove
 from handlers.mod_python import Session
+from handlers.status import history, notices
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ def start(directory: str) -> None:
         except ValueError as error:
             # requests meet the same fault, and do not repeat the line
             faults.tell(log, logging.ERROR, ("configuration", str(error)), str(error))
+        else:
+            if os.path.basename(path) == _DEFAULT_FILE:
+                _count(settings.read(path))
     if paths:
         # Pillow takes as long to import as a thumbnail to make; no request waits for it here.
         threading.Thread(
@@ -66,6 +70,20 @@ def _start_site(path: str) -> None:
         keeper.start(options["thumbnail.cache"], options, pictures)
     is_default = os.path.basename(path) == _DEFAULT_FILE
     Session.start_sweep(options, None if is_default else path)
+
+
+def _count(options: settings.Settings) -> None:
+    """Let this process count for the status page, and keep its warnings for it."""
+    directory = options.get("thumbnail.cache")
+    if not directory:
+        return
+    try:
+        counters.use(directory)
+        notices.keep(directory)
+        history.start(directory)
+    except OSError as error:
+        # the fault of the cache itself has its line already
+        log.info("nothing is counted for the status page: %s", error)
 
 
 def _check_snapshot(cache: str, snapshot: str | None) -> None:

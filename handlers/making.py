@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from handlers import names, settings, source, worker
+from handlers import counters, names, settings, source, worker
 from handlers.cache import marks, stamp
 from handlers.cache.failures import Failures, Kinds
 from handlers.cache.store import EXTENSIONS, Store
@@ -164,6 +164,9 @@ def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:
     done = worker.call(work, bounds, keep)
     if "error" in done.answer:
         raise getattr(errors, done.answer["error"])(done.answer["why"])
+    counters.add("thumbnails_made")
+    counters.observe("thumbnail_making_seconds", time.monotonic() - started)
+    counters.observe("thumbnail_source_bytes", os.fstat(file.fileno()).st_size)
     log.info(
         "thumbnail %s made from %s in %.0f ms (CPU %.0f ms, peak %.0f MB)",
         asked.name,

@@ -7,7 +7,7 @@ import os
 
 from mod_python import apache
 
-from handlers import drop_in, errors, faults, settings, source
+from handlers import counters, drop_in, errors, faults, settings, source
 from handlers.runtime import guarded
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ def faults_answered(handle):
             settings.of(req)
             if not drop_in.names_one_cache(req):
                 return unavailable(req, faults.MISCONFIGURED)
+            counters.answered()
             return handle(req)
         except guarded.Undecodable:
             return apache.HTTP_BAD_REQUEST

@@ -169,6 +169,16 @@ def use(path: str) -> None:
     _default_path = path
 
 
+def of_process() -> Settings:
+    """Return the options of the file that :func:`use` has named.
+
+    :raises BadSettings: if it has named none, or as :func:`read` does.
+    """
+    if _default_path is None:
+        raise BadSettings("no settings file: name it by handlers.html.configure(path)")
+    return read(_default_path)
+
+
 def of(req) -> Settings:
     """Return the options that hold for a request: its PythonOptions over those of the file.
 

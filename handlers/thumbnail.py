@@ -16,6 +16,7 @@ from mod_python import apache
 from handlers import (
     access,
     child,
+    counters,
     error_picture,
     faults,
     lookup,
@@ -176,30 +177,40 @@ def _made(
     """Make the thumbnail; return the status, and the seconds after which another try may help."""
     check = making.still_true(store, asked, row, pictures, options)
     try:
-        if not store.has(asked.name):
+        if store.has(asked.name):
+            counters.add("thumbnails_found")
+        else:
             how, turns = making.recipe(options), _turns(store, options)
             making.make(store, asked, row, how, turns, check)
             for subject in ("images.root", store.directory):
                 faults.over(subject)
         return apache.OK, None
     except FailedBefore:
+        counters.add("thumbnails_refused")
         return apache.HTTP_NOT_FOUND, None
     except (source.SourceMissing, source.SourceRefused, ImageError) as error:
+        counters.add("thumbnails_refused")
         log.warning("thumbnail %s: %s", asked.name, error)
         return apache.HTTP_NOT_FOUND, None
     except (worker.WorkerDied, worker.WorkerTimeout) as error:
+        counters.add("thumbnails_failed")
         log.error("thumbnail %s: %s", asked.name, error)
     except stamp.Outdated as error:
+        counters.add("thumbnails_unavailable")
         faults.tell_rarely(log, logging.WARNING, f"thumbnail.cache {store.directory}: {error}")
     except (Busy, LockTimeout) as error:
+        counters.add("thumbnails_turned_away")
         faults.tell_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
     except source.RootUnavailable as error:
+        counters.add("thumbnails_unavailable")
         faults.tell(log, logging.ERROR, "images.root", str(error))
     except worker.NotStarted as error:
+        counters.add("thumbnails_failed")
         faults.tell_rarely(
             log, logging.ERROR, f"no process can be started to make thumbnails: {error}"
         )
     except OSError as error:
+        counters.add("thumbnails_unavailable")
         why = access.why_unwritable(store.directory, error)
         faults.tell(log, logging.ERROR, store.directory, f"thumbnail.cache {why}", key=why)
     return apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER

@@ -11,6 +11,21 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "handlers"
 ALLOWED = {
     "access": set(),
     "errors": set(),
+    "counters": {"locks", "state_directory"},
+    "html": {"errors", "image", "names", "settings", "signing"},
+    "status": {
+        "cache",
+        "counters",
+        "elected",
+        "errors",
+        "locks",
+        "lookup",
+        "mod_python",
+        "runtime",
+        "sending",
+        "settings",
+        "state_directory",
+    },
     "faults": {"errors"},
     "kinds": set(),
     "locks": {"errors"},
@@ -24,6 +39,7 @@ ALLOWED = {
     "image": set(),
     "database": {"access", "errors", "kinds"},
     "lookup": {
+        "counters",
         "access",
         "database",
         "errors",
@@ -56,9 +72,10 @@ ALLOWED = {
     "signing": {"names"},
     "worker": set(),
     "error_picture": {"access", "faults", "image"},
-    "making": {"cache", "image", "names", "settings", "source", "worker"},
+    "making": {"counters", "cache", "image", "names", "settings", "source", "worker"},
     "drop_in": {"runtime", "settings"},
     "sending": {
+        "counters",
         "drop_in",
         "errors",
         "faults",
@@ -69,6 +86,8 @@ ALLOWED = {
         "source",
     },
     "child": {
+        "status",
+        "counters",
         "access",
         "cache",
         "faults",
@@ -123,6 +142,7 @@ ALLOWED = {
         "visitor",
     },
     "thumbnail": {
+        "counters",
         "access",
         "cache",
         "child",

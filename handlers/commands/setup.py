@@ -292,6 +292,8 @@ Define HANDLERS_THUMBS {_quoted(options.thumbnail.url)}
 {"" if publishes else "#"}Define HANDLERS_IMAGES {_quoted(images if publishes else "/images")}
 # The gallery at /
 #Define HANDLERS_GALLERY
+# /handlers-status, /handlers-metrics and /handlers-health, for this machine only
+#Define HANDLERS_STATUS
 # Formats that a client gets if it accepts them and the URL has no extension, besides jpg
 Define HANDLERS_WEBP
 Define HANDLERS_AVIF

@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
 
+from handlers import counters
+
 from . import options as _options
 from .current import Current
 from .database import Database
@@ -300,6 +302,7 @@ class Lookup(Mapping):
                     self._warm()
             if not self._current.memory.complete:
                 self._unavailable += 1
+                counters.add("lookup_unavailable")
                 raise Unavailable("the table was never read", self._database.retry_after)
         memory = self._current.memory
         ids = list(memory.rows) if private else memory.public
@@ -393,9 +396,11 @@ class Lookup(Mapping):
         wait = _UNASKED_RETRY
         if self._database.is_away:
             self._unavailable += 1
+            counters.add("lookup_unavailable")
             wait = max(wait, self._database.retry_after)
         else:
             self._not_asked += 1
+            counters.add("lookup_not_asked")
             now = monotonic()
             if now >= self._quiet_until:
                 self._quiet_until = now + _QUIET
@@ -428,11 +433,14 @@ class Lookup(Mapping):
                     answered.add(id)
                 if row is None:
                     self._not_found += 1
+                    counters.add("lookup_missing")
                 else:
                     self._found += 1
+                    counters.add("lookup_found")
                 return row
         except (DatabaseAway, DatabaseMisconfigured) as error:
             self._unavailable += 1
+            counters.add("lookup_unavailable")
             raise Unavailable(f"{id}: {error}", error.retry_after) from error
 
     def _visible(self, ids: list[str], private: bool) -> list[str]:
@@ -466,6 +474,7 @@ class Lookup(Mapping):
                     current.give_up(memory, error)
             elif monotonic() >= deadline or self._database.is_away:
                 self._unavailable += 1
+                counters.add("lookup_unavailable")
                 raise Unavailable("there is no snapshot yet", max(1.0, self._database.retry_after))
             else:
                 time.sleep(_POLL)

@@ -27,6 +27,7 @@ _MODULES = (
     "mpm_prefork",
     "unixd",
     "authz_core",
+    "authz_host",
     "log_config",
     "alias",
     "env",
@@ -150,6 +151,7 @@ Define HANDLERS_CACHE "{cache}"
 Define HANDLERS_THUMBS {thumbs}
 Define HANDLERS_IMAGES /images
 Define HANDLERS_GALLERY
+Define HANDLERS_STATUS
 Define HANDLERS_WEBP
 Define HANDLERS_AVIF
 Include "{shipped("handlers-site.conf")}\""""

@@ -1,0 +1,89 @@
+"""What was counted in each minute of the last day: a ring of samples that one child takes.
+
+A sample is the minute and the sums of all counters (:mod:`handlers.counters`). The file has room
+for a day and does not grow.
+"""
+
+import array
+import contextlib
+import os
+import time
+
+from handlers import counters, elected, locks, state_directory
+
+MINUTES = 1440
+
+_MINUTE = 60.0
+# one more, as a difference needs two
+_ROOM = MINUTES + 1
+_SAMPLE = (1 + counters.WORDS) * 8
+_workers: dict[str, elected.Worker] = {}
+
+
+def start(directory: str) -> None:
+    """Let this process be one of those that may take the samples of the cache *directory*."""
+    if directory not in _workers:
+        _workers[directory] = elected.Worker(
+            "history of the counters",
+            lambda: locks.held(_path(directory) + ".lock", 0, 0),
+            lambda _, worker: _sample(directory, worker),
+        )
+    _workers[directory].start()
+
+
+def record(directory: str, now: float | None = None) -> None:
+    """Write the sample of the minute that *now*, the present by default, belongs to.
+
+    :raises OSError: if it cannot be written.
+    """
+    minute = int((time.time() if now is None else now) // _MINUTE)
+    words = array.array("Q", [minute, *counters.sums(directory)])
+    fd = state_directory.opener(_path(directory), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, words.tobytes(), minute % _ROOM * _SAMPLE)
+    finally:
+        os.close(fd)
+
+
+def read(directory: str, minutes: int = MINUTES, now: float | None = None) -> list[dict]:
+    """Return what was counted in each of the last *minutes*, the oldest first.
+
+    Each is a dict as :func:`handlers.counters.read` returns it. A minute without a sample counts
+    nothing; what happened then shows in the next one that has.
+    """
+    this = int((time.time() if now is None else now) // _MINUTE)
+    samples = _samples(directory)
+    before = max((minute for minute in samples if minute <= this - minutes), default=None)
+    last = samples.get(before) or next(
+        (samples[minute] for minute in sorted(samples) if minute > this - minutes), None
+    )
+    found = []
+    for minute in range(this - minutes + 1, this + 1):
+        words = samples.get(minute, last)
+        counted = [0] * counters.WORDS
+        if words is not None:
+            # a sum that went down is that of a new file
+            counted = [max(0, now - then) for now, then in zip(words, last, strict=True)]
+            last = words
+        found.append(counters.named(counted))
+    return found
+
+
+def _samples(directory: str) -> dict[int, list[int]]:
+    found = {}
+    with contextlib.suppress(FileNotFoundError), open(_path(directory), "rb") as file:
+        while len(data := file.read(_SAMPLE)) == _SAMPLE:
+            minute, *words = array.array("Q", data)
+            if minute:
+                found[minute] = words
+    return found
+
+
+def _sample(directory: str, worker: elected.Worker) -> None:
+    record(directory)
+    while worker.rest(_MINUTE - time.time() % _MINUTE):
+        record(directory)
+
+
+def _path(directory: str) -> str:
+    return counters.path_in(directory) + ".history"

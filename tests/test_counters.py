@@ -1,0 +1,119 @@
+"""Counters: sums over all processes, living and gone."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+import pytest
+
+from handlers import counters
+from handlers.counters import Counters
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return str(tmp_path)
+
+
+def in_process(work):
+    """Run *work* in a forked process; return how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def test_nothing_counted_is_zero(directory):
+    found = counters.read(directory)
+    assert found["thumbnails_made"] == 0
+    assert found["thumbnail_making_seconds"] == ([0] * 11, 0.0)
+
+
+def test_counts_of_many_processes_are_summed_and_stay(directory):
+    def count():
+        own = Counters(directory)
+        for _ in range(100):
+            own.add("thumbnails_made")
+        own.observe("thumbnail_making_seconds", 0.04)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(20):
+        assert in_process(count) == signal.SIGKILL
+    found = counters.read(directory)
+    assert found["thumbnails_made"] == 2000
+    assert found["thumbnail_making_seconds"][0] == [0, 0, 20] + [0] * 8
+    assert found["thumbnail_making_seconds"][1] == pytest.approx(0.8)
+
+
+def test_file_does_not_grow_with_processes_that_come_and_go(directory, monkeypatch):
+    monkeypatch.setattr(counters, "_SLOTS", 4)
+    for _ in range(50):
+        assert in_process(lambda: Counters(directory).add("lookup_found")) == 0
+    assert counters.read(directory)["lookup_found"] == 50
+    assert os.path.getsize(counters.path_in(directory)) <= 4 * counters._STRIDE
+
+
+def test_living_processes_have_slots_of_their_own(directory):
+    ready = multiprocessing.get_context("fork").Barrier(9)
+
+    def count():
+        own = Counters(directory)
+        ready.wait(60)
+        for _ in range(1000):
+            own.add("lookup_missing")
+
+    processes = [multiprocessing.get_context("fork").Process(target=count) for _ in range(8)]
+    for process in processes:
+        process.start()
+    ready.wait(60)
+    for process in processes:
+        process.join(60)
+    assert counters.read(directory)["lookup_missing"] == 8000
+
+
+def test_threads_of_a_process_lose_nothing(directory):
+    own = Counters(directory)
+
+    def count():
+        for _ in range(5000):
+            own.add("sessions_begun")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.close()
+    assert counters.read(directory)["sessions_begun"] == 20_000
+
+
+def test_process_that_was_told_of_no_directory_counts_nothing(directory):
+    def count():
+        counters.add("lookup_found")
+        counters.observe("thumbnail_source_bytes", 5)
+
+    assert in_process(count) == 0
+    assert counters.read(directory)["lookup_found"] == 0
+
+
+def test_more_processes_than_slots_is_an_error_that_says_so(directory, monkeypatch):
+    monkeypatch.setattr(counters, "_SLOTS", 1)
+    own = Counters(directory)
+    with pytest.raises(TimeoutError, match="1 processes count already"):
+        Counters(directory)
+    own.close()
+    Counters(directory).close()
+
+
+def test_value_on_a_bound_belongs_below_it(directory):
+    own = Counters(directory)
+    for value in (0.01, 0.010001, 10.0, 11.0):
+        own.observe("thumbnail_making_seconds", value)
+    own.close()
+    buckets, total = counters.read(directory)["thumbnail_making_seconds"]
+    assert (buckets[0], buckets[1], buckets[9], buckets[10]) == (1, 1, 1, 1)
+    assert total == pytest.approx(21.020001)

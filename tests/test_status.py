@@ -1,0 +1,155 @@
+"""The status page, the metrics and the health check on a real server."""
+
+import json
+import os
+import random
+import re
+import signal
+import time
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+PREFIX = "modpython_handlers_"
+
+
+def metrics_of(site, **headers):
+    answer = site.request("/handlers-metrics", headers=headers)
+    assert answer.status == 200
+    return answer
+
+
+def totals(site):
+    found = {}
+    for family in parse_prometheus(metrics_of(site).body.decode()):
+        for sample in family.samples:
+            found[sample.name.removeprefix(PREFIX), *sample.labels.values()] = sample.value
+    return found
+
+
+def test_what_is_asked_for_is_counted(site):
+    site.expect("thumbnail 200x200/gone.jpg")
+    before = totals(site)
+    size = f"2{random.randrange(10, 99)}x150"
+    assert site.request(f"/thumbs/{size}/p009.jpg").status == 404
+    made = site.request("/thumbs/400x400/p120.webp")
+    assert made.status == 200
+    assert site.request("/thumbs/200x200/gone.jpg").status == 404
+    after = totals(site)
+    assert after["thumbnails_made_total",] == before["thumbnails_made_total",] + 1
+    assert after["thumbnails_refused_total",] >= before["thumbnails_refused_total",] + 1
+    counted = "thumbnail_making_seconds_count"
+    assert after[counted,] == before[counted,] + 1
+    assert after["thumbnail_source_bytes_sum",] > before["thumbnail_source_bytes_sum",]
+    assert after["healthy", "cache"] == 1
+
+
+def test_metrics_are_those_that_prometheus_reads(site):
+    answer = metrics_of(site)
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = list(parse_prometheus(answer.body.decode()))
+    assert {family.type for family in families} == {"counter", "gauge", "histogram"}
+    assert all(family.name.startswith(PREFIX) and family.documentation for family in families)
+
+
+def test_openmetrics_where_it_is_asked_for(site):
+    answer = metrics_of(site, Accept="application/openmetrics-text; version=1.0.0,*/*;q=0.1")
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = list(parse_openmetrics(answer.body.decode()))
+    assert {"counter", "histogram", "info"} <= {family.type for family in families}
+
+
+def test_health_is_one_line(site):
+    answer = site.request("/handlers-health")
+    assert answer.status == 200
+    assert json.loads(answer.body) == {
+        "status": "well",
+        **dict.fromkeys(("cache", "pictures", "database", "makers"), "well"),
+    }
+
+
+def test_page_and_json_tell_the_same(site):
+    page = site.request("/handlers-status")
+    assert page.status == 200
+    text = page.body.decode()
+    assert "<h1>All is well</h1>" in text and "<script" not in text
+    found = json.loads(site.request("/handlers-status?format=json").body)
+    for pid in site.child_pids():
+        if any(child["pid"] == pid for child in found["children"]):
+            assert f"<td>{pid}</td>" in text
+    assert len(found["hour"]["thumbnails_made"]) == 60
+    assert len(found["day"]["thumbnails_made"]) == 96
+    assert found["cache"]["directory"] == site.work.cache
+
+
+def test_status_is_for_this_machine_only(own_site):
+    own_site.extra = (
+        "LoadModule remoteip_module /usr/lib/apache2/modules/mod_remoteip.so\n"
+        "RemoteIPHeader X-Client\n"
+    )
+    own_site.expect("AH01630")
+    with own_site:
+        for path in ("/handlers-status", "/handlers-metrics", "/handlers-health"):
+            assert own_site.request(path).status == 200
+            assert own_site.request(path, headers={"X-Client": "192.0.2.7"}).status == 403
+            assert own_site.request(path, "POST").status == 405
+
+
+def test_warnings_are_kept_with_what_to_do(own_site):
+    own_site.expect("thumbnail 200x200/gone.jpg")
+    with own_site:
+        own_site.request("/thumbs/200x200/gone.jpg")
+        found = json.loads(own_site.request("/handlers-status?format=json").body)
+    assert any("sub/gone.jpg" in notice["text"] for notice in found["notices"])
+
+
+@pytest.mark.parametrize(
+    "fault, part, says",
+    [
+        ("pictures", "pictures", "mount images.root"),
+        ("cache", "cache", "let Apache's user write to"),
+        ("database", "database", "start the database|correct lookup.database"),
+    ],
+)
+def test_page_says_why_pictures_are_missing(own_site, tmp_path, fault, part, says):
+    own_site.expect(".")
+    root = tmp_path / "pictures"
+    own_site.settings(f"images.root = {root}" if fault == "pictures" else "cache.age = 9")
+    if fault == "database":
+        own_site.settings("lookup.database = mysql://a@127.0.0.1:1/b")
+    with own_site:
+        if fault == "cache":
+            os.chown(own_site.work.cache, 0, 0)
+            os.chmod(own_site.work.cache, 0o755)
+        own_site.request("/thumbs/200x200/p001.jpg")
+        health = own_site.request("/handlers-health")
+        page = own_site.request("/handlers-status").body.decode()
+    assert health.status == 503
+    assert re.search(says, json.loads(health.body)[part])
+    assert "unwell" in page and re.search(says.replace("'", "&#x27;"), page)
+
+
+def test_killed_children_lose_no_count(own_site):
+    own_site.expect(r"exit signal Killed|AH00052")
+    chance = random.Random(3)
+    answered = 0
+    with own_site:
+        for number in range(60):
+            if number % 10 == 9:
+                pids = own_site.child_pids()
+                os.kill(chance.choice(pids), signal.SIGKILL)
+                deadline = time.monotonic() + 30
+                while not set(own_site.child_pids()) - set(pids):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+            try:
+                answered += own_site.request(f"/thumbs/200x200/p{number:03d}.jpg").status == 200
+            except OSError:
+                continue
+        counted = totals(own_site)["thumbnails_made_total",]
+    # a child may be killed between the count and the answer
+    assert answered >= 50
+    assert answered <= counted <= 60
