@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import shutil
 
 import pytest
 
@@ -11,7 +10,7 @@ from handlers import htpasswd
 from tests.conftest import SERVERS, watched
 from tests.fuzzing import requests
 from tests.servers.httpd import Httpd, make_images_table
-from tests.servers.pair import HANDLERS
+from tests.servers.pair import copy_handlers
 
 CHILDREN = 2
 WARM_UP = 1500
@@ -31,9 +30,7 @@ ANNOUNCED = (
 def running_site(request, base, pictures):
     """A site with everything that the drop-in has, and probes that read forms and cookies."""
     directory = base / f"fuzzed-{request.param}"
-    shutil.copytree(
-        HANDLERS, directory / "python" / "oracle", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    copy_handlers(directory / "python")
     set_env = "" if request.param == "mod_python" else "SetEnv "
     path = f"['{directory / 'python'}'] + sys.path"
     extra = "\n".join(

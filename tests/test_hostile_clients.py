@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import SERVERS, watched
 from tests.linear import assert_linear
 from tests.servers.httpd import Httpd, make_images_table
-from tests.servers.pair import HANDLERS
+from tests.servers.pair import copy_handlers
 
 MEGABYTE = 1024 * 1024
 MULTIPART = b"multipart/form-data; boundary=XX"
@@ -106,8 +106,7 @@ def test_form_of_the_gallery_that_makes_no_sense(site, field, body, status):
 def shared_victim(request, base, pictures):
     """A site of one child with the probes of tests/oracle that read forms."""
     directory = base / f"forms-{request.param}"
-    (directory / "python").mkdir(parents=True)
-    (directory / "python" / "oracle").symlink_to(HANDLERS)
+    copy_handlers(directory / "python")
     set_env = "" if request.param == "mod_python" else "SetEnv "
     extra = f"""<Location /count>
         SetHandler mod_python

@@ -120,17 +120,22 @@ def essence(answer: Answer):
     return answer.body
 
 
+def copy_handlers(directory: pathlib.Path) -> None:
+    """Make a *directory* with the package ``oracle`` that Apache's user can read.
+
+    The checkout may lie in a directory that this user may not enter.
+    """
+    ignored = shutil.ignore_patterns("__pycache__", "*.json")
+    shutil.copytree(HANDLERS, directory / "oracle", ignore=ignored)
+
+
 def start_pair(directory: pathlib.Path, pictures, recording: Recording, renew: bool) -> Pair:
     """Start both servers in *directory*, or ours alone if mod_python is not installed.
 
     :param renew: write mod_python's answers into *recording* instead of comparing them with it.
     """
     files = directory / "files"
-    shutil.copytree(
-        HANDLERS,
-        directory / "python" / "oracle",
-        ignore=shutil.ignore_patterns("__pycache__", "*.json"),
-    )
+    copy_handlers(directory / "python")
     root, rows = pictures
     url = make_images_table(directory / "images.db", rows)
 
