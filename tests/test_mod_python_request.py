@@ -90,9 +90,7 @@ def test_header_fields_are_found_by_any_case():
     assert req.headers_in["content-length"] == "5"
 
 
-@pytest.mark.parametrize(
-    "name", ["main", "prev", "next", "proxyreq", "nothing", "the_nothing", "chunked", "hlist"]
-)
+@pytest.mark.parametrize("name", ["nothing", "the_nothing", "requires", "hlist"])
 def test_unknown_attribute_raises(name):
     with pytest.raises(AttributeError):
         getattr(request(), name)
@@ -106,7 +104,7 @@ def test_attribute_that_the_server_does_not_tell_raises(name):
         getattr(request(), name)
 
 
-@pytest.mark.parametrize("name", ["remote_host", "client_addr", "local_addr", "aborted", "id"])
+@pytest.mark.parametrize("name", ["client_addr", "local_addr", "keepalives"])
 def test_what_the_connection_does_not_tell_raises(name):
     with pytest.raises(AttributeError):
         getattr(request().connection, name)
@@ -179,11 +177,65 @@ def test_password_nobody_has_asked_for_gives_neither_password_nor_user(variables
     assert (req.user, req.ap_auth_type) == (None, None)
 
 
-@pytest.mark.parametrize("field", ["", "Basic", "Basic !!!", "Basic dXNlcg==", "Bearer dTpw"])
-def test_broken_authentication_gives_none(field):
-    req = request(HTTP_AUTHORIZATION=field, **BASIC)
+@pytest.mark.parametrize("field", ["", "Basic !!!", "Bearer dTpw", "Digest x"])
+def test_broken_authentication_gives_none_and_asks(field):
+    name = {"PythonOption.mod_python.auth_name": 'the "site"'}
+    req = request(HTTP_AUTHORIZATION=field, **BASIC, **name)
     assert req.get_basic_auth_pw() is None
     assert req.user is None
+    assert req.err_headers_out["WWW-Authenticate"] == r'Basic realm="the \"site\""'
+    assert (req.auth_type(), req.auth_name()) == ("Basic", 'the "site"')
+
+
+@pytest.mark.parametrize("field, user", [("Basic", ""), ("Basic dXNlcg==", "user")])
+def test_authentication_without_a_password_gives_an_empty_one(field, user):
+    req = request(HTTP_AUTHORIZATION=field, **BASIC)
+    assert (req.get_basic_auth_pw(), req.user) == ("", user)
+    assert not req.err_headers_out
+
+
+def test_error_document_begins_with_the_status_of_the_error():
+    req = request(
+        SCRIPT_NAME="/oops.py",
+        QUERY_STRING="",
+        REDIRECT_STATUS="403",
+        REDIRECT_URL="/closed/x",
+        REDIRECT_QUERY_STRING="q",
+        REDIRECT_REQUEST_METHOD="PUT",
+        REQUEST_URI="/closed/x?q",
+    )
+    assert (req.status, req.uri) == (403, "/oops.py")
+    before = req.prev
+    assert (before.uri, before.args, before.method) == ("/closed/x", "q", "PUT")
+    assert (before.prev, before.next, before.status) == (None, req, 403)
+    assert request().prev is None
+
+
+def test_what_the_connection_is_without_a_name():
+    connection = request(REMOTE_ADDR="192.0.2.1").connection
+    assert (connection.remote_host, connection.local_host, connection.remote_logname) == (None,) * 3
+    assert (connection.aborted, connection.keepalive, connection.double_reverse) == (0, 0, 0)
+    assert connection.id > 0 and len(connection.notes) == 0
+
+
+def test_cgi_variables_have_no_password_and_no_empty_path():
+    req = request(
+        SCRIPT_NAME="/gr\xc3\xbc\xc3\x9fe",
+        PATH_INFO="",
+        QUERY_STRING="a=1",
+        REQUEST_URI="/gr%C3%BC%C3%9Fe?a=1",
+        HTTP_AUTHORIZATION="Basic dTpw",
+        HTTP_X_NAME="\xe2\x82\xac",
+    )
+    req.add_cgi_vars()
+    assert req.subprocess_env["REQUEST_URI"] == req.subprocess_env["SCRIPT_NAME"] == "/grüße"
+    assert req.subprocess_env["HTTP_X_NAME"] == "€"
+    for name in ("PATH_INFO", "HTTP_AUTHORIZATION"):
+        assert name not in req.subprocess_env
+    env = apache.build_cgi_env(req)
+    assert env["HTTP_AUTHORIZATION"] == "Basic dTpw"
+    assert env["SCRIPT_NAME"] == env["REQUEST_URI"] == "/gr\xc3\xbc\xc3\x9fe"
+    assert env["HTTP_X_NAME"] == "\xe2\x82\xac"
 
 
 def test_remote_host_is_the_address_without_look_up():

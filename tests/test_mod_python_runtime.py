@@ -4,6 +4,7 @@ import importlib
 import logging
 import pickle
 import sys
+import types
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_module_that_is_not_there_is_not_found_under_either_name():
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module(name)
     with pytest.raises(AttributeError):
-        apache.config_tree  # noqa: B018
+        apache.nothing  # noqa: B018
 
 
 def test_import_module_gives_the_innermost_module(tmp_path):
@@ -97,3 +98,29 @@ def test_handlers_may_run_in_threads():
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda n: serve(PythonHandler=spec, QUERY_STRING=str(n)), range(200))
         assert [answer.body for answer in answers] == [str(n).encode() for n in range(200)]
+
+
+def test_objects_are_resolved_by_their_names():
+    class Page:
+        def __init__(self, arg):
+            self.arg = arg
+
+        def show(self):
+            return self.arg
+
+    module = types.ModuleType("some_module")
+    module.Page, module.page = Page, Page(2)
+    assert apache.resolve_object(module, "Page") is Page
+    assert apache.resolve_object(module, "Page.show", arg=1)() == 1
+    assert apache.resolve_object(module, "page.show")() == 2
+    assert apache.resolve_object(module, "page.none", silent=1) is None
+    for name in ("none", "page.none"):
+        with pytest.raises(AttributeError, match="none"):
+            apache.resolve_object(module, name)
+
+
+def test_module_that_puts_another_path_in_place_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "changes_the_path.py").write_text("import sys\nsys.path = sys.path[1:]\n")
+    assert apache.import_module("changes_the_path", path=[str(tmp_path)])
+    assert str(tmp_path) not in sys.path

@@ -154,8 +154,9 @@ def test_header_fields_have_the_same_values(pair):
 
 
 def test_cgi_variables_are_the_same(pair):
-    fields = {"X-Asked": "1", "Content-Type": "a/b"}
-    pair.same("/o/addresses/environment/file.txt/x%20y", headers=fields)
+    fields = {"X-Asked": "1", "Content-Type": "a/b", "Authorization": "Basic dXNlcjpwYXNz"}
+    for path in ("file.txt/x%20y?a=%20b", "file.txt"):
+        pair.same(f"/o/addresses/environment/{path}", headers=fields)
 
 
 @asking("questions", questions.QUESTIONS)
@@ -371,6 +372,10 @@ def test_password_of_basic_authentication(pair):
     fields = {"Authorization": "Basic dXNlcjpwYXNz"}
     assert pair.same("/o/addresses/password/file.txt", headers=fields).body == b"'pass' 'user'"
     assert pair.same("/o/addresses/unasked/file.txt", headers=fields).body == b"None None"
+    for credentials in ("", "Basic", "Basic dXNlcg==", "Digest x"):
+        fields = {"Authorization": credentials} if credentials else {}
+        pair.expect("client used wrong authentication scheme")
+        pair.same("/o/addresses/password/file.txt", headers=fields)
 
 
 @pytest.mark.parametrize("field", [b"a=\xff", b"\xff=a; b=c", b"\xff"])

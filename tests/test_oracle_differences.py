@@ -183,13 +183,6 @@ def test_field_that_is_not_utf_8_is_latin_1(pair):
         pair.real.request(path, headers=fields)
 
 
-@shows("request_uri")
-def test_request_uri_is_as_the_client_sent_it(pair):
-    path = "/o/addresses/environment/file.txt"
-    uris = [json.loads(body)["REQUEST_URI"] for body in bodies(pair.ask(f"{path}/a%20b?c=%20d"))]
-    assert uris == [f"{path}/a%20b?c=%20d", f"{path}/a b"]
-
-
 @shows("remaining")
 def test_remaining_counts_down(pair):
     answers = pair.ask("/o/bodies/remaining/file.txt", "POST", body=b"x" * 12)

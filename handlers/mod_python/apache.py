@@ -4,24 +4,53 @@ import importlib
 import sys
 import threading
 
+from handlers.runtime.cgi import (
+    CGIStdin,
+    CGIStdout,
+    NullIO,
+    build_cgi_env,
+    restore_nocgi,
+    setup_cgi,
+)
+from handlers.runtime.connection import Server
 from handlers.runtime.constants import *  # noqa: F403
-from handlers.runtime.dispatch import SERVER_RETURN
+from handlers.runtime.dispatch import SERVER_RETURN, resolve_object
 from handlers.runtime.finfo import stat
 from handlers.runtime.log import log_error
 from handlers.runtime.process import register_cleanup
+from handlers.runtime.server_configuration import (
+    config_tree,
+    exists_config_define,
+    mpm_query,
+    server_root,
+)
 from handlers.runtime.table import Table as table
 
 __all__ = [
     "SERVER_RETURN",
+    "CGIStdin",
+    "CGIStdout",
+    "NullIO",
+    "build_cgi_env",
+    "config_tree",
+    "exists_config_define",
     "import_module",
     "log_error",
+    "main_server",
     "make_table",
+    "mpm_query",
     "register_cleanup",
+    "resolve_object",
+    "restore_nocgi",
+    "server_root",
+    "setup_cgi",
     "stat",
     "table",
 ]
 
 make_table = table
+#: The server outside of all virtual hosts; without a request little is known of it.
+main_server = Server({}, register_cleanup)
 _path_lock = threading.Lock()
 
 
@@ -44,8 +73,10 @@ def import_module(name: str, autoreload: int = 1, log: int = 0, path: list | Non
         try:
             return importlib.import_module(name)
         finally:
+            # the module may have changed the list, or put another in its place
             for directory in path:
-                sys.path.remove(directory)
+                if directory in sys.path:
+                    sys.path.remove(directory)
 
 
 def __getattr__(name: str):

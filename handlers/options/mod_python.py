@@ -201,6 +201,13 @@ _OF_REQUESTS = (
         "`Basic` where `AuthType Basic` holds, for `req.get_basic_auth_pw()`",
         "Basic",
     ),
+    Option(
+        "mod_python.auth_name",
+        TEXT,
+        NONE,
+        "AuthName there: the realm in which browsers ask for a name and password",
+        "members",
+    ),
 )
 
 OPTIONS = (*_OF_SESSIONS, *_OF_MOD_PYTHON, *_OF_REQUESTS)

@@ -10,6 +10,7 @@ import sys
 
 from .constants import HTTP_MOVED_TEMPORARILY
 from .table import Table
+from .variables import NotUTF8
 
 _LONGEST_HEADER = 65536  # bytes
 
@@ -112,14 +113,18 @@ class _Output(io.BufferedIOBase):
 
 
 def build_cgi_env(req) -> Table:
-    """Return the CGI variables of the request, with the Authorization that the client has sent."""
+    """Return the CGI variables of the request, with the Authorization that the client has sent.
+
+    Values are text as PEP 3333 has it: each character stands for a byte. So they may be put into
+    the environment of a WSGI application, whatever the client has sent.
+    """
     req.add_cgi_vars()
-    env = req.subprocess_env.copy()
-    path_info = req.path_info or ""
-    env["SCRIPT_NAME"] = req.uri.removesuffix(path_info)
+    env = Table.trusted((name, _of_bytes(value)) for name, value in req.subprocess_env.items())
+    env["SCRIPT_NAME"] = _of_bytes(req.uri.removesuffix(req.path_info or ""))
     env["GATEWAY_INTERFACE"] = "Python-CGI/1.1"
-    if "Authorization" in req.headers_in:
-        env["HTTP_AUTHORIZATION"] = req.headers_in["Authorization"]
+    credentials = req.headers_in.get("Authorization")
+    if credentials is not None:
+        env["HTTP_AUTHORIZATION"] = _of_bytes(credentials)
     return env
 
 
@@ -129,7 +134,9 @@ def setup_cgi(req) -> tuple:
     :return: what was there, for :func:`restore_nocgi`.
     """
     saved = os.environ.copy(), sys.stdin, sys.stdout
-    os.environ.update(build_cgi_env(req).items())
+    os.environ.update(
+        (name, os.fsdecode(value.encode("latin-1"))) for name, value in build_cgi_env(req).items()
+    )
     sys.stdin, sys.stdout = CGIStdin(req), CGIStdout(req)
     sys.argv = []
     return saved
@@ -141,6 +148,12 @@ def restore_nocgi(sav_env, si, so) -> None:
         del os.environ[name]
     os.environ.update(sav_env)
     sys.stdin, sys.stdout = si, so
+
+
+def _of_bytes(value):
+    if value.isascii() or isinstance(value, NotUTF8):
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _set_header(req, header: bytes):

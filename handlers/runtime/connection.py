@@ -1,6 +1,8 @@
 """req.connection and req.server, as far as the WSGI environment tells of them."""
 
-from .constants import APLOG_ERR
+import threading
+
+from .constants import AP_CONN_UNKNOWN, APLOG_ERR
 from .log import log_error
 from .options import get_config, get_options
 from .table import Table
@@ -30,12 +32,20 @@ class Connection:
 
     Under mod_remoteip the client's address is the one that the proxy told, in all four members:
     the WSGI environment has no other.
+
+    :ivar keepalive: one of ``AP_CONN_*``; unknown, as Apache decides it when it sends headers.
+    :ivar double_reverse: 0, as no name is looked up twice.
     """
 
-    __slots__ = ("_environ",)
+    __slots__ = ("_environ", "_request", "keepalive", "notes")
 
-    def __init__(self, environ: dict):
+    double_reverse = 0
+
+    def __init__(self, environ: dict, request):
         self._environ = environ
+        self._request = request
+        self.keepalive = AP_CONN_UNKNOWN
+        self.notes = Table()
 
     @property
     def client_ip(self) -> str:
@@ -61,9 +71,34 @@ class Connection:
         return address(self._environ, "SERVER_ADDR", "mod_wsgi.listener_port")
 
     @property
-    def remote_host(self) -> str:
-        """Name of the client, where the server looks names up."""
-        return told(self._environ, "REMOTE_HOST")
+    def remote_host(self) -> str | None:
+        """Name of the client where the server looks names up, else None."""
+        return self._environ.get("REMOTE_HOST")
+
+    @property
+    def remote_logname(self) -> str | None:
+        """Name of the user by RFC 1413 where the server asks for it, else None."""
+        return self._environ.get("REMOTE_IDENT")
+
+    @property
+    def local_host(self) -> None:
+        """None: Apache looks up no name of its own address."""
+        return None
+
+    @property
+    def aborted(self) -> int:
+        """1 once a write has found that the client closed the connection, else 0."""
+        return int(self._request.client_gone())
+
+    @property
+    def id(self) -> int:
+        """A number that no other open connection has: that of the thread that serves it."""
+        return threading.get_native_id()
+
+    @property
+    def base_server(self) -> "Server":
+        """The server that the connection came to: that of the request."""
+        return self._request.server
 
     def log_error(self, message: str, level: int = APLOG_ERR) -> None:
         """Write *message* to the error log at one of the ``APLOG_*`` levels."""

@@ -129,6 +129,30 @@ def find_handler(spec: str):
     return found
 
 
+def resolve_object(module, obj_str: str, arg=None, silent: int = 0):
+    """Return the object that the names in *obj_str*, joined by dots, lead to from *module*.
+
+    A class on the way is made an instance with *arg* as its argument: a request or a filter.
+
+    :param silent: return None for a name that is not there.
+    :raises AttributeError: for a name that is not there.
+    """
+    found = module
+    for place, name in enumerate(obj_str.split(".")):
+        if isinstance(found, type):
+            found = found(arg)
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            if silent:
+                return None
+            if place:
+                raise
+            file = getattr(module, "__file__", module)
+            raise AttributeError(f"module {file!r} contains no {name!r}") from None
+    return found
+
+
 def use_python_path(value: str) -> None:
     """Make the list expression *value* of PythonPath ``sys.path``; once for each distinct text.
 
@@ -218,7 +242,9 @@ def _returned(error, spec, request):
 
 
 def _not_int(result):
-    return TypeError(f"a handler must return, or SERVER_RETURN, an int, not {type(result)}")
+    return TypeError(
+        f"Handler has returned result or raised SERVER_RETURN with {type(result)}, not with an int"
+    )
 
 
 def _method_of_new_object(cls, names):

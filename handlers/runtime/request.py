@@ -1,6 +1,5 @@
 """The request object that handlers get, made from the WSGI environment."""
 
-import binascii
 import os
 import re
 import time
@@ -23,6 +22,7 @@ _ABSOLUTE = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*)://((?:([^/?#@:]*)(?::([^/?#@]*))?@)?"
     r"(\[[^]/?#@]*\]|[^]/?#@:[]*)(?::([0-9]{1,5}))?)(?=[/?#]|\Z)"
 )
+_REDIRECT = "REDIRECT_"
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -31,7 +31,7 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
 
     One handler after the other gets the same object, on which any attribute may be set. Text from
     the client is decoded as UTF-8, or as ISO-8859-1 where it is not UTF-8. Members that Apache has
-    and WSGI does not tell (``main``, ``prev``, ``proxyreq`` ...) are not there: AttributeError.
+    and WSGI does not tell are not there: AttributeError.
 
     Assigning to what describes the request (``user``, ``filename``, ``notes`` ...) is seen by later
     handlers, not by Apache and its access log.
@@ -43,10 +43,39 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     status_line = None
     no_cache = 0
     used_path_info = constants.AP_REQ_DEFAULT_PATH_INFO
+    proxyreq = constants.PROXYREQ_NONE
+    chunked = 0
+    #: a subrequest is no request of its own here, and one that is redirected does not know it
+    main = None
+    next = None
 
     def __init__(self, environ: dict, start_response):
         self._environ = environ
         self._start_response = start_response
+        if "REDIRECT_STATUS" in environ:
+            # an ErrorDocument begins with the status of the error
+            self.status = _status(environ["REDIRECT_STATUS"])
+
+    @lazy
+    def prev(self) -> "Request | None":
+        """The request that Apache has redirected to this one, an ErrorDocument for instance.
+
+        It is described as far as the environment tells: address, method, query and status.
+        """
+        environ = self._environ
+        if "REDIRECT_URL" not in environ:
+            return None
+        start = len(_REDIRECT)
+        before = {
+            name[start:]: value for name, value in environ.items() if name.startswith(_REDIRECT)
+        }
+        before["SCRIPT_NAME"] = before.pop("URL")
+        before["PATH_INFO"] = ""
+        before.setdefault("REQUEST_METHOD", environ["REQUEST_METHOD"])
+        before["REDIRECT_STATUS"] = before.pop("STATUS", "200")
+        request = Request(_without_redirect(environ) | before, self._start_response)
+        request.next = self
+        return request
 
     # -- the request line --------------------------------------------------------------------
 
@@ -194,7 +223,7 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
 
     def add_cgi_vars(self) -> None:
         """Add all CGI variables to ``subprocess_env``."""
-        self._add_variables(cgi_variables(self._environ))
+        self._add_variables(cgi_variables(self._environ, self.uri))
 
     def _add_variables(self, pairs):
         self.subprocess_env.update(Table.trusted(pairs))
@@ -204,7 +233,7 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     @lazy
     def connection(self) -> Connection:
         """The client's connection."""
-        return Connection(self._environ)
+        return Connection(self._environ, self)
 
     @lazy
     def server(self) -> Server:
@@ -232,31 +261,46 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
         """How the user was authenticated, None if nobody is."""
         return self._environ.get("AUTH_TYPE")
 
+    def auth_type(self) -> str | None:
+        """Return the AuthType in force; see :meth:`get_basic_auth_pw`."""
+        return self._environ.get("PythonOption.mod_python.auth_type") or self._environ.get(
+            "AUTH_TYPE"
+        )
+
+    def auth_name(self) -> str | None:
+        """Return the AuthName in force, as ``PythonOption mod_python.auth_name`` tells it."""
+        name = self._environ.get("PythonOption.mod_python.auth_name")
+        return text(name) if name else None
+
     def get_basic_auth_pw(self) -> str | None:
         """Return the password of Basic authentication and set ``user``; None if there is none.
 
         As in mod_python it is None, and ``user`` is left alone, where ``AuthType Basic`` does not
         hold, since nobody has asked the client for a name then. The environment does not tell
         AuthType, so ``SetEnv PythonOption.mod_python.auth_type Basic`` has to, unless Apache itself
-        has authenticated the user. Name and password are checked by nobody but the handler. Apache
-        passes the header on only under ``pass-authorization=On``.
+        has authenticated the user. Where it holds and the client sends nothing, WWW-Authenticate
+        asks for name and password. They are checked by nobody but the handler. Apache passes the
+        header on only under ``pass-authorization=On``.
         """
-        environ = self._environ
-        told = environ.get("PythonOption.mod_python.auth_type") or environ.get("AUTH_TYPE") or ""
-        if told.lower() != "basic":
+        if (self.auth_type() or "").lower() != "basic":
             return None
         scheme, _, credentials = self._environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "basic":
-            return None
         try:
-            user, colon, password = b64decode(credentials.strip(), validate=True).partition(b":")
-        except (binascii.Error, ValueError):
-            return None
-        if not colon:
+            if scheme.lower() != "basic":
+                raise ValueError("no Basic authentication")
+            user, _, password = b64decode(credentials.strip(), validate=True).partition(b":")
+        except ValueError:
+            self.ask_for_password()
             return None
         self.user = text(user.decode("latin-1"))
         self.ap_auth_type = "Basic"
         return text(password.decode("latin-1"))
+
+    def ask_for_password(self) -> None:
+        """Set WWW-Authenticate for Basic authentication (RFC 7617), as Apache does for AuthName."""
+        name = self._environ.get("PythonOption.mod_python.auth_name", "")
+        quoted = name.replace("\\", r"\\").replace('"', r"\"")
+        self.err_headers_out["WWW-Authenticate"] = f'Basic realm="{quoted}"'
 
     def get_remote_host(self, kind: int = REMOTE_NAME, str_is_ip=None, /):
         """Return the client's name where the server looks names up, else its address.
@@ -319,6 +363,14 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     def log_error(self, message: str, level: int = APLOG_ERR) -> None:
         """Write *message* to the error log at one of the ``APLOG_*`` levels."""
         log_error(message, level)
+
+
+def _status(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else constants.HTTP_OK
+
+
+def _without_redirect(environ: dict) -> dict:
+    return {name: value for name, value in environ.items() if not name.startswith(_REDIRECT)}
 
 
 def _path(environ: dict, name: str) -> str:

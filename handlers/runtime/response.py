@@ -83,7 +83,8 @@ def answer_failure(request, environ: dict, error: BaseException) -> int:
         for name in ("Content-Length", "Content-Encoding"):
             if name in request.headers_out:
                 del request.headers_out[name]
-    page = f"\n<pre>\n{escape(str(error))}\n\n{escape(lines)}</pre>\n"
+    # the words by which mod_python's page is known
+    page = f'\n<pre>\nMod_python error: "{escape(str(error))}"\n\n{escape(lines)}</pre>\n'
     request.write(page.encode("utf-8", "backslashreplace"), 0)
     return DONE
 

@@ -15,6 +15,8 @@ _OF_REQUEST = (
     *("SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED"),
 )
 _CGI = frozenset(_COMMON + _OF_REQUEST)
+_PASSWORDS = ("HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION")
+_NEVER_EMPTY = ("PATH_INFO", "PATH_TRANSLATED")
 _SERVERS_OWN = ("wsgi.", "mod_wsgi.", "apache.", "HTTP_")
 
 
@@ -61,16 +63,26 @@ def own_variables(environ: dict):
 
 
 def common_variables(environ: dict):
-    """Yield the CGI variables of the server, the client and the header fields."""
+    """Yield the CGI variables of the server, the client and the header fields.
+
+    A password has no place there, so Authorization is left out, as Apache does.
+    """
     for name, value in environ.items():
-        if isinstance(value, str) and (name in _COMMON or name.startswith("HTTP_")):
+        if name in _PASSWORDS or not isinstance(value, str):
+            continue
+        if name in _COMMON or name.startswith("HTTP_"):
             yield name, text(value)
 
 
-def cgi_variables(environ: dict):
-    """Yield all CGI variables (RFC 3875 section 4.1)."""
+def cgi_variables(environ: dict, uri: str):
+    """Yield all CGI variables (RFC 3875 section 4.1).
+
+    :param uri: for REQUEST_URI, which in mod_python is the path, decoded and without the query.
+    """
     yield "GATEWAY_INTERFACE", "CGI/1.1"
     for name in _OF_REQUEST:
-        if name in environ:
+        if name == "REQUEST_URI":
+            yield name, uri
+        elif name in environ and (environ[name] or name not in _NEVER_EMPTY):
             yield name, text(environ[name])
     yield from common_variables(environ)

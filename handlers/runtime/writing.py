@@ -241,7 +241,8 @@ class ResponseWriter:
             self._write(data)
         except OSError as error:
             self._client_gone = True
-            raise ClientGone("write failed, the client closed the connection") from error
+            # applications look for these words
+            raise ClientGone("Write failed, client closed connection.") from error
         self.bytes_sent += len(data)
 
     def _send_headers(self, length=None):

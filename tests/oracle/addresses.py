@@ -70,11 +70,12 @@ def environment(req):
     names = (
         *("REQUEST_METHOD", "QUERY_STRING", "SCRIPT_NAME", "PATH_INFO", "DOCUMENT_ROOT"),
         *("SERVER_PROTOCOL", "GATEWAY_INTERFACE", "SCRIPT_FILENAME", "SERVER_NAME"),
-        *("HTTP_X_ASKED", "CONTENT_TYPE", "ORACLE_VARIABLE"),
-        *(() if req.args is None else ("REQUEST_URI",)),
+        *("HTTP_X_ASKED", "CONTENT_TYPE", "ORACLE_VARIABLE", "REQUEST_URI", "HTTP_AUTHORIZATION"),
     )
+    env = apache.build_cgi_env(req)
+    told = [{name: table.get(name) for name in names} for table in (req.subprocess_env, env)]
     req.content_type = "application/json"
-    req.write(json.dumps({name: req.subprocess_env.get(name) for name in names}))
+    req.write(json.dumps(told))
     return apache.OK
 
 

@@ -186,9 +186,13 @@ def _configuration(server, files, python):
     path = f"['{python}'] + sys.path"
     sections = [
         "LogLevel debug",
+        "Define ORACLE",
         # as Apache has it by default
         "TraceEnable on",
-        "LoadModule authn_core_module ${HANDLERS_MODULES}/mod_authn_core.so",
+        *(
+            f"LoadModule {name}_module ${{HANDLERS_MODULES}}/mod_{name}.so"
+            for name in ("authn_core", "auth_basic", "authz_user")
+        ),
         f'DocumentRoot "{files / "grüße"}"',
         f'Alias /o "{files}"',
         f'<Directory "{files}">\nRequire all granted\nSetHandler mod_python',
@@ -214,7 +218,8 @@ def _configuration(server, files, python):
         if name == "error-document":
             sections.append('ErrorDocument 404 "of the ErrorDocument"')
         if name == "addresses/password":
-            sections.append("AuthType Basic\nAuthName x")
+            sections.append('AuthType Basic\nAuthName "x y"')
+            sections.append(_option(server, "mod_python.auth_name", "x y"))
         if name in ("addresses/password", "addresses/option_only"):
             sections.append(_option(server, "mod_python.auth_type", "Basic"))
         if name == "options/inner":
