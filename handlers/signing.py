@@ -1,20 +1,56 @@
-"""Signatures of thumbnail URLs, for sizes that are not in the list.
+"""Signatures: HMAC-SHA256 (RFC 2104) by secrets that can be replaced, for one purpose each.
 
-A signature is the HMAC-SHA256 (RFC 2104) of the thumbnail's name as it stands in the URL,
-``300x200-crop/12345.jpg``, or without its extension, in base64 for URLs (RFC 4648, section 5). It
-is not access control: once made, the thumbnail is served to everybody. It stops strangers from
-having others made.
+Cookies, stored sessions and the URLs of thumbnails are signed by it. The cookies of sessions and
+what is stored of them share one file of secrets, so each purpose has a key of its own, derived from
+the secret: what was signed for one is worth nothing for the other. What an older version has signed
+by the secret itself still verifies.
+
+The signature of a thumbnail's URL is that of its name as it stands there,
+``300x200-crop/12345.jpg``, or without its extension, by the key itself, in base64 for URLs (RFC
+4648, section 5), so that other programs can sign, too. It is not access control: once made, the
+thumbnail is served to everybody. It stops strangers from having others made.
 """
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Sequence
 
 from handlers import names
 
+_PURPOSE = b"modpython-handlers: "
 #: A shorter key is refused: who has one URL could try all of them.
 SHORTEST_KEY = 16
+
+
+def keys_for(purpose: bytes, secrets: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the keys for one purpose: those derived from *secrets*, then these themselves.
+
+    The latter are for what an older version has signed.
+    """
+    salt = _PURPOSE + purpose
+    return (*(hmac.digest(one, salt, "sha256") for one in secrets), *secrets)
+
+
+class Signer:
+    """Signs and verifies.
+
+    :param keys: the first one signs, each verifies.
+    """
+
+    def __init__(self, keys: Sequence[bytes]):
+        self._keys = tuple(keys)
+
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of *content*, 32 bytes."""
+        return hmac.digest(self._keys[0], content, "sha256")
+
+    def is_signed(self, content: bytes, signature: bytes) -> bool:
+        """Tell whether *signature* is one of *content*.
+
+        The time it takes tells nothing about how much of it was right.
+        """
+        digests = (hmac.digest(key, content, "sha256") for key in self._keys)
+        return any(hmac.compare_digest(digest, signature) for digest in digests)
 
 
 class BadKey(ValueError):
@@ -37,8 +73,7 @@ def sign(name: str, key: str) -> str:
 
     The signature of a name without extension holds for every format.
     """
-    digest = hmac.digest(key.encode(), name.encode(), hashlib.sha256)
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return _text(Signer([key.encode()]).sign(name.encode()))
 
 
 def is_signed(name: str, signature: str, keys: Sequence[str]) -> bool:
@@ -53,6 +88,10 @@ def is_signed(name: str, signature: str, keys: Sequence[str]) -> bool:
         for one in names:
             right |= hmac.compare_digest(sign(one, key).encode(), given)
     return right
+
+
+def _text(signature: bytes) -> str:
+    return base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii")
 
 
 def url(name: str, key: str, prefix: str = "/thumbs") -> str:

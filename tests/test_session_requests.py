@@ -1,7 +1,9 @@
 """Sessions where browsers, clocks, other requests and admins do what nobody planned."""
 
 import contextlib
+import hmac
 import os
+import pickle
 import shutil
 import threading
 import time
@@ -9,6 +11,7 @@ import time
 import pytest
 from mod_python import Cookie, Session
 
+from handlers import signing
 from handlers.sessions import sid as sids
 from handlers.sessions.dbm import DbmStore
 from handlers.sessions.file import FileStore
@@ -114,6 +117,45 @@ def test_signed_session_is_found_behind_a_stale_and_a_forged_one(client, tmp_pat
     forged = "0" * 64 + signed[64:]
     assert with_cookies(client, f"pysid={forged}; pysid={sids.new()}; pysid={signed}") == 2
     assert with_cookies(client, f"pysid={forged}") == 1
+
+
+def test_cookies_and_sessions_that_an_older_version_signed_still_verify(client, tmp_path):
+    client.visit(count)
+    sid = client.cookies.pop("pysid")
+    secret = b"a secret of more than 16 bytes"
+    path = tmp_path / "secrets"
+    path.write_bytes(b"a newer secret of 25 bytes\n" + secret)
+    path.chmod(0o600)
+    content = b"p" + pickle.dumps({"n": 1}, 5)
+    mac = hmac.digest(secret, sid.encode() + b"\0P" + content[1:], "sha256")
+    store = store_of(client)
+    store.save(sid, store.load(sid)._replace(data=b"P" + mac + content[1:]))
+    client.options[OWN + "secret_file"] = path
+    old = hmac.digest(secret, f"pysid={sid}".encode(), "sha256").hex()
+    assert with_cookies(client, f"pysid={old}{sid}") == 2
+    stored = store.load(sid).data
+    assert stored[1:33] != mac
+    assert with_cookies(client, f"pysid={old}{sid}") == 3
+
+
+def test_one_secret_signs_with_another_key_for_each_purpose(client, tmp_path):
+    secret = b"a secret of more than 16 bytes"
+    path = tmp_path / "secrets"
+    path.write_bytes(secret)
+    path.chmod(0o600)
+    client.options[OWN + "secret_file"] = path
+    client.visit(count)
+    signed = client.cookies["pysid"]
+    signature, sid = signed[:64], signed[64:]
+    stored = store_of(client).load(sid).data
+    plain = hmac.digest(secret, f"pysid={sid}".encode(), "sha256").hex()
+    assert signature != plain
+    assert stored[1:33] != hmac.digest(secret, sid.encode() + b"\0P" + stored[33:], "sha256")
+    # the other purpose's key signs neither
+    for purpose in (b"session cookie", b"stored session"):
+        key = signing.keys_for(purpose, [secret])[0]
+        right = hmac.digest(key, f"pysid={sid}".encode(), "sha256").hex() == signature
+        assert right == (purpose == b"session cookie")
 
 
 def test_open_quote_ends_before_a_semicolon():

@@ -8,11 +8,11 @@ would break out of its header field is refused.
 
 import base64
 import binascii
-import hmac
 import marshal
 import re
 import time
 
+from handlers import signing
 from handlers.runtime import guarded
 
 _ATTRIBUTES = (
@@ -33,6 +33,7 @@ _DATE = re.compile(
     rf"(?:{'|'.join(_DAYS)}), \d\d[- ](?:{'|'.join(_MONTHS)})[- ]\d{{4}} \d\d:\d\d:\d\d GMT"
 )
 _SIGNATURE_LENGTH = 64
+_SIGNATURE = re.compile("[0-9a-f]{64}")
 # RFC 9111 section 5.2.2.4
 _UNCACHED = 'no-cache="set-cookie"'
 
@@ -155,7 +156,8 @@ class SignedCookie(Cookie):
 
     def hexdigest(self, str):
         """Return the signature of the text *str* under this cookie's name and secret."""
-        return _signature(_secrets(self.__data__["secret"])[0], self.name, str)
+        signer = _signer(self.__data__["secret"])
+        return signer.sign(_signed(self.name, str)).hex()
 
     def unsign(self, secret):
         """Verify the value and take the signature off it.
@@ -163,13 +165,11 @@ class SignedCookie(Cookie):
         :raises CookieError: if it was not signed by *secret*.
         """
         signature, value = self.value[:_SIGNATURE_LENGTH], self.value[_SIGNATURE_LENGTH:]
-        given = signature.encode(errors="replace")
-        for one in _secrets(secret):
-            if hmac.compare_digest(given, _signature(one, self.name, value).encode()):
-                self.value = value
-                self.__data__["secret"] = secret
-                return
-        raise CookieError(f"cookie {self.name!a} is not signed by the secret")
+        given = bytes.fromhex(signature) if _SIGNATURE.fullmatch(signature) else b""
+        if not _signer(secret).is_signed(_signed(self.name, value), given):
+            raise CookieError(f"cookie {self.name!a} is not signed by the secret")
+        self.value = value
+        self.__data__["secret"] = secret
 
     def _verify(self, secret):
         self.unsign(secret)
@@ -254,14 +254,13 @@ def _date(seconds) -> str:
     return f"{date} {hour:02}:{minute:02}:{second:02} GMT"
 
 
-def _secrets(secret) -> list[bytes]:
+def _signer(secret) -> signing.Signer:
     given = [secret] if isinstance(secret, (str, bytes)) else list(secret or ())
-    found = [one.encode() if isinstance(one, str) else bytes(one) for one in given]
+    found = tuple(one.encode() if isinstance(one, str) else bytes(one) for one in given)
     if not found or not all(found):
         raise CookieError("a signed cookie needs a secret")
-    return found
+    return signing.Signer(found)
 
 
-def _signature(secret: bytes, name: str, value: str) -> str:
-    signed = f"{name}={value}".encode(errors="surrogatepass")
-    return hmac.digest(secret, signed, "sha256").hex()
+def _signed(name: str, value: str) -> bytes:
+    return f"{name}={value}".encode(errors="surrogatepass")

@@ -147,7 +147,7 @@ class BaseSession(dict):
         self._req, self._sid, self._lock = req, None, lock
         if self._options is None:
             self._options = session_options.of(req)
-        self._secret = secret or self._options.secrets
+        self._secret = secret or self._options.cookie_keys
         self._new = 1
         self._created = self._accessed = self._timeout = 0
         self._locked = self._invalid = 0

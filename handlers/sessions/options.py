@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from handlers import kinds, settings
+from handlers import kinds, settings, signing
 from handlers.errors import Misconfigured
 
 from . import NAMES as STORES
@@ -48,6 +48,8 @@ class Options(NamedTuple):
     secure: bool | None
     host_prefix: bool
     secrets: tuple[bytes, ...]
+    #: what signs the cookie, the first one, and verifies it
+    cookie_keys: tuple[bytes, ...]
     lock_timeout: float
     serializer: str
     save_after_response: bool
@@ -125,6 +127,7 @@ def parse(given: tuple[tuple[str, str], ...]) -> Options:
     secret_file = get("secret_file")
     samesite = get("cookie_samesite")
     secure = get("cookie_secure")
+    secrets = tuple(read_secrets(secret_file)) if secret_file else ()
     found = Options(
         given=given,
         session_type=get("session_type"),
@@ -135,7 +138,8 @@ def parse(given: tuple[tuple[str, str], ...]) -> Options:
         samesite=None if samesite == "off" else samesite,
         secure=None if secure == "auto" else secure,
         host_prefix=get("cookie_host_prefix"),
-        secrets=tuple(read_secrets(secret_file)) if secret_file else (),
+        secrets=secrets,
+        cookie_keys=signing.keys_for(b"session cookie", secrets),
         lock_timeout=get("lock_timeout"),
         serializer=get("serializer"),
         save_after_response=get("save_after_response"),

@@ -10,7 +10,6 @@ nobody else can write to.
 """
 
 import functools
-import hmac
 import json
 import os
 import pickle
@@ -18,12 +17,12 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from handlers import access
+from handlers import access, signing
 from handlers.sessions.store import StoreRefused
 
 FORMS = ("pickle", "json", "msgpack")
 _MAC_SIZE = 32
-_SHORTEST_SECRET = 16
+_PURPOSE = b"stored session"
 _PICKLE_PROTOCOL = 5
 
 
@@ -56,7 +55,7 @@ class Serializer:
             raise ValueError(f"no serialiser {form!r}: there are {', '.join(FORMS)}")
         if form == "pickle" and not secrets and not trusted:
             raise ValueError("pickle needs a secret where others can write to the store")
-        self._secrets = list(secrets)
+        self._signer = signing.Signer(signing.keys_for(_PURPOSE, secrets)) if secrets else None
         self._form = _form(form)
         self._readable = {_TAGS[name]: name for name in {"json", "msgpack", form}}
 
@@ -69,10 +68,10 @@ class Serializer:
             content = self._form.dumps(value)
         except (TypeError, ValueError, OverflowError, AttributeError, pickle.PickleError) as error:
             raise SerialError(f"cannot be stored: {error}") from error
-        if not self._secrets:
+        if self._signer is None:
             return self._form.tag + content
         tag = self._form.tag.upper()
-        return b"".join((tag, _mac(self._secrets[0], sid, tag, content), content))
+        return b"".join((tag, self._signer.sign(_signed(sid, tag, content)), content))
 
     def loads(self, data: bytes, sid: str) -> Any:
         """Return the value of the bytes stored for the session *sid*.
@@ -80,9 +79,9 @@ class Serializer:
         :raises SerialError: if they are not whole, not ours, or in a form that is not read.
         """
         tag, content = data[:1], data[1:]
-        if self._secrets:
+        if self._signer is not None:
             mac, content = content[:_MAC_SIZE], content[_MAC_SIZE:]
-            if not any(hmac.compare_digest(mac, _mac(s, sid, tag, content)) for s in self._secrets):
+            if not self._signer.is_signed(_signed(sid, tag, content), mac):
                 raise SerialError("not signed by one of the secrets")
             tag = tag.lower()
         name = self._readable.get(tag)
@@ -110,15 +109,15 @@ def read_secrets(path: str) -> list[bytes]:
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise StoreRefused(f"secret_file {path}: others can read or change it (chmod 640)")
     secrets = [line.strip() for line in lines if line.strip()]
-    if not secrets or min(map(len, secrets)) < _SHORTEST_SECRET:
+    if not secrets or min(map(len, secrets)) < signing.SHORTEST_KEY:
         raise StoreRefused(
-            f"secret_file {path}: write one secret a line, of {_SHORTEST_SECRET} bytes or more"
+            f"secret_file {path}: write one secret a line, of {signing.SHORTEST_KEY} bytes or more"
         )
     return secrets
 
 
-def _mac(secret: bytes, sid: str, tag: bytes, content: bytes) -> bytes:
-    return hmac.digest(secret, b"".join((sid.encode(), b"\0", tag, content)), "sha256")
+def _signed(sid: str, tag: bytes, content: bytes) -> bytes:
+    return b"".join((sid.encode(), b"\0", tag, content))
 
 
 _TAGS = {"pickle": b"p", "json": b"j", "msgpack": b"m"}
