@@ -84,8 +84,10 @@ def take(fd: int, offset: int, timeout: float | None, path: str) -> None:
     :param path: the file's name, for the error.
     :raises LockTimeout: if it was not free within *timeout* seconds; None waits for ever.
     """
-    wanted = _wanted(offset, shared=False)
-    if not _try(fd, wanted):
+    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
+    except (BlockingIOError, PermissionError):
         _wait(fd, [wanted], timeout, path)
 
 

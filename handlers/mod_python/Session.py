@@ -403,13 +403,14 @@ class StoredSession(BaseSession):
 
     def unlock(self) -> None:
         """Give the lock back before the request ends; a save that waits is made first."""
-        if self._locked:
+        if self._locked and self._options.save_after_response:
             self._make_postponed()
         BaseSession.unlock(self)
 
     def do_load(self) -> dict | None:
         """Return what is stored, None if that is nothing or cannot be read."""
-        self._make_postponed()
+        if self._options.save_after_response:
+            self._make_postponed()
         found = self._content.load(self._sid, self._hold.held if self._locked else None)
         if self._content.replaced and self._new:
             self._replaced = True
@@ -417,7 +418,8 @@ class StoredSession(BaseSession):
 
     def do_save(self, dict) -> None:
         """Store what *dict* says, unless that is what is stored already."""
-        self._make_postponed()
+        if self._options.save_after_response:
+            self._make_postponed()
         sid = self._sid
         record = self._content.record(sid, dict)
         if self._options.save_after_response:

@@ -234,24 +234,24 @@ class FileStore(Store):
     @contextlib.contextmanager
     def _writing(self, key: str) -> Iterator[None]:
         """Hold the session's lock for a write, or tell its holder of the write."""
-        lock_file = self._current()
-        place = _place(key)
+        lock_file, offset = self._current(), _offset(key)
         try:
-            held = lock_file.take(_offset(key), 0, place)
+            held = lock_file.take(offset, 0)
         except LockTimeout:
-            lock_file.change_mark(place)
+            lock_file.change_mark(offset)
             yield
         else:
             with held:
                 yield
 
     def _acquire(self, name: str, timeout: float | None) -> Held:
+        offset = _offset(name)
         try:
             try:
-                return self._current().take(_offset(name), timeout, _place(name))
+                return self._current().take(offset, timeout)
             except Replaced:
                 self._look_at = 0.0
-                return self._current().take(_offset(name), timeout, _place(name))
+                return self._current().take(offset, timeout)
         except LockTimeout:
             raise
         except OSError as error:
@@ -291,10 +291,6 @@ class FileStore(Store):
 
     def _file(self, key: str) -> str:
         return f"{self.path}/{key[:2]}/{key}"
-
-
-def _place(name: str) -> int:
-    return int(name[:3], 16) if len(name) == _KEY_LENGTH else 0
 
 
 def _offset(name: str) -> int:

@@ -57,38 +57,37 @@ class LockFile:
         """Tell whether this process, and not the one it was forked from, has opened the file."""
         return self._forks == _forks
 
-    def take(self, offset: int, timeout: float | None, place: int = 0) -> "FileHeld":
-        """Take the lock on the byte *offset*.
+    def take(self, offset: int, timeout: float | None) -> "FileHeld":
+        """Take the lock on the byte *offset*, which also tells the session's mark.
 
-        :param place: which of the marks is the session's; any number.
         :raises LockTimeout: if it was not free within *timeout* seconds; None waits for ever.
         """
-        place = place % _MARKS * _MARK
-        # before the lock: nobody changes it for this holder's sake earlier
-        mark = self._marks[place : place + _MARK]
-        fd = self._lent()
+        start = _start(offset)
+        mark = slice(start, start + _MARK)
+        # read before the lock: nobody changes it for this holder's sake earlier
+        was = self._marks[mark]
+        try:
+            fd = self._free.pop()
+        except IndexError:
+            fd = self._another()
         try:
             locks.take(fd, offset, timeout, self._path)
         except BaseException:
             self._free.append(fd)
             raise
-        return FileHeld(self, fd, offset, place, mark)
+        return FileHeld(self, fd, offset, self._marks, mark, was)
 
-    def is_mark(self, place: int, mark: bytes) -> bool:
-        """Tell whether the mark at *place* is still what it was."""
-        return self._marks[place : place + _MARK] == mark
-
-    def change_mark(self, place: int) -> None:
-        """Tell the holder that somebody else is about to write."""
-        fd = self._lent()
+    def change_mark(self, offset: int) -> None:
+        """Tell the holder of the byte *offset* that somebody else is about to write."""
+        fd = self._free.pop() if self._free else self._another()
         try:
-            os.pwrite(fd, secrets.token_bytes(_MARK), place % _MARKS * _MARK)
+            os.pwrite(fd, secrets.token_bytes(_MARK), _start(offset))
         finally:
             self._free.append(fd)
 
     def give_back(self, fd: int, offset: int) -> None:
         """Give back the lock on *offset* that *fd* holds, and keep the descriptor."""
-        if self._closed or not self.is_of_this_process():
+        if self._closed or self._forks != _forks:
             # in a child that was forked, a copy: the lock is the parent's, and stays
             os.close(fd)
             return
@@ -102,11 +101,7 @@ class LockFile:
         for fd in free:
             os.close(fd)
 
-    def _lent(self) -> int:
-        try:
-            return self._free.pop()
-        except IndexError:
-            pass
+    def _another(self) -> int:
         fd = os.open(self._path, _FLAGS, 0o600)
         found = os.fstat(fd)
         if (found.st_dev, found.st_ino) != self.identity:
@@ -120,37 +115,49 @@ class FileHeld(Held):
 
     :ivar file: descriptor of the session's file, -1 if it is not open.
     :ivar slot, capacity, size, version: where in it the newest record lies, how much room each
-        slot has, the length of the file, and the record's version.
+        slot has, the length of the file, and the record's version; set while the file is open.
     """
 
     __slots__ = (
         *("capacity", "file", "size", "slot", "version"),
-        *("_fd", "_mark", "_of", "_offset", "_place"),
+        *("_fd", "_mark", "_marks", "_of", "_offset", "_was"),
     )
 
-    def __init__(self, of: LockFile, fd: int, offset: int, place: int, mark: bytes):
-        self._of, self._fd, self._offset = of, fd, offset
-        self._place, self._mark = place, mark
+    def __init__(
+        self, of: LockFile, fd: int, offset: int, marks: mmap.mmap, mark: slice, was: bytes
+    ):
+        self._of = of
+        self._fd = fd
+        self._offset = offset
+        self._marks = marks
+        self._mark = mark
+        self._was = was
         self.file = -1
-        self.slot = self.capacity = self.size = self.version = 0
 
     def is_alone(self) -> bool:
         """Tell whether nobody has written without the lock since it was taken."""
-        return self._of.is_mark(self._place, self._mark)
+        return self._marks[self._mark] == self._was
 
     def forget(self) -> None:
         """Close the session's file."""
-        file, self.file = self.file, -1
-        if file >= 0:
+        if self.file >= 0:
+            file, self.file = self.file, -1
             os.close(file)
 
     def release(self) -> None:
         """Close the session's file and give the lock back; twice does no harm."""
-        fd, self._fd = self._fd, -1
+        fd = self._fd
         if fd >= 0:
+            self._fd = -1
             if self.file >= 0:
-                self.forget()
+                os.close(self.file)
+                self.file = -1
             self._of.give_back(fd, self._offset)
+
+
+def _start(offset: int) -> int:
+    # offsets are hashes of 60 bits
+    return (offset >> 48) % _MARKS * _MARK
 
 
 def _after_fork() -> None:

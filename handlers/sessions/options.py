@@ -163,6 +163,7 @@ def true_or_false(item) -> bool:
         raise ValueError(f"{item!r} {error}") from None
 
 
+@functools.cache
 def store_of(session_type: str) -> str:
     """Return the store's name for a session type: ``file`` for FileSession.
 

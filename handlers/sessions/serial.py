@@ -58,6 +58,8 @@ class Serializer:
         self._signer = signing.Signer(signing.keys_for(_PURPOSE, secrets)) if secrets else None
         self._form = _form(form)
         self._readable = {_TAGS[name]: name for name in {"json", "msgpack", form}}
+        # the form in use is imported already, the others are if they are met
+        self._loads = {self._form.tag: self._form.loads}
 
     def dumps(self, value: Any, sid: str) -> bytes:
         """Return the bytes for *value* in the session *sid*.
@@ -84,11 +86,14 @@ class Serializer:
             if not self._signer.is_signed(_signed(sid, tag, content), mac):
                 raise SerialError("not signed by one of the secrets")
             tag = tag.lower()
-        name = self._readable.get(tag)
-        if name is None:
-            raise SerialError("stored in a form that is not read here")
+        loads = self._loads.get(tag)
+        if loads is None:
+            name = self._readable.get(tag)
+            if name is None:
+                raise SerialError("stored in a form that is not read here")
+            loads = self._loads[tag] = _form(name).loads
         try:
-            return _form(name).loads(content)
+            return loads(content)
         # a pickle of a class that is gone or has changed raises whatever its code raises
         except Exception as error:
             raise SerialError(f"cannot be read: {error}") from error
@@ -125,7 +130,8 @@ _TAGS = {"pickle": b"p", "json": b"j", "msgpack": b"m"}
 
 def _form(name: str) -> _Form:
     if name == "pickle":
-        return _Form(b"p", lambda value: pickle.dumps(value, _PICKLE_PROTOCOL), pickle.loads)
+        dumps = functools.partial(pickle.dumps, protocol=_PICKLE_PROTOCOL)
+        return _Form(b"p", dumps, pickle.loads)
     if name == "json":
         return _Form(b"j", _dump_json, json.loads)
     # imported only where it is used: it is an extra

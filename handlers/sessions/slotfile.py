@@ -90,7 +90,8 @@ def load_held(path: str, key: str, now: float, held: FileHeld) -> Record | None:
     The last access is that of the header while this is younger than a 20th of the timeout: the
     file's time, which may be later by that much, would cost another system call.
     """
-    held.forget()
+    if held.file >= 0:
+        held.forget()
     try:
         fd = os.open(path, _READ_AND_WRITE)
     except FileNotFoundError:
@@ -99,9 +100,11 @@ def load_held(path: str, key: str, now: float, held: FileHeld) -> Record | None:
         raise failed(path, error) from error
     try:
         blob = os.pread(fd, _FIRST_READ, 0)
-        newest = slots.newest(blob, key) if len(blob) < _FIRST_READ else None
+        size = len(blob)
+        newest = slots.newest(blob, key) if size < _FIRST_READ else None
         if newest is None or newest[0].touch_due(now):
             record, slot, capacity, blob = read(fd, key, now)
+            size = len(blob)
         else:
             record, slot, capacity = newest
     except OSError as error:
@@ -111,7 +114,7 @@ def load_held(path: str, key: str, now: float, held: FileHeld) -> Record | None:
         os.close(fd)
         return None
     held.file, held.slot, held.capacity = fd, slot, capacity
-    held.size, held.version = len(blob), record.version
+    held.size, held.version = size, record.version
     return record
 
 
@@ -126,11 +129,14 @@ def save_held(key: str, record: Record, user: bytes, sync: bool, held: FileHeld)
     """
     capacity = held.capacity
     needed = slots.HEADER_SIZE + len(user) + len(record.data)
-    fits = needed <= capacity and (capacity <= _SMALLEST or capacity <= _fit(needed) * _SHRINK)
-    if not fits or held.size != 2 * capacity or not held.is_alone():
+    if needed > capacity or held.size != 2 * capacity or not held.is_alone():
+        return None
+    if capacity > _SMALLEST and capacity > _fit(needed) * _SHRINK:
         return None
     fd, slot, version = held.file, 0 if held.slot else capacity, held.version + 1
-    _write_all(fd, slots.pack(key, record, user, version, capacity), slot)
+    content = slots.pack(key, record, user, version, capacity)
+    if os.pwrite(fd, content, slot) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.utime(fd, expiry(record))
     if sync:
         os.fdatasync(fd)

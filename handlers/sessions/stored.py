@@ -28,6 +28,7 @@ class Stored:
         self._backing = backing
         self._user_key = user_key
         self._loaded: Record | None = None
+        self._version = 0
         self._loaded_sid = ""
         self.replaced = False
 
@@ -44,7 +45,7 @@ class Stored:
         if self.replaced:
             return None
         now = store.clock()
-        if record.from_future(now):
+        if record.accessed > now and record.from_future(now):
             # only read, it would not end before that time has come
             store.touch(sid, now)
         try:
@@ -54,7 +55,7 @@ class Stored:
             return None
         if not isinstance(values, dict):
             return None
-        self._loaded, self._loaded_sid = record, sid
+        self._loaded, self._version, self._loaded_sid = record, record.version, sid
         return _as_dict(values, record)
 
     def record(self, sid: str, content: dict) -> Record:
@@ -82,7 +83,7 @@ class Stored:
         store, loaded = self._backing.store, self._loaded
         expected = None
         if loaded is not None and self._loaded_sid == sid:
-            expected = loaded.version
+            expected = self._version
             if record.data == loaded.data and record[3:5] == loaded[3:5]:
                 if loaded.touch_due(record.accessed):
                     store.touch(sid, record.accessed)
@@ -97,7 +98,7 @@ class Stored:
                     return False
                 expected = current.version
             else:
-                self._loaded, self._loaded_sid = Record(*record[:5], version), sid
+                self._loaded, self._version, self._loaded_sid = record, version, sid
                 return True
         raise Conflict("others keep saving the same session")
 
