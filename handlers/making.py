@@ -31,7 +31,10 @@ _SLACK_BYTES = 96 << 20
 _PATIENCE = 4
 _FAILURES = Kinds(errors.TooCostly, errors.ImageError, worker.WorkerDied)
 #: Fields of Limits that are options of the same names.
-OWN_LIMITS = ("memory", "file_bytes", "pixels", "scans", "frames", "frame_pixels", "formats")
+OWN_LIMITS = (
+    *("memory", "file_bytes", "pixels", "whole_pixels", "scans"),
+    *("frames", "frame_pixels", "formats"),
+)
 
 
 class RowChanged(Exception):

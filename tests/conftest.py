@@ -44,6 +44,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--record-oracle", action="store_true", help="record what real mod_python answers"
     )
+    parser.addoption(
+        "--record-pictures", action="store_true", help="record what Chromium shows of pictures"
+    )
 
 
 def pytest_configure(config):

@@ -30,17 +30,24 @@ def test_seek_goes_to_any_place():
     assert (excerpt.seek(99), excerpt.read()) == (99, b"")
 
 
+def test_bytes_may_stand_in_place_of_the_files():
+    excerpt = Excerpt(io.BytesIO(LETTERS), [(0, 3), b"123", (3, 2)])
+    assert [excerpt.read(2) for _ in range(4)] == [b"ab", b"c1", b"23", b"de"]
+    assert (excerpt.seek(-1, 2), excerpt.read()) == (7, b"e")
+
+
 def test_file_that_ends_before_its_places_ends_the_reading():
     assert Excerpt(io.BytesIO(LETTERS), [(24, 10)]).read() == b"yz"
 
 
 def test_neighbours_are_one_place():
     assert joined([(0, 8), (8, 4), (20, 1), (21, 2)]) == [(0, 12), (20, 3)]
+    assert joined([(0, 8), b"x", (8, 4)]) == [(0, 8), b"x", (8, 4)]
 
 
 def given(source):
     header = inspect(io.BytesIO(source), Limits())
-    return Excerpt(io.BytesIO(source), header.places).read()
+    return Excerpt(io.BytesIO(source), header.pieces).read()
 
 
 def test_jpeg_keeps_what_its_pixels_depend_on():

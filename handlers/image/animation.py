@@ -2,15 +2,15 @@
 
 from typing import BinaryIO
 
-from PIL import GifImagePlugin, Image, WebPImagePlugin
+from PIL import Image
 
-from handlers.image import colour, gif, limits, resampling, scaling
+from handlers.image import colour, gif, limits, resampling, scaling, webp
 from handlers.image.encode import Moving
 from handlers.image.formats import damage
 
-#: Bytes of a pixel while frames are composed: GIF in palette, RGBA and the frame before;
+#: Bytes of a pixel while frames are composed: GIF in palette, RGBA, canvas, and what was beneath;
 #: WebP in two canvases, the frame copied out, and Pillow's picture.
-_FRAME_BYTES = {"GIF": 12, "WEBP": 20}
+_FRAME_BYTES = {"GIF": 13, "WEBP": 20}
 #: The frames scaled, and what the encoder makes of them.
 _THUMBNAIL_BYTES = 8
 #: Encoding a pixel takes as long as decoding and scaling four.
@@ -29,10 +29,7 @@ def price(
     frames = header.frames
     if header.format == "GIF":
         found = gif.animation(file, bounds)
-        # a frame beyond the first one's canvas would make Pillow enlarge it on the way
-        if found is None or (found.width, found.height) != (header.width, header.height):
-            return None
-        frames = found.frames
+        frames = 0 if found is None else len(found.frames)
     if not 1 < frames <= bounds.frames:
         return None
     source, thumbnail = header.width * header.height, size[0] * size[1]
@@ -43,26 +40,28 @@ def price(
 
 
 def frames(
-    file: BinaryIO, header: limits.Header, size: tuple[int, int], box: resampling.Box
+    file: BinaryIO,
+    header: limits.Header,
+    size: tuple[int, int],
+    box: resampling.Box,
+    bounds: limits.Limits,
 ) -> tuple[list[Image.Image], Moving]:
     """Return all frames of a GIF or WebP animation, composed and scaled, and how they are shown.
 
     :raises BrokenSource: if one of them cannot be decoded.
     """
-    plugins = {"GIF": GifImagePlugin.GifImageFile, "WEBP": WebPImagePlugin.WebPImageFile}
-    file.seek(0)
     thumbnails, durations = [], []
     with damage():
-        picture = plugins[header.format](file)
-        profile = picture.info.get("icc_profile")
-        for number in range(picture.n_frames):
-            picture.seek(number)
-            picture.load()
-            shown = int(picture.info.get("duration", 0))
-            durations.append(shown if shown >= _SHORTEST else _USUAL)
+        if header.format == "GIF":
+            film = gif.animation(file, bounds)
+            shown = [frame.duration for frame in film.frames]
+            canvases = gif.composed(file, film.frames, (header.width, header.height))
+            pictures, loop = zip(canvases, shown, strict=True), film.loop
+        else:
+            pictures, loop = webp.composed(file, header), webp.loop(file, header)
+        for picture, duration in pictures:
+            durations.append(duration if duration >= _SHORTEST else _USUAL)
             frame, part = scaling.prepared(picture, size, box)
             thumbnail = scaling.scaled(frame, size, part)
-            thumbnails.append(colour.to_srgb(thumbnail, profile))
-        # a GIF without the extension is shown once; WebP spells that 1
-        loop = picture.info.get("loop", 1)
+            thumbnails.append(colour.to_srgb(thumbnail, header.colour))
     return thumbnails, Moving(durations, loop)

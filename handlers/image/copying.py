@@ -41,7 +41,8 @@ def make_copy(file: BinaryIO, limits: Limits | None = None) -> bytes | None:
     picture = formats.decoded(file, header, scale)
     if picture.mode not in _MODES:
         return None
-    profile = picture.info.get("icc_profile")
+    # a JPEG that is no copy says its colours by a profile or not at all
+    profile = header.colour
     picture.info.clear()
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, icc_profile=profile)

@@ -1,8 +1,9 @@
 """A file of which a decoder sees some places only.
 
 Pillow reads everything that a picture's file holds: it joins EXIF blocks, inflates texts, takes
-Photoshop's resources apart, in Python and at a cost that grows faster than the file. A thumbnail
-needs none of it, so the decoder is given what the pixels depend on and nothing else.
+Photoshop's resources apart, in Python and at a cost that grows faster than the file, and gives the
+picture up for a fault in any of them. A thumbnail needs none of it, so the decoder is given what
+the pixels depend on and nothing else.
 """
 
 import bisect
@@ -11,19 +12,22 @@ import itertools
 from collections.abc import Iterable
 from typing import BinaryIO
 
+#: (offset, length) of bytes of the file, or other bytes in their place.
+Piece = tuple[int, int] | bytes
+
 
 class Excerpt:
-    """The *places* of an open *file*, one after the other, as a file for reading.
+    """The *pieces* of an open *file*, one after the other, as a file for reading.
 
     The file is read at its own position, so nobody else may read it meanwhile.
 
-    :param places: (offset, length) in bytes, in the order in which they are read.
+    :param pieces: in the order in which they are read.
     """
 
-    def __init__(self, file: BinaryIO, places: Iterable[tuple[int, int]]):
+    def __init__(self, file: BinaryIO, pieces: Iterable[Piece]):
         self._file = file
-        self._places = joined(places)
-        self._starts = list(itertools.accumulate((size for _, size in self._places), initial=0))
+        self._pieces = joined(pieces)
+        self._starts = list(itertools.accumulate(map(_length, self._pieces), initial=0))
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -33,10 +37,7 @@ class Excerpt:
         pieces = []
         while self._at < stop:
             number = bisect.bisect_right(self._starts, self._at) - 1
-            offset, length = self._places[number]
-            into = self._at - self._starts[number]
-            self._file.seek(offset + into)
-            piece = self._file.read(min(length - into, stop - self._at))
+            piece = self._part(number, self._at - self._starts[number], stop - self._at)
             if not piece:
                 break
             pieces.append(piece)
@@ -52,13 +53,26 @@ class Excerpt:
         """Return the position from the start."""
         return self._at
 
+    def _part(self, number: int, into: int, size: int) -> bytes:
+        piece = self._pieces[number]
+        if isinstance(piece, bytes):
+            return piece[into : into + size]
+        offset, length = piece
+        self._file.seek(offset + into)
+        return self._file.read(min(length - into, size))
 
-def joined(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return *places* with neighbours made one."""
-    found: list[tuple[int, int]] = []
-    for offset, length in places:
-        if found and sum(found[-1]) == offset:
-            found[-1] = found[-1][0], found[-1][1] + length
+
+def joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """Return *pieces* with neighbours in the file made one."""
+    found: list[Piece] = []
+    for piece in pieces:
+        last = found[-1] if found else b""
+        if isinstance(piece, tuple) and isinstance(last, tuple) and sum(last) == piece[0]:
+            found[-1] = last[0], last[1] + piece[1]
         else:
-            found.append((offset, length))
+            found.append(piece)
     return found
+
+
+def _length(piece: Piece) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece[1]

@@ -13,12 +13,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image
 
 from handlers.image import avif, gif, jpeg, png, tiff, webp
 from handlers.image.errors import BrokenSource, RefusedSource
-from handlers.image.excerpt import Excerpt
-from handlers.image.limits import Header, Limits, check_file, check_size
+from handlers.image.limits import Header, Limits, check_file
 
 # what Pillow's plugins raise for damaged files, apart from their own two kinds of bomb
 _DAMAGE = (
@@ -36,6 +35,12 @@ _DAMAGE = (
 )
 
 
+#: Brands of files that are coded as HEVC, which is patented: Pillow has no decoder for it.
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+#: An AVIF may name its kind behind some others.
+_SIGNATURE_BYTES = 512
+
+
 def inspect(file: BinaryIO, limits: Limits) -> Header:
     """Return the header of the picture *file*, which is read from its start.
 
@@ -46,7 +51,7 @@ def inspect(file: BinaryIO, limits: Limits) -> Header:
     file_bytes = file.seek(0, os.SEEK_END)
     check_file(file_bytes, limits)
     file.seek(0)
-    format = _sniff(file.read(16))
+    format = _sniff(file.read(_SIGNATURE_BYTES))
     if format not in limits.formats:
         raise RefusedSource(f"format {format} is not among {', '.join(limits.formats)}")
     with damage():
@@ -64,19 +69,22 @@ def decoded(file: BinaryIO, header: Header, scale: int = 1) -> Image.Image:
     """
     file.seek(0)
     with damage():
-        picture = _FORMATS[header.format].open(file, header)
-        if scale > 1:
-            picture.draft(None, (max(1, header.width // scale), max(1, header.height // scale)))
+        picture = _FORMATS[header.format].open(file, header, scale)
         picture.load()
         return picture
 
 
 @contextlib.contextmanager
 def damage() -> Iterator[None]:
-    """Turn what Pillow raises for a damaged file inside the block into BrokenSource."""
+    """Turn what Pillow raises for a damaged file inside the block into BrokenSource.
+
+    An OSError with a number comes from the system: it is the storage that fails, not the picture.
+    """
     try:
         yield
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise BrokenSource(str(error) or type(error).__name__) from error
 
 
@@ -84,18 +92,9 @@ def _sniff(start: bytes) -> str:
     for name, format in _FORMATS.items():
         if format.is_signature(start):
             return name
+    if start[4:8] == b"ftyp" and not _HEIC.isdisjoint(avif.brands(start)):
+        raise BrokenSource("HEIC is not supported: make a JPEG of it")
     raise BrokenSource("not a picture of a known format")
-
-
-def _through(plugin: type[ImageFile.ImageFile]) -> Callable[[BinaryIO, Header], Image.Image]:
-    """Return an opener by *plugin*, whose picture is decoded when it is loaded."""
-
-    def open(file: BinaryIO, header: Header) -> Image.Image:
-        picture = plugin(file if header.places is None else Excerpt(file, header.places))
-        check_size(header, picture.size)
-        return picture
-
-    return open
 
 
 class _Format(NamedTuple):
@@ -103,16 +102,16 @@ class _Format(NamedTuple):
 
     is_signature: Callable[[bytes], bool]
     read: Callable[[BinaryIO, int, Limits], Header]
-    open: Callable[[BinaryIO, Header], Image.Image]
+    open: Callable[[BinaryIO, Header, int], Image.Image]
 
 
 _FORMATS = {
-    "JPEG": _Format(jpeg.is_signature, jpeg.read, _through(JpegImagePlugin.JpegImageFile)),
-    "PNG": _Format(png.is_signature, png.read, _through(PngImagePlugin.PngImageFile)),
-    "GIF": _Format(gif.is_signature, gif.read, _through(GifImagePlugin.GifImageFile)),
+    "JPEG": _Format(jpeg.is_signature, jpeg.read, jpeg.open_still),
+    "PNG": _Format(png.is_signature, png.read, png.open_still),
+    "GIF": _Format(gif.is_signature, gif.read, gif.open_still),
     "WEBP": _Format(webp.is_signature, webp.read, webp.open_still),
     "AVIF": _Format(avif.is_signature, avif.read, avif.open_still),
-    "TIFF": _Format(tiff.is_signature, tiff.read, _through(TiffImagePlugin.TiffImageFile)),
+    "TIFF": _Format(tiff.is_signature, tiff.read, tiff.open_still),
 }
 #: The formats that ``Limits.formats`` can name.
 KNOWN_FORMATS = tuple(_FORMATS)

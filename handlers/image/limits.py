@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from handlers.image.cicp import Bright, Coding
 from handlers.image.errors import BrokenSource, RefusedSource, TooCostly
+from handlers.image.excerpt import Piece
 
 _MEGABYTE = 1024 * 1024
 _LARGEST_SCALE = 8
@@ -21,28 +23,32 @@ _POINTER_BYTES = 8
 class Limits:
     """The bounds of one thumbnail; a source over any of them is refused.
 
-    The defaults keep a child that starts at 40 MB below 96 MB, and below one second of CPU time
-    on a machine of 2020, whatever the source. They serve baseline JPEG up to :attr:`pixels`,
-    progressive JPEG of 17 megapixels, RGB and RGBA PNG of 12, lossy WebP of 4.
+    The defaults serve what phones, cameras and screenshots make: baseline JPEG, which is scaled
+    while it is decoded, of 200 megapixels and more, anything else of 50. They keep the process that
+    makes a thumbnail below 256 MB, whatever the source, and below five seconds of CPU time on a
+    machine of 2020.
     """
 
     #: Bytes of memory that making one thumbnail may take at its peak.
-    memory: int = 52 * _MEGABYTE
+    memory: int = 256 * _MEGABYTE
     #: Bytes of the source file.
-    file_bytes: int = 50 * _MEGABYTE
-    #: Pixels of the source, of any format; most formats are stopped by :attr:`memory` before.
+    file_bytes: int = 128 * _MEGABYTE
+    #: Pixels of the source, of any format.
     pixels: int = 250_000_000
+    #: Pixels of a source that has to be decoded whole: all but baseline JPEG. What is sold as 50
+    #: megapixels has up to 51.
+    whole_pixels: int = 52_000_000
     #: Scans of a JPEG that has more than one: each is a pass over the whole picture.
     scans: int = 64
-    #: Scans times pixels of such a JPEG. Twelve megapixels in the customary ten scans are 120
-    #: million; each million takes half a millisecond, even if nothing is in it.
+    #: Scans times pixels of a JPEG that has more scans than programs write. A million takes half a
+    #: millisecond, even if nothing is in it.
     scan_pixels: int = 400_000_000
     #: Bytes of the file of such a JPEG: they are decoded at a fifth of the speed of one scan.
-    scan_bytes: int = 16 * _MEGABYTE
-    #: Pieces a source may consist of before its picture begins: segments, chunks, blocks.
-    #: Decoders walk them one by one, and Pillow does so in Python.
+    scan_bytes: int = 48 * _MEGABYTE
+    #: Pieces a source may consist of before its picture begins: segments, chunks, blocks. They are
+    #: walked one by one, in Python.
     parts: int = 4096
-    #: Bytes of everything in the source that is not picture: EXIF, XMP, profiles, comments.
+    #: Bytes of the tags of a TIFF, which Pillow reads all. Of other formats it sees none.
     metadata_bytes: int = 8 * _MEGABYTE
     #: Frames of an animation that is kept animated; one that has more is served as its first.
     frames: int = 120
@@ -69,12 +75,20 @@ class Header(NamedTuple):
     orientation: int = 1
     #: True if the decoder can leave out all but every 2nd, 4th or 8th row and column.
     scalable: bool = False
+    #: True if a smaller decoding is the whole picture stretched; else its last pixel may be a part.
+    stretched: bool = False
+    #: True if nothing of the picture is kept while it is scaled on the way: a JPEG of one scan.
+    streamed: bool = False
     #: True if the decoded picture is scaled as it is, without being converted first.
     direct: bool = False
     #: Frames, where the reader counts them; 1 stands for a still picture and for "not counted".
     frames: int = 1
-    #: (offset, length) of what the decoder needs of the file; None for all of it.
-    places: tuple[tuple[int, int], ...] | None = None
+    #: What the decoder is given of the file, see :mod:`handlers.image.excerpt`; None: all of it.
+    pieces: tuple[Piece, ...] | None = None
+    #: What the numbers of its pixels mean, for :func:`handlers.image.colour.to_srgb`; None: sRGB.
+    colour: bytes | Coding | Bright | None = None
+    #: What else the format's own reader has to tell its opener.
+    details: object = None
 
 
 def check_file(file_bytes: int, limits: Limits) -> None:
@@ -95,6 +109,11 @@ def check(header: Header, cost_bytes: int, limits: Limits) -> None:
     pixels = header.width * header.height
     if pixels > limits.pixels:
         raise RefusedSource(f"{header.format} of {pixels} pixels, over pixels {limits.pixels}")
+    if pixels > limits.whole_pixels and not header.streamed:
+        raise RefusedSource(
+            f"{header.format} of {pixels} pixels to decode whole, "
+            f"over whole_pixels {limits.whole_pixels}"
+        )
     if cost_bytes > limits.memory:
         least = held_bytes(header, _LARGEST_SCALE if header.scalable else 1) + header.decoder_bytes
         kind = RefusedSource if least > limits.memory else TooCostly

@@ -11,6 +11,7 @@ from PIL import Image
 _TAG = 0x0112
 _SHORT = 3
 _ENTRY_BYTES = 12
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
 #: Orientation -> the Pillow operation that sets a stored picture upright (1 needs none).
 UPRIGHT = {
@@ -27,18 +28,18 @@ UPRIGHT = {
 def read(exif: bytes) -> int:
     """Return the orientation, 1 to 8, that an EXIF block gives; 1 if it gives none that is valid.
 
-    Only the first directory is read, and each of its entries once, whatever the block claims.
+    The block begins as a TIFF file does. Only its first directory is read, and each of its
+    entries once, whatever the block claims.
     """
-    block = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    order = _ORDERS.get(exif[:4])
     try:
         if order is None:
             return 1
-        (start,) = struct.unpack_from(order + "I", block, 4)
-        (entries,) = struct.unpack_from(order + "H", block, start)
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (entries,) = struct.unpack_from(order + "H", exif, start)
         for number in range(entries):
             tag, kind, count, value = struct.unpack_from(
-                order + "HHIH", block, start + 2 + number * _ENTRY_BYTES
+                order + "HHIH", exif, start + 2 + number * _ENTRY_BYTES
             )
             if (tag, kind, count) == (_TAG, _SHORT, 1):
                 return value if value in UPRIGHT else 1

@@ -2,28 +2,51 @@
 
 import struct
 import zlib
-from collections.abc import Iterable
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO, NamedTuple
 
-from handlers.image import orientation
+from PIL import Image, ImageChops, PngImagePlugin
+
+from handlers.image import cicp, orientation
+from handlers.image.colour import LARGEST_PROFILE, is_profile
 from handlers.image.errors import BrokenSource, RefusedSource
-from handlers.image.excerpt import Excerpt, joined
-from handlers.image.limits import Header, Limits
+from handlers.image.excerpt import Excerpt, Piece, joined
+from handlers.image.limits import Header, Limits, check_size
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: The signature and IHDR.
+_HEADER_BYTES = 33
 
-#: Chunks that the pixels depend on. Pillow sees no others: no text, no EXIF, no frame of an
-#: animation, and no checksum of one that does not matter.
-_NEEDED = {b"PLTE", b"tRNS", b"iCCP", b"IDAT", b"IEND"}
-#: Pillow inflates a profile up to a mebibyte, though a kilobyte may hold that much.
-_PROFILE_BYTES = 1 << 20
+#: Chunks that say something about the pixels, and only before them. Browsers believe none of them
+#: but the palette if its checksum or its length is wrong, and of two the first.
+_TELLING = {
+    b"PLTE",
+    b"tRNS",
+    b"iCCP",
+    b"gAMA",
+    b"cHRM",
+    b"sRGB",
+    b"cICP",
+    b"mDCV",
+    b"cLLI",
+    b"eXIf",
+}
 _EXIF_BYTES = 1 << 20
+_LONGEST_NAME = 79
+_INTENTS = 4
+_MOST_COLOURS = 256
 #: Files are cut into chunks of 4 or 8 KB by libpng, 64 KB by others; nobody goes below this.
 _CHUNK_BYTES = 1024
-#: (colour type, is 16 bits deep) -> bytes of a pixel in Pillow's modes L P I;16, RGB LA RGBA.
-_PIXEL_BYTES = {(0, False): 1, (0, True): 2, (3, False): 1}
+#: Colour types.
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+#: Bytes of the transparent colour by colour type.
+_KEY_BYTES = {_GREY: 2, _RGB: 6}
+#: Unpackers of Pillow's for samples of 16 bits that take the upper byte, and the lower one.
+_UPPER, _LOWER = {_GREY: "L;16B", _RGB: "RGB;16B"}, {_GREY: "L;16", _RGB: "RGB;16L"}
+#: What finding a transparent colour of 16 bits takes beside the picture, for each pixel.
+_KEY_WORK_BYTES = 5
 _ROWS_KEPT = 4 * 8
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_SAMPLES = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 #: Deflate blocks that give no pixels take up to 70 ns for each byte of the file. In a picture of
 #: up to so many compressed bytes that is half a second; larger ones are looked at first.
 _TRUSTED_BYTES = 8 << 20
@@ -33,17 +56,27 @@ _LEAST_GAIN = 1 / 4
 
 
 def is_signature(start: bytes) -> bool:
-    """Tell whether a file that begins with the 16 bytes *start* is a PNG."""
+    """Tell whether a file that begins with *start* is a PNG."""
     return start.startswith(_SIGNATURE)
+
+
+class _Key(NamedTuple):
+    """How samples are to be read, and which ones are transparent."""
+
+    colour: int
+    bits: int
+    #: One sample or three, as deep as those of the picture; None: no colour is transparent.
+    key: tuple[int, ...] | None
 
 
 def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     """Return the header of the PNG *file*; of an animated one, that of its still picture.
 
-    All chunks are visited, since Pillow reads those after the picture, too.
+    The chunks before the picture and those it lies in are visited. The decoder is given these:
+    IHDR, PLTE, the tRNS of a palette, IDAT, IEND.
 
     :raises BrokenSource: if it is damaged.
-    :raises RefusedSource: if it has too many chunks, or too much metadata.
+    :raises RefusedSource: if it has too many chunks.
     """
     file.seek(len(_SIGNATURE))
     first = file.read(21)
@@ -52,47 +85,161 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     width, height, bits, colour = struct.unpack_from(">IIBB", first, 8)
     if not width or not height:
         raise BrokenSource("PNG without pixels")
-    file.seek(4, 1)
-    parts, metadata, turned, clear = 0, 0, 1, False
-    place = file.tell()
-    places, picture = [(0, place)], []
-    while len(chunk := file.read(8)) == 8:
-        length, name = int.from_bytes(chunk[:4], "big"), chunk[4:]
-        parts += 1
-        if name in _NEEDED:
-            places.append((place, 12 + length))
-        if name == b"IEND":
-            break
-        if name == b"IDAT":
-            picture.append((place + 8, length))
-        elif name in _NEEDED:
-            clear = clear or name == b"tRNS"
-            metadata += _PROFILE_BYTES if name == b"iCCP" else length
-        elif name == b"eXIf" and length <= _EXIF_BYTES:
-            turned = orientation.read(file.read(length))
-        if parts > limits.parts + file_bytes // _CHUNK_BYTES:
-            raise RefusedSource("PNG cut into too many chunks")
-        if metadata > limits.metadata_bytes:
-            raise RefusedSource(f"PNG metadata over metadata_bytes {limits.metadata_bytes}")
-        place += 12 + length
-        file.seek(place)
+    told, picture = _chunks(file, file_bytes, colour, limits)
     row_bytes = 1 + (width * _SAMPLES.get(colour, 4) * bits + 7) // 8
     _check_deflate(file, picture, row_bytes * height)
-    largest = max((length for _, length in picture), default=0)
-    pixel_bytes = _PIXEL_BYTES.get((colour, bits == 16), 4)
+    pieces: list[Piece] = [(0, _HEADER_BYTES)]
+    if colour == _PALETTE:
+        pieces += [_chunk(name, told[name]) for name in (b"PLTE", b"tRNS") if name in told]
+    pieces += [(place - 8, length + 12) for place, length in picture]
+    key = _key(told.get(b"tRNS"), colour, bits)
+    pixel_bytes = 1 if colour in (_GREY, _PALETTE) else 4
     # Pillow reads what is left of a chunk at once when the picture needs no more of it
-    decoder_bytes = metadata + min(largest, file_bytes) + _ROWS_KEPT * width
-    direct = colour in (0, 2) and (colour, bits) != (0, 16) and not clear
+    largest = max((length for _, length in picture), default=0)
+    decoder_bytes = min(largest, file_bytes) + _ROWS_KEPT * width
+    if key is not None and bits == 16:
+        pixel_bytes = 4
+        decoder_bytes += _KEY_WORK_BYTES * width * height
     return Header(
         "PNG",
         width,
         height,
         decoder_bytes,
         pixel_bytes,
-        turned,
-        direct=direct,
-        places=tuple(joined(places)),
+        orientation.read(told.get(b"eXIf", b"")),
+        direct=colour in (_GREY, _RGB) and b"tRNS" not in told,
+        pieces=(*joined(pieces), _chunk(b"IEND", b"")),
+        colour=_colour(told),
+        details=_Key(colour, bits, key),
     )
+
+
+def open_still(file: BinaryIO, header: Header, scale: int) -> Image.Image:
+    """Return the picture in *file*, decoded when it is loaded.
+
+    :raises BrokenSource: if it is damaged, or not what *header* says.
+    """
+    colour, bits, key = header.details
+    if bits != 16 or colour not in _UPPER:
+        picture = _opened(file, header)
+        if key is not None:
+            factor = 255 // (2**bits - 1)
+            values = [value * factor for value in key]
+            picture.info["transparency"] = values[0] if colour == _GREY else tuple(values)
+        return picture
+    if key is None:
+        return _opened(file, header, _UPPER[colour])
+    # Pillow keeps eight bits of a sample, and a colour is the transparent one in all sixteen
+    lower = _where(_opened(file, header, _LOWER[colour]), [value & 255 for value in key])
+    picture = _opened(file, header, _UPPER[colour])
+    clear = ImageChops.multiply(_where(picture, [value >> 8 for value in key]), lower)
+    picture.putalpha(ImageChops.invert(clear))
+    return picture
+
+
+def _opened(file: BinaryIO, header: Header, unpacker: str | None = None) -> Image.Image:
+    picture = PngImagePlugin.PngImageFile(Excerpt(file, header.pieces))
+    check_size(header, picture.size)
+    if unpacker is not None:
+        picture._mode = unpacker.partition(";")[0]
+        picture.tile = [tile._replace(args=unpacker) for tile in picture.tile]
+    return picture
+
+
+def _where(picture: Image.Image, values: Sequence[int]) -> Image.Image:
+    """Return a mask, 255 where the samples are *values* and else 0."""
+    found = None
+    for number, value in enumerate(values):
+        band = picture.getchannel(number).point([255 * (at == value) for at in range(256)])
+        found = band if found is None else ImageChops.multiply(found, band)
+    return found
+
+
+def _chunks(
+    file: BinaryIO, file_bytes: int, colour: int, limits: Limits
+) -> tuple[dict[bytes, bytes], list[tuple[int, int]]]:
+    """Return the chunks that tell something, and (offset, length) of the picture's data."""
+    told, picture, parts = {}, [], 0
+    place = _HEADER_BYTES
+    file.seek(place)
+    while len(chunk := file.read(8)) == 8:
+        length, name = int.from_bytes(chunk[:4], "big"), chunk[4:]
+        parts += 1
+        if name == b"IEND":
+            break
+        if name == b"IDAT":
+            picture.append((place + 8, length))
+        elif name in _TELLING and not picture and name not in told and length <= _EXIF_BYTES:
+            data, checksum = file.read(length), file.read(4)
+            if name == b"PLTE" or zlib.crc32(name + data).to_bytes(4, "big") == checksum:
+                told[name] = data
+            if name == b"tRNS" and colour == _PALETTE and not _fits(told, length):
+                told.pop(name, None)
+        if parts > limits.parts + file_bytes // _CHUNK_BYTES:
+            raise RefusedSource("PNG cut into too many chunks")
+        place += 12 + length
+        file.seek(place)
+    return told, picture
+
+
+def _fits(told: Mapping[bytes, bytes], length: int) -> bool:
+    """Tell whether a tRNS of *length* can be that of the palette."""
+    return b"PLTE" in told and 0 < length <= _MOST_COLOURS
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _key(data: bytes | None, colour: int, bits: int) -> tuple[int, ...] | None:
+    """Return the transparent colour, None if there is none."""
+    size = _KEY_BYTES.get(colour)
+    if data is None or size is None or len(data) < size:
+        return None
+    return tuple(value & (1 << bits) - 1 for value in struct.unpack_from(f">{size // 2}H", data))
+
+
+def _colour(told: Mapping[bytes, bytes]) -> bytes | cicp.Coding | cicp.Bright | None:
+    """Return what the pixels mean: the first that holds of cICP, iCCP, sRGB, gAMA with cHRM."""
+    codes = told.get(b"cICP", b"")
+    # no matrix, and the full range: the only ones that PNG can have
+    if len(codes) == 4 and codes[2:] == b"\0\1":
+        found = cicp.of_codes(codes[0], codes[1], _peak(told), as_video=True)
+        if found is not None or tuple(codes[:2]) == cicp.SRGB_CODES:
+            return found
+    profile = _profile(told.get(b"iCCP", b""))
+    if profile is not None:
+        return profile
+    intent = told.get(b"sRGB", b"")
+    gamma, chroma = told.get(b"gAMA", b""), told.get(b"cHRM", b"")
+    if (len(intent) == 1 and intent[0] < _INTENTS) or len(gamma) != 4:
+        return None
+    primaries = None
+    if len(chroma) == 32:
+        primaries = tuple(value / 100_000 for value in struct.unpack(">8I", chroma))
+    return cicp.of_gamma(int.from_bytes(gamma, "big") / 100_000, primaries)
+
+
+def _peak(told: Mapping[bytes, bytes]) -> float | None:
+    """Return the nits of the brightest pixel, or of the display that the picture was made on."""
+    light, display = told.get(b"cLLI", b""), told.get(b"mDCV", b"")
+    nits = int.from_bytes(light[:4], "big") if len(light) == 8 else 0
+    if not nits and len(display) == 24:
+        nits = int.from_bytes(display[16:20], "big")
+    return nits / 10_000 or None
+
+
+def _profile(chunk: bytes) -> bytes | None:
+    """Return the profile in the iCCP *chunk*, None if there is none that is whole."""
+    name, _, rest = chunk.partition(b"\0")
+    if not 0 < len(name) <= _LONGEST_NAME or rest[:1] != b"\0":
+        return None
+    inflating = zlib.decompressobj()
+    try:
+        profile = inflating.decompress(rest[1:], LARGEST_PROFILE)
+    except zlib.error:
+        return None
+    return profile if inflating.eof and is_profile(profile) else None
 
 
 def _check_deflate(file: BinaryIO, picture: Iterable[tuple[int, int]], pixel_bytes: int) -> None:

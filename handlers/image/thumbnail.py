@@ -99,7 +99,7 @@ def make(
         film_bytes = animation.price(file, header, fitting.size, limits)
     try:
         if film_bytes is not None:
-            data, frames = _film(file, header, fitting, quality)
+            data, frames = _film(file, header, fitting, quality, limits)
         else:
             data, frames = _still(file, header, plan, format, quality), 1
     finally:
@@ -110,18 +110,29 @@ def make(
 
 def _still(file: BinaryIO, header: Header, plan: _Plan, format: str, quality: int | None) -> bytes:
     picture = formats.decoded(file, header, plan.scale)
-    profile = picture.info.get("icc_profile")
-    picture, box = scaling.prepared(picture, plan.size, plan.box, plan.gap)
+    box = plan.box
+    if header.stretched:
+        x, y = (
+            picture.width * plan.scale / header.width,
+            picture.height * plan.scale / header.height,
+        )
+        box = (
+            box[0] * x,
+            box[1] * y,
+            min(box[2] * x, picture.width),
+            min(box[3] * y, picture.height),
+        )
+    picture, box = scaling.prepared(picture, plan.size, box, plan.gap)
     thumbnail = scaling.scaled(picture, plan.size, box)
     del picture
-    thumbnail = colour.to_srgb(_turned(thumbnail, header.orientation), profile)
+    thumbnail = colour.to_srgb(_turned(thumbnail, header.orientation), header.colour)
     return encode.encoded(thumbnail, format, quality)
 
 
 def _film(
-    file: BinaryIO, header: Header, fitting: Fitting, quality: int | None
+    file: BinaryIO, header: Header, fitting: Fitting, quality: int | None, limits: Limits
 ) -> tuple[bytes, int]:
-    frames, moving = animation.frames(file, header, *fitting)
+    frames, moving = animation.frames(file, header, *fitting, limits)
     frames = [_turned(frame, header.orientation) for frame in frames]
     return encode.encoded_film(frames, moving, quality), len(frames)
 

@@ -7,10 +7,10 @@ they are counted here before it sees them.
 import struct
 from typing import BinaryIO
 
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from handlers.image.errors import BrokenSource, RefusedSource
-from handlers.image.limits import Header, Limits
+from handlers.image.limits import Header, Limits, check_size
 
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
 #: Type of a value -> the bytes of each; types that are not here are passed over.
@@ -26,7 +26,7 @@ _PIXEL_BYTES = 4
 
 
 def is_signature(start: bytes) -> bool:
-    """Tell whether a file that begins with the 16 bytes *start* is a TIFF."""
+    """Tell whether a file that begins with *start* is a TIFF."""
     return start[:4] in _ORDERS
 
 
@@ -40,9 +40,18 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     """
     _check_directory(file, limits)
     file.seek(0)
-    width, height = TiffImagePlugin.TiffImageFile(file).size
+    picture = TiffImagePlugin.TiffImageFile(file)
+    width, height = picture.size
     decoder_bytes = width * height * _STRIP_BYTES + file_bytes
-    return Header("TIFF", width, height, decoder_bytes, _PIXEL_BYTES)
+    colour = picture.info.get("icc_profile")
+    return Header("TIFF", width, height, decoder_bytes, _PIXEL_BYTES, colour=colour)
+
+
+def open_still(file: BinaryIO, header: Header, scale: int) -> Image.Image:
+    """Return the first picture in *file*, decoded when it is loaded."""
+    picture = TiffImagePlugin.TiffImageFile(file)
+    check_size(header, picture.size)
+    return picture
 
 
 def _check_directory(file: BinaryIO, limits: Limits) -> None:

@@ -135,12 +135,19 @@ OPTIONS = (
     Option(
         "thumbnail.memory",
         BYTES,
-        "52M",
+        "256M",
         "bytes that making one thumbnail may take, judged from the header",
         "128M",
     ),
-    Option("thumbnail.file_bytes", BYTES, "50M", "bytes of a source", "20M"),
+    Option("thumbnail.file_bytes", BYTES, "128M", "bytes of a source", "20M"),
     Option("thumbnail.pixels", FROM_1, "250M", "pixels of a source", "100M"),
+    Option(
+        "thumbnail.whole_pixels",
+        FROM_1,
+        "52M",
+        "pixels of a source that is no baseline JPEG, which alone need not be decoded whole",
+        "24M",
+    ),
     Option("thumbnail.scans", FROM_1, "64", "scans of a progressive JPEG", "32"),
     Option("thumbnail.frames", FROM_1, "120", "frames of what is kept animated", "50"),
     Option(
