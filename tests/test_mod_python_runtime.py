@@ -2,7 +2,9 @@
 
 import importlib
 import logging
+import pathlib
 import pickle
+import subprocess
 import sys
 import types
 
@@ -10,6 +12,8 @@ import pytest
 
 from handlers.mod_python import apache, install_as_mod_python
 from tests.wsgi import named, serve
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def test_handler_is_served():
@@ -124,3 +128,22 @@ def test_module_that_puts_another_path_in_place_is_imported(tmp_path, monkeypatc
     (tmp_path / "changes_the_path.py").write_text("import sys\nsys.path = sys.path[1:]\n")
     assert apache.import_module("changes_the_path", path=[str(tmp_path)])
     assert str(tmp_path) not in sys.path
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 13)])
+def test_entry_tells_the_importer_that_mod_wsgi_is_there(version):
+    """Where it was measured; other versions of Python are left as they are."""
+    code = (
+        "import sys, types, builtins\n"
+        "sys.modules['mod_wsgi'] = server = types.ModuleType('mod_wsgi')\n"
+        "import handlers.runtime.log\n"
+        f"sys.version_info = (*{version}, 0)\n"
+        "import handlers.runtime.entry\n"
+        "found = [getattr(module.__spec__, '_initializing', None)"
+        " for module in (server, builtins)]\n"
+        "print(found)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert said.stdout.strip() == str([False, False] if version == (3, 11) else [None, None])
