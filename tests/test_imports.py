@@ -173,6 +173,8 @@ ALLOWED = {
         "worker",
     },
     "commands": {
+        "access",
+        "errors",
         "convert",
         "options",
         "kinds",

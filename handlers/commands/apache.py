@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from handlers.commands.result import Failed
 
-_PLACES = ("/etc/apache2", "/etc/httpd")
+#: Where Apache's configuration lies: on Debian, and on Red Hat.
+PLACES = ("/etc/apache2", "/etc/httpd")
 _MODULES = (
     "/usr/lib/apache2/modules",
     "/usr/lib64/httpd/modules",
@@ -53,7 +54,7 @@ class Apache:
 
     def __init__(self, directory: str | None = None):
         directory = directory or os.environ.get("APACHE_CONFDIR")
-        found = [directory] if directory else list(_PLACES)
+        found = [directory] if directory else list(PLACES)
         self.directory = next((path for path in found if os.path.isdir(path)), "")
         if not self.directory:
             raise Failed(

@@ -8,7 +8,17 @@ import sys
 
 import handlers
 from handlers import lookup, settings
-from handlers.commands import cache, config, convert, result, sessions, setup, terminal, uninstall
+from handlers.commands import (
+    cache,
+    check,
+    config,
+    convert,
+    result,
+    sessions,
+    setup,
+    terminal,
+    uninstall,
+)
 from handlers.commands import lookup as lookup_commands
 from handlers.database import url as database_url
 from handlers.locks import LockTimeout
@@ -24,6 +34,7 @@ _READER_GONE = 141  # 128 + SIGPIPE
 _PARTS = {
     "setup": setup,
     "uninstall": uninstall,
+    "check": check,
     "config": config,
     "convert": convert,
     "cache": cache,

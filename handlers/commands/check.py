@@ -1,0 +1,317 @@
+"""``modpython-handlers check``: look at all that an admin can get wrong, and say what to type."""
+
+import argparse
+import contextlib
+import http.client
+import itertools
+import os
+import pwd
+import re
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from handlers import access, making, names, settings, source
+from handlers.cache import stamp
+from handlers.commands import checks, owner
+from handlers.commands.apache import PLACES, Apache
+from handlers.commands.result import Failed, Result
+from handlers.database import url as database_url
+from handlers.errors import Misconfigured, Unavailable
+from handlers.image import geometry
+from handlers.image import thumbnail as image
+from handlers.image.errors import ImageError
+from handlers.lookup import options as lookup_options
+from handlers.lookup.database import Database
+from handlers.lookup.row import Row, Skipped
+
+HELP = "look at everything that can be wrong, and say what to type"
+
+_SITE_PART = "handlers-site.conf"
+_DEFINES = {
+    "HANDLERS_CACHE": "thumbnail.cache",
+    "HANDLERS_THUMBS": "thumbnail.url",
+    "HANDLERS_IMAGES": "images.url",
+}
+_SAMPLE = 10
+_SIZE = "200x200"
+_TIMEOUT = 20.0
+_LEAST_ROOM = 1 << 30
+# what keeps a file for the length of one process, or in memory
+_POOR = {"tmpfs", "ramfs", "overlay", "nfs", "nfs4", "cifs"}
+_UNITS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it is well, and what was found or is to be typed."""
+
+    part: str
+    is_well: bool
+    text: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--url", metavar="URL", help="where the site answers: http://example.org")
+    parser.add_argument(
+        "--apache", metavar="DIR", help="Apache's configuration (/etc/apache2 or /etc/httpd)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, options: settings.Settings) -> Result:
+    """Look at one thing after the other, as Apache's user where this process is root's.
+
+    The exit status is 1 if one of them is not well.
+
+    :raises Failed: if ``--apache`` names a directory that is no configuration of Apache's.
+    """
+    found = list(_settings(options))
+    apache = _apache(args.apache)
+    if apache is None:
+        found.append(Finding("Apache", True, "none on this machine; its files were not looked at"))
+    else:
+        found += _server(apache, options)
+        if os.geteuid() == 0:
+            with contextlib.suppress(KeyError):
+                user = pwd.getpwnam(apache.user)
+                owner.become_user(user.pw_uid, user.pw_gid)
+    rows: list[tuple[str, Row]] = []
+    found += _cache(options)
+    found += _pictures(options)
+    found += _table(options, rows)
+    found += _sample(options, rows)
+    if args.url:
+        found += _site(args.url.rstrip("/"), options, rows)
+    status = int(not all(finding.is_well for finding in found))
+    return Result((finding._asdict() for finding in found), _text, status)
+
+
+def _text(finding: dict) -> str:
+    return f"{'ok   ' if finding['is_well'] else 'WRONG'} {finding['part']}: {finding['text']}"
+
+
+def _apache(directory: str | None) -> Apache | None:
+    try:
+        return Apache(directory)
+    except Failed:
+        if directory:
+            raise
+        return None
+
+
+def _settings(options: settings.Settings) -> Iterator[Finding]:
+    path = options["handlers.settings"]
+    mode = os.stat(path).st_mode
+    if mode & stat.S_IROTH and settings.holds_secret(options):
+        yield Finding("settings", False, f"everybody can read {path}: chmod 640 {path}")
+    else:
+        yield Finding("settings", True, path)
+    for name in ("lookup.database", "images.root", "thumbnail.sizes"):
+        if not options.get(name):
+            yield Finding("settings", False, f"{name} is not set: write it into {path}")
+
+
+def _server(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
+    module = apache.modules.get("wsgi")
+    if module:
+        try:
+            checks.check_python(module)
+            yield Finding("mod_wsgi", True, f"{module}, for Python {checks.python_of(module)}")
+        except Failed as error:
+            yield Finding("mod_wsgi", False, str(error))
+    elif "python" in apache.modules:
+        yield Finding("mod_python", True, apache.modules["python"])
+    else:
+        yield Finding(
+            "mod_wsgi", False, "Apache loads neither mod_wsgi nor mod_python: a2enconf handlers"
+        )
+    yield from _drop_in(apache, options)
+    yield from (Finding("mod_wsgi", False, text) for text in checks.forbidden_embedding(apache))
+    if apache.directory in PLACES:
+        # the unit of the system is of the system's Apache
+        yield from _private_tmp(apache, options)
+
+
+def _drop_in(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
+    """Compare the Defines before each Include of the site part with the settings file."""
+    path, found = options["handlers.settings"], False
+    defined: dict[str, str] = {}
+    for directive in apache.directives:
+        arguments = directive.arguments
+        if directive.is_named("Define") and arguments:
+            defined[arguments[0]] = arguments[1] if len(arguments) > 1 else ""
+        elif directive.is_named("UnDefine") and arguments:
+            defined.pop(arguments[0], None)
+        elif directive.is_named("Include") and _is_of(path, arguments, defined):
+            found = True
+            yield from _differences(dict(defined), options)
+    if not found:
+        yield Finding("drop-in", False, f"no site part names {path}: a2enconf handlers-site")
+
+
+def _is_of(path: str, arguments: list[str], defined: dict[str, str]) -> bool:
+    """Tell whether what is included is the site part of the settings file *path*."""
+    own = defined.get("HANDLERS_SETTINGS", "")
+    is_site_part = bool(arguments) and arguments[0].endswith(_SITE_PART)
+    return is_site_part and os.path.realpath(own) == os.path.realpath(path)
+
+
+def _differences(defined: dict[str, str], options: settings.Settings) -> Iterator[Finding]:
+    is_well = True
+    for define, name in _DEFINES.items():
+        there, here = defined.get(define), options.get(name)
+        if there is not None and here is not None and there.rstrip("/") != here.rstrip("/"):
+            is_well = False
+            yield Finding(
+                "drop-in", False, f"{define} is {there}, and {name} is {here}: make them one"
+            )
+    if is_well:
+        yield Finding(
+            "drop-in", True, f"thumbnails below {defined.get('HANDLERS_THUMBS', '/thumbs')}"
+        )
+
+
+def _private_tmp(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
+    """Name a directory below /tmp that Apache's children see otherwise than commands do."""
+    unit = "apache2.service" if apache.is_debian else "httpd.service"
+    text = ""
+    for directory in _UNITS:
+        with contextlib.suppress(OSError), open(os.path.join(directory, unit)) as file:
+            text = file.read()
+            break
+    is_private = re.search(r"(?mi)^\s*PrivateTmp\s*=\s*(true|yes|on|1)\s*$", text) is not None
+    for name in ("thumbnail.cache", "lookup.snapshot", "mod_python.session.database_directory"):
+        path = options.get(name, "")
+        if is_private and re.match(r"/(?:var/)?tmp(?:/|$)", path):
+            yield Finding(
+                "PrivateTmp",
+                False,
+                f"{unit} has a /tmp of its own, so commands do not see {name} {path}: move it",
+            )
+    if is_private:
+        yield Finding("PrivateTmp", True, f"{unit} has a /tmp of its own")
+
+
+def _cache(options: settings.Settings) -> Iterator[Finding]:
+    directory = options.get("thumbnail.cache")
+    if not directory:
+        return
+    try:
+        os.listdir(directory)
+        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(13, "Permission denied", directory)
+    except OSError as error:
+        yield Finding("cache", False, access.why_unwritable(directory, error))
+        return
+    room = os.statvfs(directory)
+    free = room.f_bavail * room.f_frsize
+    kind = _file_system(directory)
+    text = f"{directory} on {kind}, {free / 2**30:.1f} GB free"
+    limit = options.cache.bytes
+    if free < _LEAST_ROOM and limit is None:
+        yield Finding("cache", False, f"{text}: set cache.bytes")
+    elif kind in _POOR:
+        yield Finding("cache", kind == "overlay", f"{text}: a local disk is what it wants")
+    else:
+        yield Finding("cache", True, text)
+    if "lookup.database" in options and not stamp.holds(directory, options):
+        yield Finding(
+            "cache", True, f"{directory} is not bound to these settings yet: restart Apache"
+        )
+
+
+def _file_system(path: str) -> str:
+    """Return the type of the file system that *path* lies on, as /proc/mounts names it."""
+    best, kind = "", "an unknown file system"
+    real = os.path.realpath(path)
+    with open("/proc/mounts", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            _, place, name, *_ = line.split(" ")
+            place = place.replace("\\040", " ")
+            if (real + "/").startswith(place.rstrip("/") + "/") and len(place) >= len(best):
+                best, kind = place, name
+    return kind
+
+
+def _pictures(options: settings.Settings) -> Iterator[Finding]:
+    root = options.get("images.root")
+    if not root:
+        return
+    try:
+        source.check_root(root)
+        yield Finding("pictures", True, root)
+    except source.RootUnavailable as error:
+        yield Finding("pictures", False, str(error))
+
+
+def _table(options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:
+    """Read the first rows of the table into *rows*."""
+    if not options.get("lookup.database"):
+        return
+    try:
+        read = lookup_options.from_mapping(options)
+        database = Database(read)
+        with contextlib.closing(database):
+            rows += itertools.islice(database.rows(Skipped(read.encode_ids)), _SAMPLE)
+    except (Misconfigured, Unavailable) as error:
+        name = database_url.parse(options["lookup.database"])
+        yield Finding("database", False, f"{name}: {error}")
+        return
+    text = "its rows can be read" if rows else "the table has no rows that can be used"
+    yield Finding("database", bool(rows), f"{read.database}: {text}")
+
+
+def _sample(options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:
+    """Make a thumbnail of each of *rows* in memory."""
+    if not options.get("images.root") or not rows:
+        return
+    wrong = 0
+    for id, row in rows:
+        fault = _fault_of(row, options)
+        if fault:
+            wrong += 1
+            yield Finding("sample", False, f"{id}: {fault}")
+    if not wrong:
+        yield Finding("sample", True, f"{len(rows)} pictures exist and can be decoded")
+
+
+def _fault_of(row, options: settings.Settings) -> str | None:
+    recipe = making.recipe(options)
+    try:
+        with source.open_source(recipe.root, row.path) as file:
+            image.make(file, geometry.parse(_SIZE), "jpg", limits=recipe.limits)
+    except (source.SourceMissing, source.SourceRefused, ImageError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _site(url: str, options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:
+    """Ask the site for the thumbnail of one of *rows*, and for its health."""
+    # without HANDLERS_STATUS, or from another machine, nobody tells the health
+    looks = {"/handlers-health": (200, 403, 404)}
+    public = next((id for id, row in rows if not row.private), None)
+    sizes = options.thumbnail.sizes
+    if public is not None and sizes:
+        name = names.in_url(names.of(public))
+        looks[f"{options.thumbnail.url}/{sizes[0]}/{name}.jpg"] = (200,)
+    for path, right in looks.items():
+        try:
+            status = _status(url + path)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            yield Finding("site", False, f"{url}{path}: {getattr(error, 'reason', error)}")
+            return
+        advice = "" if status in right else ": the error log says why"
+        yield Finding("site", status in right, f"{url}{path} answers {status}{advice}")
+
+
+def _status(url: str) -> int:
+    request = urllib.request.Request(url, headers={"User-Agent": "modpython-handlers"})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
