@@ -140,7 +140,8 @@ def make(
         if store.has(asked.name):
             return
         with source.open_source(how.root, path) as file, turns.picture(asked.id):
-            found = os.fstat(file.fileno())
+            with source.read(how.root, path):
+                found = os.fstat(file.fileno())
             identity = f"{path} {found.st_mtime_ns} {found.st_size}"
             failures.check(asked.id, asked.name, identity)
             with (
@@ -149,7 +150,10 @@ def make(
                 failures.attempt(asked.id, asked.name, identity, _FAILURES),
             ):
                 wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
-                made = _made(file, copy, wants_copy, asked, focus, how)
+                try:
+                    made = _made(file, copy, wants_copy, asked, focus, how)
+                except errors.SourceUnavailable as error:
+                    raise source.RootUnavailable(how.root, f"{path!r}: {error}") from error
         length = made.answer["bytes"]
         target, own_mark = store.path(asked.name), marks.of_row(row, asked.size)
         store.write(target, made.data[:length], found.st_mtime_ns, own_mark, check)
@@ -202,7 +206,7 @@ def _work(descriptors, wants_copy, asked, focus, how) -> tuple[dict, bytes]:
             animated=how.animated,
             copy=copy,
         )
-    except errors.ImageError as error:
+    except (errors.ImageError, errors.SourceUnavailable) as error:
         return {"error": type(error).__name__, "why": str(error)}, b""
     told = f"{made.source_width}x{made.source_height} {made.source_format}"
     if copy is not None and not new_copy:

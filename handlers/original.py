@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 _CONTENT_TYPES = {
     "avif": "image/avif",
     "gif": "image/gif",
+    "heic": "image/heic",
+    "jfif": "image/jpeg",
+    "jpe": "image/jpeg",
     "jpeg": "image/jpeg",
     "jpg": "image/jpeg",
     "png": "image/png",
@@ -49,7 +52,10 @@ def handler(req) -> int:
             return apache.HTTP_NOT_FOUND
         if row.private:
             req.headers_out["Cache-Control"] = "private, no-cache"
-        with source.open_source(settings.required(options, "images.root"), row.path) as file:
+        root = settings.required(options, "images.root")
+        with source.open_source(root, row.path) as file, source.read(root, row.path):
+            # while nothing is on its way to the client yet
+            file.read(1)
             faults.over("images.root")
             content_type = _CONTENT_TYPES.get(row.path.rpartition(".")[2].lower())
             if content_type is None:

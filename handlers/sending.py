@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import os
+import re
 
 from mod_python import apache
 
@@ -14,6 +15,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a client may come back, where nobody knows better.
 RETRY_AFTER = 3
+_UNSIGNED = (1 << 64) - 1
+# first and last byte; or how many at the end. A last one before the first makes no sense.
+_RANGE = re.compile(r"([0-9]{1,30})-(?:[0-9]{1,30})?|-([0-9]{1,30})")
 
 
 def send_file(req, path: str, content_type: str) -> int:
@@ -25,18 +29,42 @@ def send_file(req, path: str, content_type: str) -> int:
     :raises FileNotFoundError: if there is no such file (any more).
     """
     found = os.stat(path)
-    microseconds = found.st_mtime_ns // 1000
-    req.headers_out["ETag"] = f'"{found.st_size:x}-{microseconds:x}"'
+    # Apache prints a time before 1970 as an unsigned number
+    microseconds = found.st_mtime_ns // 1000 & _UNSIGNED
+    etag = f'"{found.st_size:x}-{microseconds:x}"'
+    req.headers_out["ETag"] = etag
     req.update_mtime(found.st_mtime_ns // 10**9)
     req.set_last_modified()
     status = req.meets_conditions()
     if status != apache.OK:
         return status
+    if _is_beyond(req, found.st_size, etag):
+        # mod_wsgi would log an error for what Apache answers by itself
+        req.err_headers_out["Content-Range"] = f"bytes */{found.st_size}"
+        return apache.HTTP_RANGE_NOT_SATISFIABLE
     req.content_type = content_type
     req.set_content_length(found.st_size)
     if not req.header_only:
-        req.sendfile(path)
+        try:
+            req.sendfile(path)
+        except OSError as error:
+            # mod_python raises one without a number when the client has gone
+            if error.errno is not None:
+                raise
     return apache.OK
+
+
+def _is_beyond(req, size: int, etag: str) -> bool:
+    """Tell whether the request asks for nothing but bytes behind the last one (RFC 9110, 14.2)."""
+    asked = req.headers_in.get("Range", "").replace(" ", "")
+    if req.method != "GET" or not asked.startswith("bytes="):
+        return False
+    if req.headers_in.get("If-Range", etag) != etag:
+        return False
+    ranges = [_RANGE.fullmatch(one) for one in asked.removeprefix("bytes=").split(",")]
+    return all(
+        found and (int(found[1]) >= size if found[1] else not int(found[2])) for found in ranges
+    )
 
 
 def get_only(handle):

@@ -6,11 +6,13 @@ kernel does the check where it can (openat2(2), RESOLVE_BENEATH); else the path 
 component at a time, so that no rename by another process can slip a link in between.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from handlers import access
@@ -52,7 +54,7 @@ class SourceMissing(Exception):
 
 
 class RootUnavailable(OSError):
-    """Raised when the root itself cannot be used for now: missing, closed to this user, unmounted.
+    """Raised when the root cannot be used for now: missing, closed to this user, failing.
 
     Its arguments are the directory and the reason; ``str()`` names the option as well.
     """
@@ -100,6 +102,19 @@ def open_source(root: str, path: str) -> BinaryIO:
         os.close(fd)
         raise SourceRefused(path, "not a regular file")
     return os.fdopen(fd, "rb")
+
+
+@contextlib.contextmanager
+def read(root: str, path: str) -> Iterator[None]:
+    """Turn what the system raises while the open source *path* is read into RootUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        # without a number it comes from a library, or from a client that has gone
+        if error.errno is None or isinstance(error, RootUnavailable):
+            raise
+        why = error.strerror or str(error)
+        raise RootUnavailable(root, f"{path!r} cannot be read: {why}") from error
 
 
 def check_root(root: str) -> None:

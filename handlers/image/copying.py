@@ -28,8 +28,14 @@ def make_copy(file: BinaryIO, limits: Limits | None = None) -> bytes | None:
 
     :raises RefusedSource: if the source is over a limit.
     :raises BrokenSource: if it is no picture, or damaged.
+    :raises SourceUnavailable: if *file* cannot be read for now.
     """
     limits = limits or Limits()
+    with formats.storage():
+        return _copy(file, limits)
+
+
+def _copy(file: BinaryIO, limits: Limits) -> bytes | None:
     header = formats.inspect(file, limits)
     scale = _scale(header)
     if scale is None or header.width * header.height > limits.pixels:

@@ -15,3 +15,7 @@ class TooCostly(RefusedSource):
 
 class BrokenSource(ImageError):
     """Raised when a source cannot be decoded whole: damaged, truncated, or of an unknown kind."""
+
+
+class SourceUnavailable(Exception):
+    """Raised when the storage fails while a source is read: the source is not to blame."""

@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from handlers.image import avif, gif, jpeg, png, tiff, webp
-from handlers.image.errors import BrokenSource, RefusedSource
+from handlers.image.errors import BrokenSource, RefusedSource, SourceUnavailable
 from handlers.image.limits import Header, Limits, check_file
 
 # what Pillow's plugins raise for damaged files, apart from their own two kinds of bomb
@@ -86,6 +86,17 @@ def damage() -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BrokenSource(str(error) or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def storage() -> Iterator[None]:
+    """Turn what the system raises when a file cannot be read into SourceUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise SourceUnavailable(error.strerror or str(error)) from error
 
 
 def _sniff(start: bytes) -> str:

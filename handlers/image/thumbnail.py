@@ -82,10 +82,16 @@ def make(
         place if it is large enough.
     :raises RefusedSource: if the source is over a limit; nothing of it has been decoded then.
     :raises BrokenSource: if it is not a picture of a known format, or damaged.
+    :raises SourceUnavailable: if *file* or *copy* cannot be read for now.
     :raises ValueError: if *format* cannot be encoded here.
     """
     encode.check(format)
     limits = limits or Limits()
+    with formats.storage():
+        return _made(file, geometry, format, focus, limits, quality, animated, copy)
+
+
+def _made(file, geometry, format, focus, limits, quality, animated, copy) -> Thumbnail:
     header = formats.inspect(file, limits)
     stored = header.width, header.height
     upright = orientation.swap(stored, header.orientation)
