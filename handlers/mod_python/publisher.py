@@ -46,6 +46,7 @@ __all__ = [
 
 _METHODS = ("GET", "POST", "HEAD")
 _END_OF_HTML = re.compile(r"</html\s*>\s*\Z", re.IGNORECASE)
+_NOT_NORMAL = re.compile(r"//|/\.")
 _DEEPEST = 100  # calls of what calls have returned
 _TAIL = 100  # characters in which the end of an HTML page is looked for
 
@@ -70,6 +71,7 @@ tp_rules.update(dict.fromkeys(_NEVER, (False, False)))
 _LIBRARY = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
 _SITE = re.compile(r"/(?:site|dist)-packages/")
 _ABSENT = object()
+_GUARDS = frozenset(("__auth__", "__access__", "__auth_realm__"))
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -85,9 +87,13 @@ class PageCache(ModuleCache):
 
     def check(self, key, req, entry):
         """Return the open file if the module must be made."""
-        if entry._value is not NOT_INITIALIZED and not _configured(req, "PythonAutoReload", 1):
-            return None
-        return super().check(key, req, entry)
+        opened = super().check(key, req, entry)
+        if opened is None or entry._value is NOT_INITIALIZED:
+            return opened
+        if _configured(req, "PythonAutoReload", 1):
+            return opened
+        opened.close()
+        return None
 
     def build(self, key, req, opened, entry):
         """Return the module that the file's code makes."""
@@ -120,7 +126,9 @@ def handler(req):
         name = "index"
         if not os.path.exists(_file(directory, name)):
             raise apache.SERVER_RETURN(apache.HTTP_NOT_FOUND)
-    req.filename = os.path.normpath(_file(directory, name))
+    req.filename = _file(directory, name)
+    if _NOT_NORMAL.search(req.filename):
+        req.filename = os.path.normpath(req.filename)
     module = page_cache[req]
     guards = process_auth(req, module)
     found = resolve_object(req, module, (path or "index").replace("/", "."), *guards)
@@ -223,6 +231,7 @@ def _refused(req, what, why):
 
 
 def _rule(obj):
+    """Return whether *obj* may be traversed, and whether it may be published."""
     rule = tp_rules.get(type(obj))
     if rule is None:
         rule = tp_rules[type] if isinstance(obj, _NEVER) else default_tp_rule
@@ -243,19 +252,30 @@ def _is_imported(obj):
 
 def _guards_of(req, object, realm):
     """Return ``__auth__`` and ``__access__``, each in a tuple, or None, and the realm."""
-    function = getattr(object, "__func__", object)
-    if not isinstance(function, types.FunctionType):
-        auth, access = (
-            (getattr(object, name),) if hasattr(object, name) else None
-            for name in ("__auth__", "__access__")
-        )
-        return auth, access, getattr(object, "__auth_realm__", realm)
+    if type(object) is types.FunctionType:
+        found = _guards_of_function(req, object)
+    elif type(object) is types.ModuleType:
+        # what it has not got is slow to ask it for
+        own = vars(object)
+        found = {name: (own[name],) for name in _GUARDS if name in own}
+    elif isinstance(getattr(object, "__func__", None), types.FunctionType):
+        found = _guards_of_function(req, object.__func__)
+    else:
+        found = {name: (getattr(object, name),) for name in _GUARDS if hasattr(object, name)}
+    if not found:
+        return None, None, realm
+    return found.get("__auth__"), found.get("__access__"), found.get("__auth_realm__", (realm,))[0]
+
+
+def _guards_of_function(req, function):
+    if not function.__dict__ and _GUARDS.isdisjoint(function_locals.names(function)):
+        return None
     found = {}
     seen = set()
     # what a decorator wraps is guarded like the wrapper
     while isinstance(function, types.FunctionType) and id(function) not in seen:
         seen.add(id(function))
-        for name in ("__auth__", "__access__", "__auth_realm__"):
+        for name in _GUARDS:
             value = function_locals.assigned(function, name, function.__dict__.get(name, _ABSENT))
             if value is function_locals.UNKNOWN:
                 req.log_error(
@@ -267,7 +287,7 @@ def _guards_of(req, object, realm):
             if value is not _ABSENT:
                 found.setdefault(name, (value,))
         function = function.__dict__.get("__wrapped__")
-    return found.get("__auth__"), found.get("__access__"), found.get("__auth_realm__", (realm,))[0]
+    return found
 
 
 def _credentials(req):

@@ -105,8 +105,7 @@ class FieldStorage:
     def _add_query(self, query, keep_blank_values, budget):
         budget.take_fields(1 + query.count("&") + query.count(";"))
         budget.take_memory(len(query))
-        for name, value in parse_qsl(query, keep_blank_values):
-            self.add_field(name, value)
+        self.list.extend(_text_fields(parse_qsl(query, keep_blank_values)))
 
     def _read_body(self, req, keep_blank_values, file_callback, field_callback, budget):
         length = guarded.length_of(guarded.header(req, "Content-Length", ""))
@@ -123,8 +122,8 @@ class FieldStorage:
                 raise form_limits.TooMuch(
                     "more text in the body than mod_python.form.memory allows"
                 )
-            for name, value in read_pairs(_blocks(req), budget, keep_blank_values):
-                self.add_field(name, value)
+            pairs = read_pairs(_blocks(req), budget, keep_blank_values)
+            self.list.extend(_text_fields(pairs))
         elif kind.startswith(b"multipart/"):
             self.list.extend(
                 multipart.read_fields(req, content_type, budget, file_callback, field_callback)
@@ -283,6 +282,13 @@ def redirect(req, location, permanent=0, text=None):
         text = f'<p>The document has moved <a href="{link}">here</a></p>\n'
     req.write(text)
     raise SERVER_RETURN(DONE)
+
+
+def _text_fields(pairs):
+    for name, value in pairs:
+        field = StringField(value)
+        field.name = name
+        yield field
 
 
 def _blocks(req):

@@ -67,7 +67,7 @@ class ResponseDescription:
             self.allowed = 0
             self.allowed_methods = ()
         for method in methods:
-            number = METHOD_NUMBERS.get(header_text(method))
+            number = METHOD_NUMBERS.get(method) or METHOD_NUMBERS.get(header_text(method))
             if number is not None:
                 self.allowed |= 1 << number
             elif method not in self.allowed_methods:

@@ -4,6 +4,7 @@ The options are the PythonOptions ``mod_python.form.*``, see :mod:`handlers.opti
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from handlers import settings
 
@@ -54,12 +55,10 @@ class Budget:
 
         :raises handlers.errors.Misconfigured: for an option that is no number.
         """
-        given = dict(defaults)
-        options = req.get_options()
-        for name in cls.__dataclass_fields__:
-            if options.get(_PREFIX + name) is not None:
-                given[name] = settings.value(options, _PREFIX + name)
-        return cls(**given)
+        # real mod_python has the table only
+        pairs = getattr(req, "option_pairs", None)
+        given = pairs() if pairs else tuple(req.get_options().items())
+        return cls(**defaults | _limits(given))
 
     def take_memory(self, size: int) -> None:
         """Count *size* bytes of names or text."""
@@ -92,3 +91,14 @@ class Budget:
         size = sum(map(len, lines)) + _LINE_OVERHEAD * len(lines)
         if size > _FREE_HEADER:
             self.take_memory(size - _FREE_HEADER)
+
+
+@lru_cache(maxsize=64)
+def _limits(pairs: tuple) -> dict[str, int]:
+    """Return those limits that the PythonOptions *pairs* set; callers must not change the dict."""
+    options = {name.lower(): value for name, value in pairs}
+    return {
+        name: settings.value(options, _PREFIX + name)
+        for name in Budget.__dataclass_fields__
+        if _PREFIX + name in options
+    }

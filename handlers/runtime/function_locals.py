@@ -18,16 +18,21 @@ UNKNOWN = object()
 _ABSENT = object()
 
 
+def names(function: types.FunctionType) -> tuple[str, ...]:
+    """Return the names that are local to *function*, its parameters among them."""
+    code = function.__code__
+    return code.co_varnames + code.co_cellvars
+
+
 def assigned(function: types.FunctionType, name: str, default=None):
     """Return what *function* assigns to its local *name*, *default* if it does not.
 
     Constants, displays of constants (``["a", "b"]``, ``{"a": "b"}``) and functions that take
     nothing from the function around them are found; :data:`UNKNOWN` is what else is assigned.
     """
-    code = function.__code__
-    if name not in code.co_varnames and name not in code.co_cellvars:
+    if name not in names(function):
         return default
-    found = _assigned(code, name)
+    found = _assigned(function.__code__, name)
     if found is _ABSENT:
         return default
     if isinstance(found, types.CodeType):

@@ -32,12 +32,12 @@ def parse_qsl(qs, keep_blank_values=0, strict_parsing=0):
     :param keep_blank_values: keep pairs with an empty value, and names without a value.
     :param strict_parsing: taken for mod_python's sake; nothing is too malformed for it.
     """
-    if isinstance(qs, bytes):
-        split = re.split(b"[&;]", qs)
-        equals, decode = b"=", _unquote_bytes
-    elif isinstance(qs, str):
-        split = re.split("[&;]", qs)
+    if isinstance(qs, str):
+        split = qs.replace(";", "&").split("&")
         equals, decode = "=", _unquote
+    elif isinstance(qs, bytes):
+        split = qs.replace(b";", b"&").split(b"&")
+        equals, decode = b"=", _unquote_bytes
     else:
         raise TypeError(f"a query is str or bytes, not {type(qs).__name__}")
     pairs = (pair.partition(equals) for pair in split if pair)

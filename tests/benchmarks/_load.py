@@ -1,5 +1,6 @@
 """Load on one httpd by wrk (Debian: apt install wrk), and rows of results."""
 
+import os
 import re
 import shutil
 import statistics
@@ -41,6 +42,13 @@ def request_rate(port, path, seconds=2.0, connections=4, script=None, patience=2
         _milliseconds(re.search(r"(?m)^ +50% +(\S+) *$", said)[1]),
         _milliseconds(re.search(r"(?m)^ +99% +(\S+) *$", said)[1]),
     )
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used so far."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rounds(count, cases):

@@ -2,11 +2,10 @@
 
 import contextlib
 import http.client
-import os
 import resource
 from typing import NamedTuple
 
-from tests.benchmarks._load import Rate, request_rate
+from tests.benchmarks._load import Rate, cpu_seconds, request_rate
 from tests.benchmarks._session_cases import Case
 
 _PATH = "/session/"
@@ -63,11 +62,11 @@ def turn(case: Case, sweeping: bool, ids_file, warm_ids, expired, seconds: int, 
             stack.callback(process.join)
             stack.callback(process.terminate)
         children = site.child_pids()
-        used = sum(map(_cpu_seconds, children))
+        used = sum(map(cpu_seconds, children))
         rate = request_rate(
             site.port, _PATH, seconds, _CONNECTIONS, script=script, patience=_PATIENCE
         )
-        used = sum(map(_cpu_seconds, children)) - used
+        used = sum(map(cpu_seconds, children)) - used
         megabytes = max(map(_resident, children))
     swept = len(expired) - case.as_apache(case.present, expired) if sweeping else 0
     return Turn(rate, swept, megabytes, used / (rate.per_second * seconds) * 1e6)
@@ -92,12 +91,6 @@ def _warm(port: int, case: Case, ids: list[str]) -> None:
                 said = answer.read().strip()
                 if answer.status != 200 or not said.isdigit() or int(said) < 2:
                     raise RuntimeError(f"{case.name}: session not found: {answer.status} {said}")
-
-
-def _cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> float:
