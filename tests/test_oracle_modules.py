@@ -4,6 +4,9 @@ On mod_python they run in an interpreter in which this package has not put its o
 """
 
 import base64
+import json
+import pathlib
+import re
 
 import pytest
 
@@ -11,7 +14,7 @@ from tests.differences import ANSWERS
 from tests.oracle import own
 from tests.servers.pair import quoted
 
-URLENCODED = "application/x-www-form-urlencoded"
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 # what is written as a whole goes out with its length
 OF_SIZE = ("content-length", "transfer-encoding")
 MULTIPART = "multipart/form-data; boundary=XX"
@@ -229,3 +232,11 @@ def test_cookies_are_the_same(pair, field):
 
 def test_cookies_are_added_the_same(pair):
     pair.same("/o/own/add_cookie/file.txt")
+
+
+@pytest.mark.parametrize("module", own.MODULES)
+def test_names_that_are_not_here_are_those_that_the_readme_lists(pair, module):
+    ours, real = (set(json.loads(answer.body)) for answer in pair.ask(f"/o/own/names/x?{module}"))
+    row = re.search(rf"^\| `{module}` \|([^|]*)\|[^|]+\|$", README, re.MULTILINE)
+    assert row, f"README has no row of {module}"
+    assert set(re.findall("`([^`]+)`", row[1])) == real - ours

@@ -83,7 +83,9 @@ def test_options_of_sessions_are_described_as_they_are_declared():
 
 def test_python_options_of_requests_are_described_as_they_are_declared():
     described = table("mod_python.form.memory", first_column="PythonOption")
-    assert unquoted(described) == unquoted(declared("mod_python.form", "mod_python"))
+    assert unquoted(described) == unquoted(
+        declared("mod_python.form", "mod_python", "mod_python.wsgi")
+    )
 
 
 def test_options_of_mod_python_that_are_kept_are_named():

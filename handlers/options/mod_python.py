@@ -181,6 +181,13 @@ _OF_MOD_PYTHON = (
         "DbmSession: the dbm file",
         "/var/lib/site/sessions.dbm",
     ),
+    Option(
+        "mod_python.psp.cache_database_filename",
+        PATH,
+        NONE,
+        "nothing: a child compiles a page once",
+        "/var/lib/site/pages.dbm",
+    ),
 )
 
 _OF_REQUESTS = (
@@ -207,6 +214,27 @@ _OF_REQUESTS = (
         NONE,
         "AuthName there: the realm in which browsers ask for a name and password",
         "members",
+    ),
+    Option(
+        "mod_python.addhandler_exts",
+        TEXT,
+        NONE,
+        "extensions of `AddHandler mod_python`, which the publisher cuts off the name of a page",
+        "html htm",
+    ),
+    Option(
+        "mod_python.wsgi.application",
+        TEXT,
+        NONE,
+        "`module::callable` that `mod_python.wsgi` runs, `application` without the second part",
+        "shop::application",
+    ),
+    Option(
+        "mod_python.wsgi.base_uri",
+        TEXT,
+        NONE,
+        "the part of the path that is the application's SCRIPT_NAME",
+        "/shop",
     ),
 )
 

@@ -21,7 +21,9 @@ DIRECTIVES = ("PythonHandler", "PythonHandler.directory", "PythonPath", "PythonD
 OPTION_PREFIX = "PythonOption."
 FILE_PREFIX = "PythonOptionFile."
 # what Apache's AuthType and AuthName say; mod_python has members of the request for them
-_OF_APACHE = ("PythonOption.mod_python.auth_type", "PythonOption.mod_python.auth_name")
+_OF_APACHE = tuple(
+    f"PythonOption.mod_python.{name}" for name in ("auth_type", "auth_name", "addhandler_exts")
+)
 # mod_python's other directives, in small letters
 _UNSUPPORTED = frozenset(
     f"python{name}"

@@ -7,14 +7,15 @@ the place of mod_python's.
 import importlib
 import io
 import json
+import types
 import urllib.parse
 
 from mod_python import Cookie, apache, httpdconf, psp, util
 
 from .answers import write_answer
 
-MODULES = ("Cookie", "cache", "cgihandler", "httpdconf", "psp", "publisher", "testhandler")
-MODULES += ("util", "version", "wsgi")
+MODULES = ("apache", "Cookie", "Session", "cache", "cgihandler", "httpdconf", "psp", "publisher")
+MODULES += ("testhandler", "util", "version", "wsgi")
 _SECRET = "secret"
 
 
@@ -80,16 +81,24 @@ def add_cookie(req):
 
 
 def names(req):
-    """Write the public names of a module, those of other modules left out."""
+    """Write the public names of a module; on mod_python those that it has from others left out."""
     module = importlib.import_module(f"mod_python.{req.args}")
-    found = [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and not hasattr(value, "__spec__")
-    ]
+    found = {name for name in dir(module) if not name.startswith("_")}
+    if module.__name__ == f"mod_python.{req.args}":
+        found = {name for name in found if _is_own(module, getattr(module, name))}
+    elif hasattr(module, "interpreter"):
+        # which is found out when it is asked for
+        found.add("interpreter")
     req.content_type = "application/json"
     req.write(json.dumps(sorted(found)))
     return apache.OK
+
+
+def _is_own(module, value):
+    defined_in = getattr(value, "__module__", None)
+    return not isinstance(value, types.ModuleType) and defined_in in (
+        *(None, module.__name__, "_apache", "mod_python.util"),
+    )
 
 
 def _applied(function, *fields, **args):
