@@ -46,7 +46,7 @@ def _is_for_both(line) -> bool:
 def lines(text, htaccess="", made=None) -> list[str]:
     """Return the lines of the conversion, without the part that loads mod_wsgi."""
     (new,) = converted(text, htaccess, made).texts
-    new = re.sub(r"(?s)# mod_wsgi in place.*?WSGIApplicationGroup %{SERVER}\n", "", new)
+    new = re.sub(r"(?s)# mod_wsgi in place.*?session.store_empty on\n", "", new)
     return [line.strip() for line in new.splitlines()]
 
 
@@ -132,6 +132,24 @@ def test_handlers_of_one_section_are_one_list():
 def test_handler_that_adds_to_one_under_a_condition_is_left_out():
     result = converted("<IfDefine X>\nPythonHandler a\n</IfDefine>\nPythonHandler b\n")
     assert [entry.outcome for entry in result.entries] == ["carried", "dropped"]
+
+
+def test_base_of_a_wsgi_application_is_the_url_of_its_section():
+    base = "SetEnv PythonOption.mod_python.wsgi.base_uri"
+    assert f"{base} /x" in in_section("PythonHandler mod_python.wsgi", "Location /x/")
+    assert not [line for line in in_section("PythonHandler mod_python.wsgi") if base in line]
+    own = "PythonHandler mod_python.wsgi\nPythonOption mod_python.wsgi.base_uri /y"
+    assert [line for line in in_section(own, "Location /x") if base in line] == [f"{base} /y"]
+
+
+def test_extensions_of_the_handler_are_told():
+    assert in_section("AddHandler mod_python .py html\nPythonHandler a")[1] == (
+        'SetEnv PythonOption.mod_python.addhandler_exts "py html"'
+    )
+    assert in_section("AddHandler cgi-script .cgi\nPythonHandler a")[0:2] == [
+        "AddHandler cgi-script .cgi",
+        "SetEnv PythonHandler a",
+    ]
 
 
 def test_directory_of_a_section_is_where_its_modules_are():

@@ -31,6 +31,7 @@ _SERVER = "%{SERVER}"
 _DENIED = "Require all denied"
 _LIMITS = ("limit", "limitexcept", "requireall", "requireany", "requirenone")
 _GROUP = "mod_python"
+_BASE = "mod_python.wsgi.base_uri"
 _YES_OR_NO = "before content that is not mod_python's it can only let a request pass or refuse it"
 _CARRIED, _REFUSED, _DROPPED = "carried", "refused", "dropped"
 
@@ -179,7 +180,11 @@ class _Rewriter:
 
     def _nearest(self, place: Place, *names: str) -> str:
         """Return the first argument of a directive where it is nearest to a place."""
-        outer = [other for other in self._places if scope.is_within(place, other)]
+        outer = [
+            other
+            for other in self._places
+            if other.host in place.around and scope.is_within(place, other)
+        ]
         outer.sort(key=lambda other: -len(other.argument))
         inner = [near for near in place.around if not near.is_host]
         for near in (*inner, *outer, *(near for near in place.around if near.is_host)):
@@ -218,9 +223,7 @@ class _Rewriter:
         self._tell(line, _DROPPED, reason)
 
     def _close(self, place: Place, line: Line, reason: str) -> None:
-        closing = [_DENIED]
-        if self._root.kind == "server":
-            closing.append(self._gate_line(place))
+        closing = [_DENIED, self._gate_line(place)]
         if place.is_host:
             closing = ['<Location "/">', *(f"    {text}" for text in closing), "</Location>"]
         for other in self._lines(place, "require", "satisfy"):
@@ -258,6 +261,8 @@ class _Rewriter:
             **dict.fromkeys(FILTERS, self._rewrite_filter),
             **dict.fromkeys(USES_OF_FILTERS, self._rewrite_use_of_filter),
             "pythonhandlermodule": self._rewrite_before,
+            "pythonhandler": self._rewrite_handler,
+            "addhandler": self._rewrite_extensions,
             "pythonoption": self._rewrite_option,
             "pythonimport": self._rewrite_import,
             "pythonoptimize": self._rewrite_optimize,
@@ -291,6 +296,21 @@ class _Rewriter:
             value,
             *([f"SetEnv {name}.directory {quote(directory)}"] if directory else []),
         )
+
+    def _rewrite_handler(self, place: Place, line: Line) -> None:
+        self._rewrite_list(place, line)
+        says = [other.words[:1] for other in self._lines(place, "pythonoption")]
+        url = place.argument.rstrip("/")
+        is_wsgi = "mod_python.wsgi" in line.arguments.partition("|")[0].split()
+        if is_wsgi and place.kind == "location" and place.is_plain and url and [_BASE] not in says:
+            self._instead[line].append(f"SetEnv PythonOption.{_BASE} {quote(url)}")
+
+    def _rewrite_extensions(self, place: Place, line: Line) -> None:
+        """AddHandler mod_python, whose extensions the publisher takes off a URL."""
+        extensions = [word.lstrip(".") for word in line.words[1:]]
+        text = f"SetEnv PythonOption.mod_python.addhandler_exts {quote(' '.join(extensions))}"
+        if _handles(line) and text not in map(_line, self._lines(place, "setenv")):
+            self._after.setdefault(line, []).append(text)
 
     def _not_added(self, place: Place, line: Line) -> None:
         reason = "it adds to a line that holds under a condition only: write one list for each case"
@@ -561,6 +581,7 @@ class _Rewriter:
             for name in scope.HANDLERS
         ]
         load.append(f"WSGIApplicationGroup {_SERVER}")
+        load.append("SetEnv PythonOption.mod_python.session.store_empty on")
         for line in loads:
             self._carry(line, f"# {_line(line)}")
         at = loads[0] if loads else concerned[0]

@@ -35,6 +35,8 @@ _ENTRY = '''\
 
 {find}
 from handlers.runtime.entry import handle_own_request as handle_request  # noqa: E402,F401
+
+sys.argv = ["mod_python"]
 '''
 _GATE = '''\
 """Phases of mod_python before content that mod_wsgi does not serve, as modpython-handlers convert
