@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.convert.rewrite import Conversion, Load, convert
+from handlers.convert.loading import Load
+from handlers.convert.rewrite import Conversion, convert
 from handlers.convert.scripts import Scripts
 from handlers.convert.text import Malformed, parse, quote, split
 
@@ -46,7 +47,7 @@ def _is_for_both(line) -> bool:
 def lines(text, htaccess="", made=None) -> list[str]:
     """Return the lines of the conversion, without the part that loads mod_wsgi."""
     (new,) = converted(text, htaccess, made).texts
-    new = re.sub(r"(?s)# mod_wsgi in place.*?session.store_empty on\n", "", new)
+    new = re.sub(r"(?s)# mod_wsgi in place.*?WSGIApplicationGroup %{SERVER}\n", "", new)
     return [line.strip() for line in new.splitlines()]
 
 

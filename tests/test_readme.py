@@ -14,7 +14,7 @@ import pytest
 from handlers.commands import cache, convert, lookup, sessions, setup
 from handlers.commands import line as command_line
 from handlers.convert import rewrite as moving
-from handlers.convert.rewrite import Load
+from handlers.convert.loading import Load
 from handlers.convert.scripts import Scripts
 from handlers.convert.text import parse
 from handlers.options import OPTIONS

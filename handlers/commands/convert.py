@@ -16,7 +16,8 @@ from handlers.commands.apache import Apache
 from handlers.commands.generated import File
 from handlers.commands.result import Failed, Result
 from handlers.convert import names, scope
-from handlers.convert.rewrite import Conversion, Load, convert, joined
+from handlers.convert.loading import Load
+from handlers.convert.rewrite import Conversion, convert, joined
 from handlers.convert.scripts import Scripts
 from handlers.convert.text import Line, Malformed, Section, parse
 

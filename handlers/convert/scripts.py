@@ -35,8 +35,11 @@ _ENTRY = '''\
 
 {find}
 from handlers.runtime.entry import handle_own_request as handle_request  # noqa: E402,F401
+from handlers.sessions import options  # noqa: E402
 
 sys.argv = ["mod_python"]
+# a session that was given nothing is kept, and its cookie sent, as mod_python does
+options.use({{"mod_python.session.store_empty": "on"}})
 '''
 _GATE = '''\
 """Phases of mod_python before content that mod_wsgi does not serve, as modpython-handlers convert

@@ -1,0 +1,42 @@
+"""What loads mod_wsgi, and what else the result needs, where nothing else does."""
+
+from dataclasses import dataclass
+
+from handlers.convert.text import Line, quote
+
+
+@dataclass
+class Load:
+    """What loads mod_wsgi where nothing else does."""
+
+    #: Its file.
+    module: str
+    #: The environment whose Python it is to run; empty for the Python that it was built for.
+    python_home: str = ""
+    #: The directory of Apache's own modules.
+    modules: str = "modules"
+
+    def lines(self, loads: list[Line], asks_for_users: bool) -> list[str]:
+        """Return the lines, which load nothing that is loaded already.
+
+        :param loads: the lines that loaded mod_python; Apache's modules lie beside it.
+        """
+        found = loads[0].words[1] if loads and len(loads[0].words) > 1 else ""
+        modules = self.modules
+        if found.endswith("mod_python.so") and "/" in found:
+            modules = found.rpartition("/")[0]
+        lines = [
+            "# mod_wsgi in place of mod_python, by modpython-handlers convert",
+            "<IfModule !wsgi_module>",
+            f"    LoadModule wsgi_module {quote(self.module)}",
+        ]
+        if self.python_home:
+            lines.append(f"    WSGIPythonHome {quote(self.python_home)}")
+        lines.append("</IfModule>")
+        for name in ("env", "auth_basic") if asks_for_users else ("env",):
+            lines += [
+                f"<IfModule !{name}_module>",
+                f"    LoadModule {name}_module {quote(f'{modules}/mod_{name}.so')}",
+                "</IfModule>",
+            ]
+        return lines

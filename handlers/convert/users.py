@@ -1,0 +1,67 @@
+"""Whether a place's users can be asked for as mod_python does it, and in which order."""
+
+from handlers.convert.directives import AUTH, BEFORE
+from handlers.convert.edits import ancestors
+from handlers.convert.scope import Place
+from handlers.convert.view import View
+
+_CONDITION = "it adds to a line that holds under a condition only: write one list for each case"
+
+
+def why_closed(view: View, place: Place) -> str:
+    """Return why nothing here can do what a place's phases do, empty if something can.
+
+    Phases before other content are another matter, see :mod:`handlers.convert.gates`.
+    """
+    if view.lines(place, "pythonconnectionhandler"):
+        return "mod_wsgi sees requests of HTTP only, and no connections"
+    if any(_adds_to_a_condition(view, place, name) for name in (*BEFORE, *AUTH)):
+        return _CONDITION
+    lines = view.lines(place, *AUTH)
+    if not lines:
+        return ""
+    kind = view.nearest(place, "authtype").lower()
+    requires = view.lines(place, "require")
+    others = [line for line in requires if [w.lower() for w in line.words] != ["valid-user"]]
+    decides = any(line.key == "pythonauthzhandler" for line in lines)
+    if others and (decides or kind != "basic"):
+        return "it would have to stand above the other Require lines of this section"
+    if kind != "basic":
+        if place.is_served():
+            return ""
+        return f"mod_wsgi can ask for a user with AuthType Basic only, not {kind or 'without one'}"
+    if decides and not requires:
+        return "it needs a line Require valid-user in the same section"
+    file = view.nearest(place, "authuserfile")
+    if file in ("", "/dev/null") or asks_file_first(view, place) or _is_python_first(view):
+        return ""
+    return f"Apache asks {file} alone, unless AuthBasicAuthoritative is Off"
+
+
+def providers(view: View, place: Place) -> str:
+    """Return the line that lets mod_auth_basic ask the script, in its turn."""
+    names = ["wsgi"]
+    if view.nearest(place, "authuserfile") and not view.lines(place, "authbasicprovider"):
+        names.insert(0 if asks_file_first(view, place) else 1, "file")
+    return f"AuthBasicProvider {' '.join(names)}"
+
+
+def asks_file_first(view: View, place: Place) -> bool:
+    """Tell whether Apache asks its own file of users before mod_python."""
+    return view.nearest(place, "authbasicauthoritative").lower() == "off"
+
+
+def _is_python_first(view: View) -> bool:
+    """Tell whether mod_python is loaded before mod_auth_basic, so that Apache asks it first."""
+    loaded = [line.words[0] for line in view.walk() if line.key == "loadmodule" and line.words]
+    found = [name for name in loaded if name in ("python_module", "auth_basic_module")]
+    return found[:1] == ["python_module"] and len(found) > 1
+
+
+def _adds_to_a_condition(view: View, place: Place, name: str) -> bool:
+    lines = view.lines(place, name)
+    return any(
+        first.parent not in ancestors(line)
+        for number, line in enumerate(lines)
+        for first in lines[:number]
+    )
