@@ -25,7 +25,9 @@ def png(width, height, bits=8, colour=2, before=b"", after=b"", interlaced=0, id
     if idat is None:
         row = bytes(1 + (width * channels * bits + 7) // 8)
         deflate = zlib.compressobj(1)
-        pieces = [deflate.compress(row) for _ in range(height)]
+        rows = min(height, max(1, MEGABYTE // len(row)))
+        pieces = [deflate.compress(row * rows) for _ in range(height // rows)]
+        pieces.append(deflate.compress(row * (height % rows)))
         idat = png_chunk(b"IDAT", b"".join(pieces) + deflate.flush())
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
     palette = png_chunk(b"PLTE", bytes(range(256)) * 3) if colour == 3 else b""

@@ -288,6 +288,8 @@ def test_flags_are_one_grammar(site, value):
 @pytest.fixture
 def snapshot(request, site):
     if request.param:
+        # the gallery waits for both until it gives up
+        site.settings("lookup.connect_timeout = 0.3\nlookup.timeout = 0.3")
         site.settings(f"lookup.snapshot = {site.work.snapshot}")
     return request.param
 

@@ -482,22 +482,25 @@ def all_ended(children, done):
     return total
 
 
-@pytest.mark.slow
-def test_no_increment_of_16000_is_lost_between_8_children_while_a_sweep_runs(store):
+INCREMENTS = (pytest.param(250, marks=pytest.mark.slow), pytest.param(2000, marks=pytest.mark.stress))
+
+
+@pytest.mark.parametrize("each", INCREMENTS)
+def test_no_increment_is_lost_between_8_children_while_a_sweep_runs(store, each):
     ids = [sids.new() for _ in range(50)]
     for sid in ids:
         save(store, sid, b"0")
     done, stop = fork.Queue(), fork.Event()
-    sets = [(store, ids, seed, 2000, done) for seed in range(8)]
+    sets = [(store, ids, seed, each, done) for seed in range(8)]
     children = in_children(store, increments, sets)
     sweepers = in_children(store, sweeping, [(store, stop)])
     try:
-        assert all_ended(children, done) == 16_000
+        assert all_ended(children, done) == 8 * each
     finally:
         stop.set()
         for child in sweepers:
             child.join()
-    assert sum(int(store.load(sid).data) for sid in ids) == 16_000
+    assert sum(int(store.load(sid).data) for sid in ids) == 8 * each
 
 
 def test_no_increment_is_lost_by_compare_and_swap_without_a_lock(store):

@@ -286,8 +286,11 @@ def test_new_session_on_a_full_disk_leaves_no_file(store):
 # --- processes
 
 
-@pytest.mark.slow
-def test_no_save_is_torn_or_lost_by_a_thousand_kills(store):
+KILLS = (pytest.param(150, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.stress))
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_no_save_is_torn_or_lost_by_kills(store, kills):
     ids = [sids.new() for _ in range(4)]
     for sid in ids:
         save(store, sid, COUNTER.pack(0))
@@ -307,7 +310,7 @@ def test_no_save_is_torn_or_lost_by_a_thousand_kills(store):
                 note(number, count + 1)
 
     chance = random.Random(1)
-    for kill in range(1000):
+    for kill in range(kills):
         before = bytes(returned)
         pid = os.fork()
         if not pid:
