@@ -1,5 +1,6 @@
 """Which tests belong to which part of the suite, told by what their code names."""
 
+import functools
 import inspect
 import itertools
 import pathlib
@@ -12,6 +13,8 @@ from tests.servers.httpd import has_mod_python, make_images_table
 
 # what tests.servers has that starts nothing; a test that takes a free port gives it to a server
 _HARMLESS = (has_mod_python, make_images_table)
+# the code of functions that lead to no server
+_names_none: set[types.CodeType] = set()
 _TESTS = pathlib.Path(__file__).parent
 _SERVERS = _TESTS / "servers"
 _ON_MOD_PYTHON = ("mod_python", "handlers-mod_python", "handlers-mod_python.conf")
@@ -31,7 +34,8 @@ def starts_a_server(item: pytest.Item) -> bool:
     if item.get_closest_marker("server"):
         return True
     fixtures = item._fixtureinfo.name2fixturedefs.values()
-    return _names_a_server([item.function, *(definitions[-1].func for definitions in fixtures)])
+    functions = [item.function, *(definitions[-1].func for definitions in fixtures)]
+    return any(_names_a_server(inspect.unwrap(function)) for function in functions)
 
 
 def needs_mod_python(item: pytest.Item) -> bool:
@@ -47,29 +51,38 @@ def needs_mod_python(item: pytest.Item) -> bool:
     return named and starts_a_server(item)
 
 
-def _names_a_server(functions) -> bool:
+@functools.cache
+def _names_a_server(function) -> bool:
     seen: set[types.CodeType] = set()
-    functions = [inspect.unwrap(function) for function in functions]
+    functions = [function]
     while functions:
         function = functions.pop()
-        if not isinstance(function, types.FunctionType) or function.__code__ in seen:
+        code = getattr(function, "__code__", None)
+        if not isinstance(function, types.FunctionType) or code in seen or code in _names_none:
             continue
-        seen.add(function.__code__)
-        for name in _names(function.__code__):
+        seen.add(code)
+        for name in _names(code):
             named = function.__globals__.get(name)
+            if named is None:
+                continue
             parts = named.mro() if isinstance(named, type) else [named]
             if any(_SERVERS in _place(part).parents for part in parts) and named not in _HARMLESS:
                 return True
             if _TESTS in _place(named).parents:
                 parts = vars(named).values() if isinstance(named, type) else [named]
                 functions += (inspect.unwrap(part) for part in parts if callable(part))
+    _names_none.update(seen)
     return False
 
 
 def _place(named) -> pathlib.Path:
     """Return the file that *named* comes from."""
-    module = sys.modules.get(getattr(named, "__module__", None) or "")
-    return pathlib.Path(getattr(module, "__file__", None) or "/")
+    return _file(getattr(named, "__module__", None) or "")
+
+
+@functools.cache
+def _file(module: str) -> pathlib.Path:
+    return pathlib.Path(getattr(sys.modules.get(module), "__file__", None) or "/")
 
 
 def _names(code):

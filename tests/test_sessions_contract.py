@@ -482,7 +482,10 @@ def all_ended(children, done):
     return total
 
 
-INCREMENTS = (pytest.param(250, marks=pytest.mark.slow), pytest.param(2000, marks=pytest.mark.stress))
+INCREMENTS = (
+    pytest.param(250, marks=pytest.mark.slow),
+    pytest.param(2000, marks=pytest.mark.stress),
+)
 
 
 @pytest.mark.parametrize("each", INCREMENTS)
