@@ -104,7 +104,7 @@ def commands(text):
 def test_every_command_is_known():
     """Parsed as they stand there; what they do has tests of its own."""
     assert "python -m handlers" not in README
-    parser = command_line._parser()
+    parser = command_line.parser()
     assert len(commands(README)) > 12
     for command in commands(README):
         assert callable(parser.parse_args(command.split()).run)

@@ -12,6 +12,7 @@ from handlers.cache import directory, keeper, stamp
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Sweep
 from handlers.commands import owner, warming
+from handlers.commands.progress import Progress
 from handlers.commands.result import Failed, Result
 from handlers.image import encode, geometry
 from handlers.locks import LockTimeout
@@ -19,6 +20,7 @@ from handlers.locks import LockTimeout
 HELP = "stats, purge, sweep, warm the cache of thumbnails, or sign the url of one"
 _BLOCK = 512
 _PIECE = 10_000
+_PURGED_AT_ONCE = 100
 _STEP = 0.5
 # seconds to wait for a child that writes the first snapshot, as long as "lookup warm" does
 _SNAPSHOT_WAIT = 600.0
@@ -99,7 +101,13 @@ def _count(path: str) -> dict:
 
 
 def _purge(args, options) -> Result:
-    deleted = purge(_store(args, options).directory, args.ids)
+    directory = _store(args, options).directory
+    progress, deleted = Progress(args.terminal, "pictures", len(args.ids)), 0
+    for start in range(0, len(args.ids), _PURGED_AT_ONCE):
+        ids = args.ids[start : start + _PURGED_AT_ONCE]
+        deleted += purge(directory, ids)
+        progress.add(len(ids))
+    args.terminal.clear()
     # by then no child answers from what it remembered of them
     time.sleep(invalidation.NOTICED)
     return Result({"deleted": deleted}, lambda values: f"{values['deleted']} thumbnails deleted.")
@@ -114,8 +122,12 @@ def _sweep(args, options) -> Result:
         fd = keeper.lock(store.directory, None)
     try:
         sweep = Sweep(store.directory, keeper.limits(options), _rows(store, options))
+        before = sweep.round.files
+        progress = Progress(args.terminal, "files", before or None)
         while not sweep.step(_STEP):
-            pass
+            # a second pass, which deletes, looks at them once more
+            progress.add(max(0, sweep.round.files - progress.done))
+        args.terminal.clear()
     finally:
         os.close(fd)
     at = sweep.round

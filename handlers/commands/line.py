@@ -41,7 +41,17 @@ _PARTS = {
     "lookup": lookup_commands,
     "sessions": sessions,
 }
-_STATUSES = """\
+EXAMPLES = """\
+examples:
+  modpython-handlers setup --dry-run                 what would be written
+  modpython-handlers check --url http://localhost    what is wrong, and what to type
+  modpython-handlers config --set                    which options are in force
+  modpython-handlers cache purge 12345               hide a picture at once
+  modpython-handlers cache warm --all                make all thumbnails ahead
+  modpython-handlers lookup show 12345               what the database says of an id
+  modpython-handlers sessions list --user ann        who is signed in
+"""
+STATUSES = """\
 exit status:
   0    done
   1    failed: one sentence on standard error says why
@@ -54,7 +64,7 @@ exit status:
 
 def run(arguments: list[str] | None) -> int:
     """Do what *arguments* say, those of this process by default; return the exit status."""
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     args.terminal = terminal.Terminal(sys.stderr)
     options: settings.Settings = {}
     with terminal.logging_to(args.terminal), _outages_unlogged():
@@ -88,7 +98,9 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **arguments):
         super().__init__(
-            epilog=_STATUSES, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments
+            epilog=f"{EXAMPLES}\n{STATUSES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **arguments,
         )
         self.add_argument(
             "--settings",
@@ -104,7 +116,8 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = _Parser(prog=PROGRAM, description=handlers.__doc__)
     parser.set_defaults(settings=None, json=False, reads_settings=True)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {handlers.__version__}")

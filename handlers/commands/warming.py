@@ -4,7 +4,6 @@ import functools
 import logging
 import multiprocessing
 import signal
-import time
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from handlers.cache import stamp
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
 from handlers.cache.turns import Turns
+from handlers.commands.progress import Progress
 from handlers.commands.result import Failed
 from handlers.commands.terminal import Terminal
 from handlers.image.errors import ImageError
@@ -23,9 +23,6 @@ from handlers.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_BAR = 40
-_REDRAWN = 0.1
-_REPORTED = 30.0
 # jobs that wait for each process, so that none is idle while the next id is looked up
 _AHEAD = 4
 
@@ -63,13 +60,24 @@ def run(
     :raises lookup.Unavailable: if the database is needed and does not answer.
     :raises Failed: if somebody killed one of the processes.
     """
-    progress = _Progress(total, terminal)
+    counts = {"pictures": 0, "made": 0, "present": 0, "failed": 0}
+    progress = Progress(
+        terminal,
+        "pictures",
+        total,
+        lambda seconds: f": {counts['made']} made ({counts['made'] / max(1e-9, seconds):.0f}/s)",
+    )
     context = multiprocessing.get_context("fork")
     try:
         with futures.ProcessPoolExecutor(plan.processes, context, _begin) as pool:
             try:
                 for warmed in _each(pool, functools.partial(_warm, plan), pictures, ids, plan):
-                    progress.add(warmed)
+                    for message in warmed.messages:
+                        terminal.say(message)
+                    counts["pictures"] += 1
+                    for name in ("made", "present", "failed"):
+                        counts[name] += getattr(warmed, name)
+                    progress.add()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -80,7 +88,7 @@ def run(
         ) from None
     finally:
         terminal.clear()
-    return progress.counts
+    return counts
 
 
 def _each(pool, work, pictures: lookup.Lookup, ids: Iterable[str], plan: Plan) -> Iterator[Warmed]:
@@ -152,38 +160,3 @@ def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
             log.warning("%s: %s", asked.name, error)
             failed += 1
     return Warmed(made, present, failed, _collector.take())
-
-
-class _Progress:
-    """Counts, and says so."""
-
-    def __init__(self, total: int | None, terminal: Terminal):
-        self.counts = {"pictures": 0, "made": 0, "present": 0, "failed": 0}
-        self._total = total
-        self._terminal = terminal
-        self._started = time.monotonic()
-        # the first picture draws the bar, and is no line of its own in a log
-        self._said = 0.0 if terminal.interactive else self._started
-
-    def add(self, warmed: Warmed) -> None:
-        """Count one picture."""
-        for message in warmed.messages:
-            self._terminal.say(message)
-        self.counts["pictures"] += 1
-        for name in ("made", "present", "failed"):
-            self.counts[name] += getattr(warmed, name)
-        now = time.monotonic()
-        if now - self._said > (_REDRAWN if self._terminal.interactive else _REPORTED):
-            self._said = now
-            (self._terminal.draw if self._terminal.interactive else self._terminal.say)(
-                self._line(now - self._started)
-            )
-
-    def _line(self, seconds: float) -> str:
-        pictures, bar, of = self.counts["pictures"], "", ""
-        if self._total:
-            of = f" of {self._total}"
-            filled = min(_BAR, _BAR * pictures // self._total)
-            bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._terminal.interactive else ""
-        rate = self.counts["made"] / max(1e-9, seconds)
-        return f"{bar}{pictures}{of} pictures: {self.counts['made']} made ({rate:.0f}/s)"
