@@ -60,7 +60,10 @@ def test_wheel_holds_the_package_and_the_shared_files(installed):
         path.relative_to(sources / "handlers") for path in (sources / "handlers").rglob("*.py")
     }
     shared = {path.name for path in (venv / "share" / "modpython-handlers").iterdir()}
-    assert shared == {path.name for path in (sources / "apache_conf").iterdir()} - {"quickstart"}
+    manual = "modpython-handlers.1"
+    assert (venv / "share" / "man" / "man1" / manual).exists()
+    shipped = {path.name for path in (sources / "apache_conf").iterdir()}
+    assert shared == shipped - {"quickstart", manual}
 
 
 def test_version_is_that_of_the_package(installed):
