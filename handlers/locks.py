@@ -14,7 +14,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from handlers.errors import Busy
 
@@ -61,19 +61,25 @@ def acquire(path: str, offset: int = 0, timeout: float | None = None, shared: bo
 def acquire_any(
     path: str, offsets: Iterable[int], timeout: float | None, shared: bool = False
 ) -> int:
-    """Take whichever of the bytes *offsets* is free first; otherwise as :func:`acquire`.
+    """Take the first of the bytes *offsets* that is free; otherwise as :func:`acquire`."""
+    return acquire_one(path, offsets, timeout, shared)[0]
+
+
+def acquire_one(
+    path: str, offsets: Iterable[int], timeout: float | None, shared: bool = False
+) -> tuple[int, int]:
+    """Do what :func:`acquire_any` does; return the descriptor, and which of the bytes it holds.
 
     A process looks less often the longer it waits, so that many of them do not keep the machine
     busy.
     """
     fd = _opened(path)
-    wanted = [_wanted(offset, shared) for offset in offsets]
+    wanted = {offset: _wanted(offset, shared) for offset in offsets}
     try:
-        _wait(fd, wanted, timeout, path)
+        return fd, _wait(fd, wanted, timeout, path)
     except BaseException:
         os.close(fd)
         raise
-    return fd
 
 
 def take(fd: int, offset: int, timeout: float | None, path: str) -> None:
@@ -88,7 +94,7 @@ def take(fd: int, offset: int, timeout: float | None, path: str) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
     except (BlockingIOError, PermissionError):
-        _wait(fd, [wanted], timeout, path)
+        _wait(fd, {offset: wanted}, timeout, path)
 
 
 def give_back(fd: int, offset: int) -> None:
@@ -114,9 +120,13 @@ def held(path: str, offset: int = 0, timeout: float | None = None, shared: bool 
         os.close(fd)
 
 
-def _wait(fd: int, wanted: list[bytes], timeout: float | None, path: str) -> None:
+def _wait(fd: int, wanted: Mapping[int, bytes], timeout: float | None, path: str) -> int:
+    """Take one of the locks *wanted* by offset; return which one."""
     started = time.monotonic()
-    while not any(_try(fd, one) for one in wanted):
+    while True:
+        for offset, lock in wanted.items():
+            if _try(fd, lock):
+                return offset
         waited = time.monotonic() - started
         if timeout is not None and waited >= timeout:
             raise LockTimeout(f"{path}: not free within {timeout:g} s")

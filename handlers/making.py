@@ -5,8 +5,6 @@ known here.
 """
 
 import contextlib
-import functools
-import io
 import logging
 import os
 import time
@@ -18,16 +16,17 @@ from handlers.cache import marks, stamp
 from handlers.cache.failures import Failures, Kinds
 from handlers.cache.store import EXTENSIONS, Store
 from handlers.cache.turns import Turns
-from handlers.image import copying, errors, geometry
-from handlers.image import thumbnail as image
+from handlers.image import errors
 from handlers.image.limits import Limits
+from handlers.maker import client
+from handlers.maker.job import Job
 
 log = logging.getLogger(__name__)
 
 _COPY_FROM = 3
-#: What one process takes beside the memory that is planned for: code, buffers, small objects.
+#: What a maker takes beside the memory that is planned for: code, buffers, small objects.
 _SLACK_BYTES = 96 << 20
-#: The process gets the CPU time that others leave: by the clock it may take that many times longer.
+#: A maker gets the CPU time that others leave: by the clock it may take that many times longer.
 _PATIENCE = 4
 _FAILURES = Kinds(errors.TooCostly, errors.ImageError, worker.WorkerDied)
 #: Fields of Limits that are options of the same names.
@@ -120,8 +119,8 @@ def make(
 ) -> None:
     """Make the thumbnail *asked* for of the lookup's *row*, unless it is in the cache meanwhile.
 
-    However many processes and threads ask at once, one of them makes it. It is decoded in a process
-    of its own (:mod:`handlers.worker`).
+    However many processes and threads ask at once, one of them makes it. It is decoded in another
+    process (:mod:`handlers.maker`).
 
     :param row: with the path of the source, see :func:`handlers.source.open_source`.
     :param check: called under the thumbnail's lock just before it appears, see :func:`still_true`;
@@ -129,8 +128,8 @@ def make(
     :raises handlers.source.SourceMissing, SourceRefused, RootUnavailable: as that does.
     :raises handlers.image.errors.ImageError: if it cannot be made of this source.
     :raises handlers.cache.failures.FailedBefore: if that is remembered.
-    :raises handlers.worker.WorkerDied, WorkerTimeout: if the process did not survive it, or was
-        too slow; it may be tried again.
+    :raises handlers.worker.WorkerDied, WorkerTimeout: if the maker did not survive it, or was too
+        slow; it may be tried again.
     :raises handlers.cache.turns.Busy, handlers.locks.LockTimeout: if others come first.
     :raises OSError: if the cache cannot be written.
     """
@@ -145,13 +144,14 @@ def make(
             identity = f"{path} {found.st_mtime_ns} {found.st_size}"
             failures.check(asked.id, asked.name, identity)
             with (
-                turns.maker(),
+                turns.maker() as slot,
                 _copy(store, asked, found.st_mtime_ns, mark) as copy,
                 failures.attempt(asked.id, asked.name, identity, _FAILURES),
             ):
                 wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
+                job = _job(asked, focus, how, wants_copy)
                 try:
-                    made = _made(file, copy, wants_copy, asked, focus, how)
+                    made = _made(store.directory, slot, job, (file, copy), asked.name, how)
                 except errors.SourceUnavailable as error:
                     raise source.RootUnavailable(how.root, f"{path!r}: {error}") from error
         length = made.answer["bytes"]
@@ -161,57 +161,32 @@ def make(
             store.write_copy(asked.id, made.data[length:], found.st_mtime_ns, mark, check)
 
 
-def _made(file, copy, wants_copy, asked, focus, how) -> worker.Done:
+def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:
+    quality = how.quality.get(asked.ext)
+    return Job(asked.size, asked.ext, focus, how.limits, quality, how.animated, wants_copy)
+
+
+def _made(cache: str, slot: int, job: Job, files, name: str, how: Recipe) -> worker.Done:
     started = time.monotonic()
     bounds = worker.Bounds(
         how.cpu_seconds * _PATIENCE, how.cpu_seconds, how.limits.memory + _SLACK_BYTES
     )
-    keep = [opened.fileno() for opened in (file, copy) if opened is not None]
-    work = functools.partial(_work, keep, wants_copy, asked, focus, how)
-    done = worker.call(work, bounds, keep)
+    descriptors = [opened.fileno() for opened in files if opened is not None]
+    done = client.make(cache, slot, job, descriptors, bounds)
     if "error" in done.answer:
         raise getattr(errors, done.answer["error"])(done.answer["why"])
     counters.add("thumbnails_made")
     counters.observe("thumbnail_making_seconds", time.monotonic() - started)
-    counters.observe("thumbnail_source_bytes", os.fstat(file.fileno()).st_size)
+    counters.observe("thumbnail_source_bytes", os.fstat(descriptors[0]).st_size)
     log.info(
         "thumbnail %s made from %s in %.0f ms (CPU %.0f ms, peak %.0f MB)",
-        asked.name,
+        name,
         done.answer["source"],
         (time.monotonic() - started) * 1000,
         done.cpu_seconds * 1000,
         done.peak_bytes / 2**20,
     )
     return done
-
-
-def _work(descriptors, wants_copy, asked, focus, how) -> tuple[dict, bytes]:
-    """Do what is done in the process.
-
-    :param descriptors: of the source, and of its copy if there is one.
-    """
-    file, copy = (*(os.fdopen(fd, "rb") for fd in descriptors), None)[:2]
-    new_copy = b""
-    try:
-        if wants_copy:
-            new_copy = copying.make_copy(file, how.limits) or b""
-            copy = io.BytesIO(new_copy) if new_copy else None
-        made = image.make(
-            file,
-            geometry.parse(asked.size),
-            asked.ext,
-            focus=focus,
-            limits=how.limits,
-            quality=how.quality.get(asked.ext),
-            animated=how.animated,
-            copy=copy,
-        )
-    except (errors.ImageError, errors.SourceUnavailable) as error:
-        return {"error": type(error).__name__, "why": str(error)}, b""
-    told = f"{made.source_width}x{made.source_height} {made.source_format}"
-    if copy is not None and not new_copy:
-        told += " (its copy)"
-    return {"bytes": len(made.data), "source": told}, made.data + new_copy
 
 
 @contextlib.contextmanager

@@ -4,8 +4,9 @@ Decoders run in C, to their end, on files that strangers have made. In a child o
 that loops, crashes or swallows memory takes a warm child with it, and no signal handler may be
 installed there to stop it. A process that is forked for one piece of work can be bounded by the
 kernel, and whatever becomes of it, the child only reads how it ended. It gets the CPU time that
-nobody else wants, so requests that need no such work are served first. A fork and its end cost some
-5 ms of CPU time.
+nobody else wants, so requests that need no such work are served first.
+
+Thumbnails are made like this only where no maker can be started (:mod:`handlers.maker`).
 """
 
 import contextlib
@@ -30,7 +31,7 @@ _PIECE = 1 << 20
 # has it ignore SIGINT and SIGQUIT: in a process that serves nobody each must end it.
 _SIGNALS = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGWINCH),
+    *(signal.SIGUSR1, signal.SIGWINCH, signal.SIGPROF, signal.SIGXCPU, signal.SIGIO),
 )
 _libc = ctypes.CDLL(None)
 # with the GIL held, as ctypes.pythonapi does it
@@ -169,25 +170,47 @@ def _forked(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+def spawn(
+    code: str,
+    arguments: Sequence[str],
+    keep: Sequence[int],
+    stdin: int = -1,
+    blocked: Sequence[signal.Signals] = (),
+) -> int:
+    """Start a new Python that runs *code*; return its id.
+
+    It has the signals of a program started from a shell, and a bare environment.
+
+    :param keep: descriptors that it has under the same numbers.
+    :param stdin: what it reads as its standard input; by default nothing.
+    :param blocked: signals that do not reach it.
+    :raises OSError: if it cannot be started, or there is no Python.
+    """
+    actions: list[tuple] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    if stdin >= 0:
+        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0)]
+    actions.append((os.POSIX_SPAWN_DUP2, 2, 1))
+    # a descriptor that becomes itself is one that the new program keeps, posix_spawn(3)
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep]
+    python = _python()
+    return os.posix_spawn(
+        python,
+        [python, "-I", "-S", "-B", "-c", code, *arguments],
+        {"LANG": "C.UTF-8"},
+        file_actions=actions,
+        setsigmask=blocked,
+        setsigdef=_SIGNALS,
+    )
+
+
 def _spawned(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int:
     job = pickle.dumps((keep, bounds, function))
     sending = os.memfd_create("job")
     try:
         os.write(sending, job)
         os.lseek(sending, 0, os.SEEK_SET)
-        taking = [(os.POSIX_SPAWN_DUP2, sending, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
-        # a descriptor that becomes itself is one that the new program keeps, posix_spawn(3)
-        taking += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (writing, *keep)]
-        python = _python()
-        command = [python, "-I", "-S", "-c", _BOOT, json.dumps(sys.path), str(os.getpid())]
-        return os.posix_spawn(
-            python,
-            [*command, str(writing)],
-            {"LANG": "C.UTF-8"},
-            file_actions=taking,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
+        arguments = [json.dumps(sys.path), str(os.getpid()), str(writing)]
+        return spawn(_BOOT, arguments, [writing, *keep], sending)
     finally:
         os.close(sending)
 

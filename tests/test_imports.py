@@ -82,7 +82,8 @@ ALLOWED = {
     "signing": {"names"},
     "worker": set(),
     "error_picture": {"access", "faults", "image"},
-    "making": {"counters", "cache", "image", "names", "settings", "source", "worker"},
+    "maker": {"faults", "image", "state_directory", "worker"},
+    "making": {"counters", "cache", "image", "maker", "names", "settings", "source", "worker"},
     "drop_in": {"runtime", "settings"},
     "sending": {
         "counters",

@@ -46,7 +46,7 @@ class Turns:
         :raises handlers.locks.LockTimeout: if that other one took too long.
         :raises OSError: if the cache cannot be written.
         """
-        fd = self._taken("lock", (locks.key_offset(name),))
+        fd, _ = self._taken("lock", (locks.key_offset(name),))
         try:
             yield
         finally:
@@ -58,45 +58,53 @@ class Turns:
 
         So a source that kills its maker takes one maker at a time.
         """
-        fd = self._taken("lock", (locks.key_offset(f"picture/{id}"),))
+        fd, _ = self._taken("lock", (locks.key_offset(f"picture/{id}"),))
         try:
             yield
         finally:
             os.close(fd)
 
     @contextlib.contextmanager
-    def maker(self) -> Iterator[None]:
-        """Be one of the makers; raises as :meth:`thumbnail` does.
+    def maker(self) -> Iterator[int]:
+        """Have the turn of a maker, whose number is yielded; raises as :meth:`thumbnail` does.
 
-        Of those who wait, the one that has waited longest is woken first.
+        The lowest one that is free, so that the others become idle and go. Of those who wait, the
+        one that has waited longest is woken first.
         """
         sleepers = state_directory.path(self._directory, "sleepers")
-        fd = self._taken("makers", range(self._makers), sleepers)
+        fd, number = self._taken("makers", range(self._makers), sleepers)
         try:
-            yield
+            yield number
         finally:
             os.close(fd)
             wakeup.wake(sleepers)
 
-    def _taken(self, file: str, offsets: Sequence[int], sleepers: str | None = None) -> int:
-        """Take one of the bytes *offsets*, waiting if need be and allowed."""
+    def _taken(
+        self, file: str, offsets: Sequence[int], sleepers: str | None = None
+    ) -> tuple[int, int]:
+        """Take one of the bytes *offsets*, waiting if need be and allowed.
+
+        :return: the descriptor that holds it, and which one it is.
+        """
         state_directory.ensure(self._directory)
         path = state_directory.path(self._directory, file)
         with contextlib.suppress(locks.LockTimeout):
-            return locks.acquire_any(path, offsets, 0)
+            return locks.acquire_one(path, offsets, 0)
         try:
             with self._waiting():
                 if sleepers is None:
-                    return locks.acquire_any(path, offsets, self.left)
+                    return locks.acquire_one(path, offsets, self.left)
                 return self._taken_when_woken(path, offsets, sleepers)
         except locks.LockTimeout:
             raise locks.LockTimeout(f"{file} not free within {self._wait:g} s") from None
 
-    def _taken_when_woken(self, path: str, offsets: Sequence[int], sleepers: str) -> int:
+    def _taken_when_woken(
+        self, path: str, offsets: Sequence[int], sleepers: str
+    ) -> tuple[int, int]:
         with wakeup.sleeping(sleepers) as sleep:
             while True:
                 try:
-                    return locks.acquire_any(path, offsets, 0)
+                    return locks.acquire_one(path, offsets, 0)
                 except locks.LockTimeout:
                     left = self.left
                     if left == 0:

@@ -6,6 +6,7 @@ installed are left out, and named. All run in turn, round after round; every rat
 the ratios within a round, so that a machine busy for a while slows both sides of each of them.
 """
 
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -13,11 +14,15 @@ import unittest.mock
 from pathlib import Path
 from typing import NamedTuple
 
-from handlers import worker
+from handlers import state_directory, worker
 from handlers.image import resampling
 from handlers.image.geometry import Geometry
+from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
+from handlers.maker import client
+from handlers.maker.job import Job
 from tests.benchmarks import _rivals
+from tests.servers.httpd import makers_of
 from tests.support import photograph
 
 _SOURCES = {"12mp": (4000, 3000), "24mp": (6000, 4000)}
@@ -34,7 +39,8 @@ _QUALITY = 90
 _THUMBNAIL_QUALITY = 80
 _OURS = "ours"
 _FAST = "with cykooz.resizer"
-_OWN_PROCESS = "ours, in its own process"
+_BY_MAKER = "by a maker"
+_OWN = (_OURS, _FAST, _BY_MAKER)
 
 
 class Case(NamedTuple):
@@ -51,12 +57,14 @@ def run(args) -> list[dict]:
     :param args: has ``rounds``, how often each is measured.
     """
     rows = []
-    with tempfile.TemporaryDirectory() as directory, _rivals.installed() as (rivals, missing):
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        rivals, missing = stack.enter_context(_rivals.installed())
         for name in missing:
             print(f"not installed: {name}", file=sys.stderr)
         rivals |= {
             "floor": _rivals.timed(_rivals.floor),
-            _OWN_PROCESS: _rivals.timed(in_own_process),
+            _BY_MAKER: stack.enter_context(_maker()),
         }
         if resampling.fast is None:
             print("not installed: cykooz.resizer (pip install cykooz.resizer)", file=sys.stderr)
@@ -85,10 +93,28 @@ def with_resizer(path: Path, case: Case) -> bytes:
         return make(file, case.geometry, "jpg", quality=_THUMBNAIL_QUALITY).data
 
 
-def in_own_process(path: Path, case: Case) -> None:
-    """Make it as a child of the server does, in a process of its own."""
-    with unittest.mock.patch.object(resampling, "fast", None):
-        worker.call(lambda: ({}, with_resizer(path, case)), worker.Bounds(60, 60, 1 << 30))
+@contextlib.contextmanager
+def _maker():
+    """Yield what makes it as a child of the server does: by a maker, with what is installed."""
+    with tempfile.TemporaryDirectory() as cache:
+        state_directory.ensure(cache)
+
+        def used():
+            # proc_pid_schedstat: nanoseconds on a CPU
+            pids = makers_of(cache)
+            told = [Path(f"/proc/{pid}/schedstat").read_text().split()[0] for pid in pids]
+            return _rivals.cpu_seconds() + sum(map(int, told)) / 1e9
+
+        def by_maker(path, case):
+            geometry = case.geometry
+            size = f"{geometry.width}x{geometry.height}{'-crop' * geometry.crop}"
+            job = Job(size, "jpg", None, Limits(), _THUMBNAIL_QUALITY, False, False)
+            start = used()
+            with open(path, "rb") as file:
+                client.ask(cache, 0, job, [file.fileno()], worker.Bounds(60, 60, 1 << 30))
+            return used() - start
+
+        yield by_maker
 
 
 def _measured(path, case, rivals, rounds) -> dict[str, list[float]]:
@@ -104,13 +130,13 @@ def _measured(path, case, rivals, rounds) -> dict[str, list[float]]:
 
 def _rows(case: Case, geometry: str, times: dict[str, list[float]]) -> list[dict]:
     rows = []
-    for name in (_OURS, _FAST):
+    for name in _OWN:
         own = times.get(name)
         if own is None:
             continue
         value = round(statistics.median(own) * 1000, 2)
         of_case = []
-        for rival in times.keys() - {_OURS, _FAST}:
+        for rival in times.keys() - set(_OWN):
             ratio = statistics.median(a / b for a, b in zip(own, times[rival], strict=True))
             bar = _BARS.get((rival, geometry))
             of_case.append(

@@ -208,6 +208,10 @@ class Httpd:
         with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
 
+    def maker_pids(self) -> list[int]:
+        """Return the process ids of the makers of this site's cache, by the names that ps shows."""
+        return makers_of(self.work.cache)
+
     def log(self, start: int | None = None) -> str:
         """Return what the error log holds since the test began, or from the byte *start* on."""
         with open(self.work.error_log, encoding="utf-8", errors="replace") as file:
@@ -246,6 +250,28 @@ class Httpd:
         ):
             assert time.monotonic() < deadline, self.log(start)
             time.sleep(0.01)
+
+
+def makers_of(cache) -> list[int]:
+    """Return the process ids of the makers of the cache directory *cache*."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            title = os.fsdecode(entry.read_bytes()).rstrip("\0")
+            if re.fullmatch(rf"modpython-handlers: maker \d+ of {re.escape(str(cache))}", title):
+                found.append(int(entry.parent.name))
+    return found
+
+
+def at_work_on(pids, source) -> list[int]:
+    """Return those of the makers *pids* that have the file *source* open."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            held = [os.readlink(path) for path in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+            if str(source) in held:
+                found.append(pid)
+    return found
 
 
 def make_images_table(path, rows: dict[str, str], private=()) -> str:

@@ -1,0 +1,208 @@
+"""Asking a maker for a thumbnail, from a child of the server or from a command."""
+
+import contextlib
+import errno
+import functools
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+
+from handlers import faults, state_directory, worker
+from handlers.maker import wire
+from handlers.maker.job import Job, run
+
+log = logging.getLogger(__name__)
+
+#: Seconds without a job after which a maker goes.
+IDLE = 10.0
+#: Bytes that a maker may have kept from its jobs, beyond those that it began with, or it goes, too.
+MOST_KEPT = 64 << 20
+#: Seconds that a maker may take to start.
+_STARTING = 30.0
+_STARTS = 3
+#: Seconds for which a child does without makers after one could not be started.
+_PAUSE = 60.0
+_BOOT = """
+import json, os, socket, sys
+if os.fork():
+    os._exit(0)
+told = json.loads(sys.argv[1])
+sys.path[:] = told.pop("path")
+keep = told["parent"], told["first"], told["directory"]
+at = 3
+for fd in sorted(keep):
+    os.closerange(at, fd)
+    at = fd + 1
+os.closerange(at, 1 << 20)
+told["first"] = socket.socket(fileno=told["first"])
+os.chdir("/")
+from handlers.maker.process import run
+run(**told)
+"""
+
+_PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_not_before = 0.0
+
+
+def make(
+    cache: str, slot: int, job: Job, descriptors: Sequence[int], bounds: worker.Bounds
+) -> worker.Done:
+    """Have *job* done by the maker *slot* of the cache directory *cache*; return what came of it.
+
+    Where no maker can be started, a process is forked for this job alone, and one line says so.
+
+    :param slot: whose turn the caller holds, see :meth:`handlers.cache.turns.Turns.maker`.
+    :param descriptors: of the source, and of its middle-size copy if there is one.
+    :raises handlers.worker.WorkerDied, WorkerTimeout, NotStarted: as :func:`handlers.worker.call`.
+    """
+    global _not_before
+    if time.monotonic() >= _not_before:
+        try:
+            done = ask(cache, slot, job, descriptors, bounds)
+            faults.over("makers")
+            return done
+        except worker.NotStarted as error:
+            _not_before = time.monotonic() + _PAUSE
+            message = f"no maker can be started, each thumbnail takes a process: {error}"
+            faults.tell(log, logging.WARNING, "makers", message)
+    return worker.call(functools.partial(run, tuple(descriptors), job), bounds, descriptors)
+
+
+def ask(
+    cache: str, slot: int, job: Job, descriptors: Sequence[int], bounds: worker.Bounds
+) -> worker.Done:
+    """Do what :func:`make` does, by a maker in any case.
+
+    :raises handlers.worker.NotStarted: if there is none and none can be started.
+    """
+    try:
+        connection = _connected(cache, slot, bounds.seconds)
+        # one that somebody kills while it starts says nothing about the next one
+        starts = (_started(cache, slot) for _ in range(_STARTS))
+        connection = connection or next(filter(None, starts), None)
+        if connection is None:
+            raise OSError(errno.ECONNREFUSED, "it ends at once")
+    except OSError as error:
+        raise worker.NotStarted(error.errno, error.strerror or str(error)) from error
+    asked = {"job": job.packed(), "cpu_seconds": bounds.cpu_seconds, "memory": bounds.memory}
+    with connection, _alive() as alive:
+        try:
+            wire.send(connection, asked, b"", [alive, *descriptors])
+            answer, data, _ = wire.receive(connection, time.monotonic() + bounds.seconds)
+        except wire.OutOfTime:
+            raise worker.WorkerDied(f"over {bounds.cpu_seconds:g} s of CPU time") from None
+        except TimeoutError:
+            raise worker.WorkerTimeout(f"not finished within {bounds.seconds:g} s") from None
+        except (wire.Ended, OSError):
+            raise worker.WorkerDied("its maker was killed, or has crashed") from None
+    if "traceback" in answer:
+        raise worker.WorkerDied(answer["traceback"])
+    return worker.Done(answer, data, answer.pop("cpu_seconds"), answer.pop("peak_bytes"))
+
+
+@contextlib.contextmanager
+def _alive():
+    """Yield the end of a pipe for the maker, which ends when the other end is closed: at the end
+    of the block, or with this process.
+    """
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+def _connected(cache: str, slot: int, seconds: float) -> socket.socket | None:
+    """Return a connection to the maker that is there; None if there is none to work with.
+
+    :param seconds: that it may take to answer, as it gets the CPU time that others leave.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _directory(cache) as directory:
+            connection.connect(f"/proc/self/fd/{directory}/{wire.socket_name(slot)}")
+        if _greeted(connection, seconds):
+            return connection
+    except OSError:
+        # none has been started, or it has gone
+        pass
+    connection.close()
+    return None
+
+
+def _greeted(connection: socket.socket, seconds: float) -> bool:
+    """Wait for what a maker says first; tell whether it is one to work with."""
+    try:
+        hello, _, _ = wire.receive(connection, time.monotonic() + seconds)
+    except wire.Ended:
+        return False
+    except TimeoutError:
+        # stopped, or at a job that nobody waits for: its turn is the caller's
+        pid, uid, _ = struct.unpack(
+            "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
+        # the maker that this process has just started has its end from this process
+        if uid == os.geteuid() and pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return False
+    if hello["build"] != wire.BUILD:
+        # this process, or the maker, is older than the last upgrade
+        return False
+    if hello["missing"]:
+        message = f"makers are not shut in: this kernel has no {', '.join(hello['missing'])}"
+        faults.tell(log, logging.INFO, "confinement", message)
+    return True
+
+
+def _started(cache: str, slot: int) -> socket.socket | None:
+    """Start a maker; return the connection over which it takes its first job; None if it ends.
+
+    Its parent ends at once, so it is no child of this process: this one may end before it, and
+    need not wait for its end.
+
+    :raises OSError: if that does not succeed.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # with the server it goes; the parent of a child is httpd itself
+        parent = os.pidfd_open(os.getppid())
+        try:
+            with theirs, _directory(cache) as directory:
+                keep = {"parent": parent, "first": theirs.fileno(), "directory": directory}
+                title = f"modpython-handlers: maker {slot} of {cache}"
+                # this very package first, wherever it has been found
+                path = [_PACKAGES, *filter(os.path.isabs, sys.path)]
+                told = {"path": path, "slot": slot, "title": title, "idle": IDLE}
+                told |= {"most_kept": MOST_KEPT} | keep
+                # Ctrl-C in a terminal is for the server or command there, with which a maker goes
+                blocked = (signal.SIGINT,)
+                pid = worker.spawn(_BOOT, [json.dumps(told)], list(keep.values()), blocked=blocked)
+                os.waitpid(pid, 0)
+        finally:
+            os.close(parent)
+        if _greeted(ours, _STARTING):
+            return ours
+    except BaseException:
+        ours.close()
+        raise
+    ours.close()
+    return None
+
+
+@contextlib.contextmanager
+def _directory(cache: str):
+    """Open the cache's directory that only its user can enter."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    directory = os.open(state_directory.path(cache), flags)
+    try:
+        yield directory
+    finally:
+        os.close(directory)

@@ -1,0 +1,392 @@
+"""Makers: what they answer, what bounds them, when they go, and what they cannot do."""
+
+import concurrent.futures
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from PIL import Image
+
+from handlers import faults, state_directory, worker
+from handlers.image.limits import Limits
+from handlers.maker import client, confinement, wire
+from handlers.maker.job import Job, run, unpacked
+from tests.servers.httpd import at_work_on, makers_of
+
+BOUNDS = worker.Bounds(60, 20, 400 << 20)
+LIMITS = Limits(memory=300 << 20, formats=("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"))
+DEADLINE = 30
+
+
+def job(size="40x30-crop", ext="jpg", animated=False, wants_copy=False):
+    return Job(size, ext, (0.3, 0.6), LIMITS, None, animated, wants_copy)
+
+
+@pytest.fixture
+def cache(monkeypatch):
+    """A cache directory whose makers are gone after the test."""
+    monkeypatch.setattr(client, "_not_before", 0.0)
+    with tempfile.TemporaryDirectory() as directory:
+        state_directory.ensure(directory)
+        yield directory
+        for pid in makers_of(directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sources")
+    picture = Image.effect_noise((640, 480), 60).convert("RGB")
+    picture.save(directory / "plain.jpg")
+    picture.convert("CMYK").save(directory / "cmyk.jpg")
+    picture.convert("RGBA").save(directory / "rgba.png")
+    picture.quantize().save(directory / "palette.png")
+    picture.convert("I;16").save(directory / "deep.png")
+    picture.save(directory / "plain.webp")
+    picture.save(directory / "plain.avif")
+    picture.save(directory / "plain.tif", compression="tiff_lzw")
+    frames = [picture.resize((90, 60)).rotate(angle).quantize() for angle in (0, 90)]
+    frames[0].save(directory / "film.gif", save_all=True, append_images=frames[1:])
+    Image.effect_noise((5000, 3600), 60).save(directory / "large.jpg", quality=90)
+    Image.new("RGB", (4000, 2900)).save(directory / "progressive.jpg", progressive=True)
+    Image.new("L", (7000, 7000)).save(directory / "wide.png")
+    (directory / "text.jpg").write_text("this is no picture")
+    return directory
+
+
+def ask(cache, path, wanted=None, bounds=BOUNDS, slot=0):
+    with open(path, "rb") as file:
+        return client.ask(cache, slot, wanted or job(), [file.fileno()], bounds)
+
+
+def eventually(holds):
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def pid_of(cache):
+    (pid,) = makers_of(cache)
+    return pid
+
+
+def test_job_survives_its_way_through_json():
+    for wanted in (job(), job()._replace(focus=None, quality=70)):
+        assert unpacked(json.loads(json.dumps(wanted.packed()))) == wanted
+
+
+def test_maker_answers_as_this_process_would_for_every_format(cache, sources):
+    """It has all that Pillow loads late before it is shut in."""
+    for path in sorted(set(sources.iterdir()) - {sources / "wide.png", sources / "large.jpg"}):
+        for ext in ("jpg", "webp", *(("png", "avif") if path.stem == "plain" else ())):
+            wanted = job("200x200", ext, animated=True, wants_copy=ext == "jpg")
+            done = ask(cache, path, wanted)
+            answer, data = run([os.open(path, os.O_RDONLY)], wanted)
+            assert (done.answer, done.data) == (answer, data), path
+            if answer.get("error") is None:
+                assert done.cpu_seconds > 0 and done.peak_bytes > 10 << 20
+    assert len(makers_of(cache)) == 1
+
+
+def test_copy_is_used(cache, sources):
+    with open(sources / "large.jpg", "rb") as file, open(sources / "plain.jpg", "rb") as copy:
+        done = client.ask(cache, 0, job(), [file.fileno(), copy.fileno()], BOUNDS)
+    assert done.answer["source"] == "5000x3600 JPEG (its copy)"
+
+
+def test_one_maker_stays_for_many_jobs_and_is_shut_in_and_the_least_urgent(cache, sources):
+    ask(cache, sources / "plain.jpg")
+    pid = pid_of(cache)
+    for _ in range(5):
+        ask(cache, sources / "plain.jpg")
+    assert makers_of(cache) == [pid]
+    status = pathlib.Path(f"/proc/{pid}/status").read_text().split("\n")
+    told = dict(line.split(":\t", 1) for line in status if ":\t" in line)
+    assert told["Name"] == "thumbnail-maker"
+    assert told["NoNewPrivs"] == "1"
+    assert told["Threads"] == "1"
+    assert told["Seccomp"] == "2"
+    assert os.sched_getscheduler(pid) == os.SCHED_IDLE
+    # the standard three, the pidfd, the socket, and what it measures itself by
+    eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 7)
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    assert {link for link in links if link.startswith("/proc")} == {
+        f"/proc/{pid}/statm",
+        f"/proc/{pid}/clear_refs",
+    }
+
+
+def test_nothing_is_left_in_the_caller(cache, sources):
+    def held():
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return sorted(os.listdir("/proc/self/fd")), file.read()
+
+    before = held()
+    for path in ("plain.jpg", "plain.jpg", "text.jpg"):
+        ask(cache, sources / path)
+    with pytest.raises(worker.WorkerDied):
+        ask(cache, sources / "large.jpg", bounds=BOUNDS._replace(cpu_seconds=0.01))
+    assert held() == before
+
+
+def test_each_turn_has_a_maker_of_its_own(cache, sources):
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask, cache, sources / "plain.jpg", slot=slot) for slot in range(3)]
+        assert len({future.result().data for future in asking}) == 1
+    assert len(makers_of(cache)) == 3
+
+
+def test_idle_maker_goes_and_the_next_one_is_started(cache, sources, monkeypatch):
+    monkeypatch.setattr(client, "IDLE", 0.2)
+    ask(cache, sources / "plain.jpg")
+    eventually(lambda: not makers_of(cache))
+    ask(cache, sources / "plain.jpg")
+    assert len(makers_of(cache)) == 1
+
+
+CHILD = """
+import os, sys, time
+from handlers import worker
+from handlers.image.limits import Limits
+from handlers.maker import client
+from handlers.maker.job import Job
+cache, path = sys.argv[1:3]
+bounds = worker.Bounds(60, 20, 400 << 20)
+if os.fork() == 0:
+    with open(path, "rb") as file:
+        job = Job("9x9", "jpg", None, Limits(), 80, False, False)
+        client.ask(cache, 0, job, [file.fileno()], bounds)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+else:
+    time.sleep(60)
+"""
+
+
+def started(cache, path):
+    checkout = pathlib.Path(__file__).parent.parent
+    command = [sys.executable, "-c", CHILD, cache, path]
+    return subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True)
+
+
+def test_maker_goes_with_the_parent_of_its_children_and_not_with_one_of_them(cache, sources):
+    with started(cache, sources / "plain.jpg") as server:
+        child = int(server.stdout.readline())
+        pid = pid_of(cache)
+        os.kill(child, signal.SIGKILL)
+        ask(cache, sources / "plain.jpg")
+        assert makers_of(cache) == [pid]
+        server.kill()
+    eventually(lambda: not makers_of(cache))
+
+
+def test_job_of_a_caller_that_has_died_is_given_up(cache, sources):
+    ask(cache, sources / "plain.jpg")
+    pid = pid_of(cache)
+    with started(cache, sources / "large.jpg") as server:
+        eventually(lambda: at_work_on([pid], sources / "large.jpg"))
+        children = pathlib.Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
+        os.kill(int(children), signal.SIGKILL)
+        eventually(lambda: not makers_of(cache))
+        server.kill()
+    assert ask(cache, sources / "plain.jpg").answer["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error", "said"),
+    [
+        ({"cpu_seconds": 0.02}, worker.WorkerDied, r"over 0\.02 s of CPU time"),
+        ({"seconds": 0.02}, worker.WorkerTimeout, r"not finished within 0\.02 s"),
+        ({"memory": 1 << 20}, worker.WorkerDied, "over 1048576 bytes of memory"),
+    ],
+)
+def test_job_over_its_bounds_is_ended_and_the_next_one_is_done(cache, sources, bounds, error, said):
+    ask(cache, sources / "plain.jpg")
+    pid = pid_of(cache)
+    source = "wide.png" if "memory" in bounds else "large.jpg"
+    with pytest.raises(error, match=said):
+        ask(cache, sources / source, job("1500x1500"), BOUNDS._replace(**bounds))
+    eventually(lambda: pid not in makers_of(cache))
+    assert ask(cache, sources / "plain.jpg").answer["bytes"]
+
+
+def test_bounds_are_those_of_one_job(cache, sources):
+    """CPU time, memory and peak do not add up from job to job."""
+    once = ask(cache, sources / "large.jpg").cpu_seconds
+    bounds = BOUNDS._replace(cpu_seconds=max(4 * once, 0.5))
+    for _ in range(8):
+        done = ask(cache, sources / "large.jpg", bounds=bounds)
+        assert done.cpu_seconds < bounds.cpu_seconds
+    peak = ask(cache, sources / "wide.png").peak_bytes
+    assert ask(cache, sources / "plain.jpg").peak_bytes < peak - (30 << 20)
+
+
+def test_maker_that_has_kept_much_memory_goes_after_its_answer(cache, sources, monkeypatch):
+    monkeypatch.setattr(client, "IDLE", 600.0)
+    monkeypatch.setattr(client, "MOST_KEPT", -1 << 30)
+    assert ask(cache, sources / "plain.jpg").answer["bytes"]
+    eventually(lambda: not makers_of(cache))
+
+
+def test_killed_maker_is_one_failure(cache, sources):
+    ask(cache, sources / "plain.jpg")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask, cache, sources / "large.jpg")
+        pid = pid_of(cache)
+        eventually(lambda: at_work_on([pid], sources / "large.jpg"))
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(worker.WorkerDied, match="its maker was killed, or has crashed"):
+            asking.result()
+    assert ask(cache, sources / "plain.jpg").answer["bytes"]
+
+
+def test_maker_killed_between_two_jobs_is_none(cache, sources):
+    for _ in range(3):
+        assert ask(cache, sources / "plain.jpg").answer["bytes"]
+        os.kill(pid_of(cache), signal.SIGKILL)
+
+
+def test_maker_that_does_not_answer_is_replaced(cache, sources, monkeypatch):
+    connected = client._connected
+    ask(cache, sources / "plain.jpg")
+    pid = pid_of(cache)
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(client, "_connected", lambda *given: connected(*given[:2], 0.2))
+    assert ask(cache, sources / "plain.jpg").answer["bytes"]
+    assert pid not in makers_of(cache)
+
+
+def test_maker_of_another_build_goes_and_the_work_is_done(cache, sources, monkeypatch, caplog):
+    """After an upgrade without a restart: this process is of the old one, and makers of the new."""
+    ask(cache, sources / "plain.jpg")
+    monkeypatch.setattr(wire, "BUILD", "another")
+    monkeypatch.setattr(client, "_STARTS", 1)
+    for _ in range(2):
+        with open(sources / "plain.jpg", "rb") as file:
+            done = client.make(cache, 0, job(), [file.fileno()], BOUNDS)
+        assert done.answer["bytes"]
+    eventually(lambda: not makers_of(cache))
+    (said,) = caplog.messages
+    assert said.startswith("no maker can be started, each thumbnail takes a process: ")
+
+
+def test_process_is_forked_where_no_maker_can_be_started(
+    cache, sources, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(worker, "_python", lambda: f"{tmp_path}/bin/python3")
+    with open(sources / "plain.jpg", "rb") as file:
+        done = client.make(cache, 0, job(), [file.fileno()], BOUNDS)
+    assert (done.answer, done.data) == run([os.open(sources / "plain.jpg", 0)], job())
+    assert len(caplog.messages) == 1 and not makers_of(cache)
+
+
+def test_maker_that_cannot_listen_does_one_job(cache, sources):
+    """On a disk that is full, say."""
+    pathlib.Path(state_directory.path(cache, wire.socket_name(0))).mkdir()
+    for _ in range(2):
+        assert ask(cache, sources / "plain.jpg").answer["bytes"]
+    eventually(lambda: not makers_of(cache))
+
+
+def test_cache_may_have_a_long_path(sources):
+    with tempfile.TemporaryDirectory() as directory:
+        cache = os.path.join(directory, "x" * 120)
+        state_directory.ensure(cache)
+        for _ in range(2):
+            ask(cache, sources / "plain.jpg")
+        os.kill(pid_of(cache), signal.SIGKILL)
+
+
+def test_only_its_user_can_reach_it(cache, sources):
+    ask(cache, sources / "plain.jpg")
+    path = pathlib.Path(state_directory.path(cache, wire.socket_name(0)))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+ATTEMPTS = """
+import ctypes, json, os, signal, socket, sys
+from handlers.maker import confinement
+address = json.loads(sys.argv[1])
+inherited = os.open("/etc/hostname", os.O_RDONLY)
+missing = confinement.confine()
+def tried(attempt):
+    try:
+        attempt()
+    except OSError as error:
+        return error.errno
+    return 0
+answers = {
+    "open": tried(lambda: os.open("/etc/passwd", os.O_RDONLY)),
+    "write": tried(lambda: os.open("/tmp/x", os.O_WRONLY | os.O_CREAT)),
+    "list": tried(lambda: os.listdir("/")),
+    "connect": tried(lambda: socket.create_connection(address, 5)),
+    "listen": tried(lambda: socket.create_server(("127.0.0.1", 0))),
+    "execute": tried(lambda: os.execv("/bin/true", ["true"])),
+    "fork": tried(os.fork),
+    "kill": tried(lambda: os.kill(os.getppid(), 0)),
+    "remove": tried(lambda: os.unlink(sys.argv[2])),
+    "read what is open": tried(lambda: os.read(inherited, 1)),
+}
+os.write(1, json.dumps([missing, answers]).encode())
+"""
+
+
+def test_process_that_is_shut_in_opens_connects_and_executes_nothing(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", ATTEMPTS, json.dumps(server.getsockname())]
+        said = subprocess.run(
+            [*command, tmp_path / "file"],
+            cwd=pathlib.Path(__file__).parent.parent,
+            capture_output=True,
+            check=True,
+        ).stdout
+    missing, answers = json.loads(said)
+    assert "seccomp" not in missing
+    assert answers.pop("read what is open") == 0
+    assert answers == dict.fromkeys(answers, errno.EPERM)
+
+
+def test_landlock_alone_takes_files_and_ports_away(tmp_path):
+    """It stands behind the filter, should that let something through."""
+    version = confinement._libc.syscall(444, None, 0, 1)
+    code = ATTEMPTS.replace("confinement.confine()", "confinement._restrict_files()")
+    code = code.replace("missing =", "confinement._libc.prctl(38, 1, 0, 0, 0); missing =")
+    code = code.replace('"fork": tried(os.fork),', "")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", code, json.dumps(server.getsockname())]
+        said = subprocess.run(
+            [*command, tmp_path / "file"],
+            cwd=pathlib.Path(__file__).parent.parent,
+            capture_output=True,
+            check=True,
+        ).stdout
+    _, answers = json.loads(said)
+    files, ports = ("open", "write", "list", "execute"), ("connect", "listen")
+    expected = dict.fromkeys(files, errno.EACCES if version >= 1 else 0)
+    expected |= dict.fromkeys(ports, errno.EACCES if version >= 4 else 0)
+    assert {name: answers[name] for name in expected} == expected
+
+
+def test_kernel_without_the_walls_is_one_info_line(caplog, monkeypatch):
+    caplog.set_level("INFO")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for _ in range(2):
+            wire.send(theirs, {"build": wire.BUILD, "missing": ["Landlock"]})
+            assert client._greeted(ours, 1)
+    assert caplog.messages == ["makers are not shut in: this kernel has no Landlock"]
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    faults.over("confinement")
