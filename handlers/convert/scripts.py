@@ -38,8 +38,10 @@ from handlers.runtime.entry import handle_own_request as handle_request  # noqa:
 from handlers.sessions import options  # noqa: E402
 
 sys.argv = ["mod_python"]
-# a session that was given nothing is kept, and its cookie sent, as mod_python does
-options.use({{"mod_python.session.store_empty": "on"}})
+# as mod_python does: a session that was given nothing is kept, and scripts may read its cookie
+options.use(
+    {{"mod_python.session.store_empty": "on", "mod_python.session.cookie_httponly": "off"}}
+)
 '''
 _GATE = '''\
 """Phases of mod_python before content that mod_wsgi does not serve, as modpython-handlers convert
