@@ -143,6 +143,16 @@ def test_base_of_a_wsgi_application_is_the_url_of_its_section():
     assert [line for line in in_section(own, "Location /x") if base in line] == [f"{base} /y"]
 
 
+def test_options_of_the_server_are_told_where_a_section_sets_others():
+    text = "PythonOption a 1\nPythonDebug Off\n"
+    assert [line for line in lines(text) if "PythonServer" in line] == []
+    text += "<Location /x>\nPythonOption a 2\n</Location>\n"
+    assert [line for line in lines(text) if "PythonServer" in line] == [
+        "SetEnv PythonServer.PythonOption.a 1",
+        "SetEnv PythonServer.PythonDebug Off",
+    ]
+
+
 def test_extensions_of_the_handler_are_told():
     assert in_section("AddHandler mod_python .py html\nPythonHandler a")[1] == (
         'SetEnv PythonOption.mod_python.addhandler_exts "py html"'
@@ -294,7 +304,7 @@ def test_secret_of_an_earlier_conversion_is_kept(tmp_path):
 def test_two_secrets_of_one_name_have_two_files():
     made = {}
     text = "PythonOption pass a\n<Location /x>\nPythonOption pass b\n</Location>\n"
-    found = [line for line in lines(text, made=made) if "PythonOptionFile" in line]
+    found = [line for line in lines(text, made=made) if "SetEnv PythonOptionFile" in line]
     assert found == [
         "SetEnv PythonOptionFile.pass /scripts/option-pass",
         "SetEnv PythonOptionFile.pass /scripts/option-pass-2",

@@ -243,7 +243,18 @@ class _Rewriter:
             self._carry(line, f"# in a script: {one_line(line)}", *gate, note=_YES_OR_NO)
 
     def _rewrite_value(self, place: Place, line: Line) -> None:
-        self._set(line, NAMES[line.key], (line.words or [""])[0])
+        name, value = NAMES[line.key], (line.words or [""])[0]
+        self._set(line, name, value, *self._of_server(place, name, value))
+
+    def _of_server(self, place: Place, name: str, value: str) -> list[str]:
+        """Return what tells handlers a value of the server itself, if a section sets others."""
+        if not place.is_host or not any(
+            self._view.lines(inner, "pythonoption", "pythonpath", *FLAGS)
+            for inner in self._view.places
+            if not inner.is_host and place in inner.around
+        ):
+            return []
+        return [f"SetEnv {quote(f'PythonServer.{name}')} {quote(value)}"]
 
     def _rewrite_option(self, place: Place, line: Line) -> None:
         words = line.words
@@ -251,7 +262,7 @@ class _Rewriter:
             self._drop(line, "it names no option")
             return
         variable, value = option(line, self._scripts)
-        self._set(line, variable, value)
+        self._set(line, variable, value, *self._of_server(place, variable, value))
         if variable.startswith("PythonOptionFile."):
             self._result.notes.append(
                 f"{line.place}: PythonOption {words[0]} lies in {value}: "

@@ -4,7 +4,7 @@ import threading
 
 from .constants import AP_CONN_UNKNOWN, APLOG_ERR
 from .log import log_error
-from .options import get_config, get_options
+from .options import get_config, get_options, of_server
 from .table import Table
 
 
@@ -131,12 +131,15 @@ class Server:
         return int(port)
 
     def get_options(self) -> Table:
-        """Return PythonOption as the request sees it: Apache has merged the levels already."""
-        return get_options(self._environ)
+        """Return PythonOption of the virtual host; see :func:`handlers.runtime.options.of_server`.
+
+        Without those variables it is as the request sees it: Apache has merged the levels already.
+        """
+        return get_options(of_server(self._environ))
 
     def get_config(self) -> Table:
-        """Return the directives as the request sees them: Apache has merged the levels already."""
-        return get_config(self._environ)
+        """Return the directives of the virtual host, as :meth:`get_options` does."""
+        return get_config(of_server(self._environ))
 
     def log_error(self, message: str, level: int = APLOG_ERR) -> None:
         """Write *message* to the error log at one of the ``APLOG_*`` levels."""

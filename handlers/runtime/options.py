@@ -7,7 +7,8 @@ cannot set any of them: those arrive as ``HTTP_*``.
 
 ``SetEnv PythonHandler.directory`` is the directory of the section that names the handler. As
 variables reach CGI scripts of their section, ``SetEnv PythonOptionFile.key`` names a file whose
-first line is the value of ``PythonOption key``.
+first line is the value of ``PythonOption key``. ``SetEnv PythonServer.PythonOption.key`` says what
+the server itself sets, where a section sets something else.
 """
 
 import functools
@@ -20,6 +21,7 @@ from .table import Table
 DIRECTIVES = ("PythonHandler", "PythonHandler.directory", "PythonPath", "PythonDebug")
 OPTION_PREFIX = "PythonOption."
 FILE_PREFIX = "PythonOptionFile."
+SERVER_PREFIX = "PythonServer."
 # what Apache's AuthType and AuthName say; mod_python has members of the request for them
 _OF_APACHE = tuple(
     f"PythonOption.mod_python.{name}" for name in ("auth_type", "auth_name", "addhandler_exts")
@@ -90,6 +92,19 @@ def get_config(environ: dict) -> Table:
     return Table.trusted(config)
 
 
+def of_server(environ: dict) -> dict:
+    """Return the variables that the server and the virtual host set, without their sections.
+
+    Those are named ``PythonServer.`` and the variable's name; where there are none, it is all.
+    """
+    found = {
+        name.removeprefix(SERVER_PREFIX): value
+        for name, value in environ.items()
+        if name.startswith(SERVER_PREFIX)
+    }
+    return found or environ
+
+
 def debug(environ: dict) -> bool:
     """Return whether ``PythonDebug On`` is in force."""
     try:
@@ -121,4 +136,4 @@ def _is_unsupported(name: str) -> bool:
 
 def is_directive(name: str) -> bool:
     """Return whether the variable *name* is configuration, and not the request's environment."""
-    return name in DIRECTIVES or name.startswith((OPTION_PREFIX, FILE_PREFIX))
+    return name in DIRECTIVES or name.startswith((OPTION_PREFIX, FILE_PREFIX, SERVER_PREFIX))
