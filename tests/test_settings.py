@@ -52,6 +52,10 @@ def test_defaults_of_limits_are_those_of_the_declarations():
     [
         ("thumbnail.animated", "Yes", True),
         ("thumbnail.animated", "1", True),
+        ("thumbnail.animated", "true", True),
+        ("lookup.encode_ids", "ON", True),
+        ("mod_python.session.sync", "no", False),
+        ("thumbnail.animated", "0", False),
         ("thumbnail.animated", "FALSE", False),
         ("thumbnail.pixels", "250M", 250_000_000),
         ("thumbnail.frame_pixels", "1.5M", 1_500_000),
