@@ -353,6 +353,27 @@ def test_others_that_answer_no_request_of_the_section_do_not_matter(other):
     assert "SetEnv PythonAccessHandler a" in lines(f"{text}{other}\n")
 
 
+@pytest.mark.parametrize(
+    ("more", "is_so"),
+    [
+        ("ServerRoot /x", True),
+        ("", False),
+        ("ServerRoot /x\nInclude y", False),
+        ("ServerRoot /x\nAddHandler cgi-script .cgi", False),
+        ("ServerRoot /x\n<Location /cgi>\nSetHandler cgi-script\n</Location>", False),
+        ("ServerRoot /x\n<Directory /a/b>\nSetHandler mod_python\n</Directory>", False),
+        ("ServerRoot /x\n<Directory /b>\nAddHandler mod_python .py\n</Directory>", True),
+        ("ServerRoot /x\nScriptAlias /cgi /a/cgi", False),
+        ("ServerRoot /x\nScriptAlias /cgi /b/cgi", True),
+    ],
+)
+def test_runtime_sends_files_that_a_phase_may_change(more, is_so):
+    found = lines(f"{more}\n<Directory /a>\nPythonFixupHandler x\n</Directory>\n")
+    assert ("SetHandler python-phases" in found) == is_so
+    assert ("SetEnv PythonFixupHandler x" in found) == is_so
+    assert bool([line for line in found if line.startswith("WSGIAccessScript")]) != is_so
+
+
 def test_handler_of_the_place_around_counts():
     text = (
         "<VirtualHost *:80>\nSetHandler mod_python\n<Directory /a>\nPythonAccessHandler x\n"

@@ -2,7 +2,9 @@
 
 ``runtime``: mod_python's handler answers every request of the place, so the runtime runs them with
 the content handler, as exactly as it can. ``script``: Apache or another module answers some of
-them, so a script runs them before, and can only say yes or no. ``closed``: neither can be told to.
+them, so a script runs them before, and can only say yes or no. ``files``: Apache answers all with
+files, and there are phases that may change that, so the runtime does so in its stead. ``closed``:
+none of these can be told to.
 """
 
 import re
@@ -12,7 +14,10 @@ from handlers.convert.scope import Place, is_within
 from handlers.convert.scripts import Scripts
 from handlers.convert.text import Line
 
-RUNTIME, SCRIPT, CLOSED = "runtime", "script", "closed"
+RUNTIME, SCRIPT, FILES, CLOSED = "runtime", "script", "files", "closed"
+#: What ``SetHandler`` says where the runtime answers with files.
+FILES_HANDLER = "python-phases"
+_CHANGING = ("pythontranshandler", "pythontypehandler", "pythonfixuphandler")
 #: What a layer holds whose phases can't run: every request that it is for is refused.
 REFUSED = "refused"
 _SECRET = re.compile(
@@ -47,7 +52,7 @@ class Gates:
         self._close_what_hides_another()
 
     def mode(self, place: Place) -> str:
-        """Return ``runtime``, ``script`` or ``closed``."""
+        """Return ``runtime``, ``files``, ``script`` or ``closed``."""
         return self._mode.get(place, RUNTIME)
 
     def close(self, place: Place, reason: str) -> None:
@@ -61,7 +66,7 @@ class Gates:
     @property
     def hosts_to_guard(self) -> list[Place]:
         """Virtual hosts whose own script must come last, after one of the server's sections."""
-        gated = [place for place, mode in self._mode.items() if mode != RUNTIME]
+        gated = [place for place, mode in self._mode.items() if mode in (SCRIPT, CLOSED)]
         server = {place.host for place in gated if place.host.kind == "server"}
         return list({place.host: None for place in gated if server and place.host not in server})
 
@@ -69,6 +74,8 @@ class Gates:
         modules = self._lines(place, "pythonhandlermodule")
         if place.is_served():
             self._mode[place] = RUNTIME
+        elif self._lines(place, *_CHANGING) and place.has_only_files():
+            self._mode[place] = FILES
         elif place.server.kind == "htaccess":
             self.close(place, _IN_HTACCESS)
         elif modules:
@@ -89,7 +96,7 @@ class Gates:
                 other
                 for other, mode in self._mode.items()
                 if other is not place
-                and mode != RUNTIME
+                and mode in (SCRIPT, CLOSED)
                 and (other.host in place.around or place.host in other.around)
                 and not (other.is_plain and place.is_plain and other.kind == place.kind)
                 and other not in place.around

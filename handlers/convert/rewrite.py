@@ -20,7 +20,7 @@ from handlers.convert.directives import (
     USES_OF_FILTERS,
 )
 from handlers.convert.edits import Edits, ancestors, one_line
-from handlers.convert.gates import CLOSED, RUNTIME, Gates, in_one_list, option
+from handlers.convert.gates import CLOSED, FILES, FILES_HANDLER, RUNTIME, Gates, in_one_list, option
 from handlers.convert.loading import Load
 from handlers.convert.scope import Place
 from handlers.convert.scripts import Scripts, named
@@ -164,7 +164,7 @@ class _Rewriter:
     # directives
 
     def _rewrite_place(self, place: Place) -> None:
-        self._gated: set[Section] = set()
+        self._gated: set[Section | Place] = set()
         self._said: list[Line] = []
         rewriters = {
             **dict.fromkeys(BEFORE, self._rewrite_before),
@@ -231,6 +231,15 @@ class _Rewriter:
         mode = self._gates.mode(place)
         if mode == RUNTIME:
             self._rewrite_list(place, line)
+        elif mode == FILES:
+            self._rewrite_list(place, line)
+            if place not in self._gated:
+                self._gated.add(place)
+                self._edits.instead[line].insert(0, f"SetHandler {FILES_HANDLER}")
+                self._result.notes.append(
+                    f"{line.place}: the runtime sends the files of this section, without listings "
+                    "of directories"
+                )
         elif mode == CLOSED:
             self._close(place, line, self._gates.reason[place])
         elif line.parent in self._gated:
@@ -444,7 +453,10 @@ class _Rewriter:
         entry = self._scripts.entry()
         load += [
             named(f"WSGIHandlerScript {name}", entry, options=" pass-authorization=On")
-            for name in scope.HANDLERS
+            for name in (
+                *scope.HANDLERS,
+                *([FILES_HANDLER] if self._edits.has(f"SetHandler {FILES_HANDLER}") else []),
+            )
         ]
         load.append(f"WSGIApplicationGroup {SERVER}")
         for line in loads:

@@ -146,6 +146,24 @@ class Place:
             found.insert(0, [kind, place.argument])
         return found
 
+    def has_only_files(self) -> bool:
+        """Tell whether Apache surely answers every request that this place is for with a file.
+
+        That takes the whole configuration: with its ServerRoot, and without an Include.
+        """
+        lines = [line for place in self.server.all() for line in place.lines()]
+        if not any(line.key == "serverroot" for line in lines) or any(
+            line.key in ("include", "includeoptional", "removehandler", "addtype") for line in lines
+        ):
+            return False
+        return self.handler() is None and not any(
+            line.key in ("addhandler", "sethandler") or _may_overlap(self, place, line)
+            for host in {self.server, self.host}
+            for place in _of_host(host, self)
+            if not _is_apart(self, place)
+            for line in place.lines(*_OTHERS_OF_URL, *_OTHERS_HERE)
+        )
+
     def mapping(self) -> list[list[str]] | None:
         """Return [URL, path] of every Alias that holds here, in Apache's order.
 
@@ -281,9 +299,13 @@ def _may_overlap(asking: Place, place: Place, line: Line) -> bool:
             or not asking.is_plain
             or _overlaps(words[0], asking.argument)
         )
-    if asking.kind == place.kind and asking.is_plain and place.is_plain:
-        return is_within(asking, place) or is_within(place, asking)
-    return True
+    return not _is_apart(asking, place)
+
+
+def _is_apart(one: Place, other: Place) -> bool:
+    """Tell whether no request is for both of two places."""
+    plain = one.is_plain and other.is_plain and one.kind == other.kind
+    return plain and not is_within(one, other) and not is_within(other, one)
 
 
 def _overlaps(one: str, other: str) -> bool:
