@@ -138,7 +138,7 @@ def of_text(text: str, path: str) -> Settings:
     except configparser.Error as error:
         raise BadSettings(f"settings file {path}, {_what_is_wrong(error)}") from None
     options = {
-        f"{section}.{key}": text
+        f"{section}.{key}": _path_without_quotes(text)
         for section in parser.sections()
         for key, text in parser.items(section)
     }
@@ -258,6 +258,11 @@ def _text(path: str) -> tuple[str, int]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise BadSettings(f"settings file {path}, line {line}: not UTF-8") from None
+
+
+def _path_without_quotes(text: str) -> str:
+    """Return a path without the quotes around it, which keep the blanks at its end."""
+    return text[1:-1] if text.startswith('"/') and text.endswith('"') else text
 
 
 def _what_is_wrong(error: configparser.Error) -> str:

@@ -54,7 +54,7 @@ def test_wrong_usage_is_one_line_and_status_2(untouched, arguments, said):
     assert "secret" not in line and "sec/ret" not in line
 
 
-@pytest.mark.parametrize("work", ["", "a b", 'a"b', "a$b", "a%b", "a\nb"])
+@pytest.mark.parametrize("work", ["", "a b", "a\tb", "a'b", 'a"b', "a$b", "a%b", "a\nb"])
 def test_directories_that_apache_could_not_name(public_dir, work):
     done = subprocess.run([SCRIPT, "--work", work], capture_output=True, text=True, cwd=public_dir)
     assert "quickstart: " in failure(done, status=2)

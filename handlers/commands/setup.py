@@ -281,12 +281,16 @@ def _server_part(apache: Apache, server: Server, etc: str) -> str:
 def _site_part(site: Site, options: settings.Settings) -> str:
     images = options.get("images.url", "off")
     publishes = images != "off"
+    cache = options.get("thumbnail.cache", site.cache)
+    # <Directory> takes these for a pattern
+    pattern = re.sub(r"[*?\[]", r"[\g<0>]", cache)
+    named = f"Define HANDLERS_CACHE_PATTERN {_quoted(pattern)}\n" if pattern != cache else ""
     return f"""\
 # The site part: enabled with a2enconf it holds for all sites, included in a <VirtualHost> for one.
 Define HANDLERS_SETTINGS {_quoted(site.settings)}
 # As thumbnail.cache in the settings file
-Define HANDLERS_CACHE {_quoted(options.get("thumbnail.cache", site.cache))}
-# The URLs that it takes: thumbnails, as thumbnail.url in the settings file
+Define HANDLERS_CACHE {_quoted(cache)}
+{named}# The URLs that it takes: thumbnails, as thumbnail.url in the settings file
 Define HANDLERS_THUMBS {_quoted(options.thumbnail.url)}
 # and the original files, as images.url there; without this line they are not published
 {"" if publishes else "#"}Define HANDLERS_IMAGES {_quoted(images if publishes else "/images")}

@@ -5,6 +5,7 @@ import errno
 import http.client
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -128,9 +129,9 @@ def write_configuration(
         "TypesConfig /etc/mime.types",
         'DocumentRoot "htdocs"',
         "<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>",
-        f'<Directory "{work.documents}">\n    Require all granted\n</Directory>',
+        f'<Directory "{pattern(work.documents)}">\n    Require all granted\n</Directory>',
         *(f'Define {name} "{value}"' for name, value in defines.items()),
-        f'Include "{shipped(drop_in)}"',
+        f'Include "{pattern(shipped(drop_in))}"',
         site_part(work.settings, work.cache),
         "CustomLog logs/access.log handlers",
         extra,
@@ -148,13 +149,22 @@ def site_part(settings: str, cache: str, thumbs: str = "/thumbs") -> str:
     """
     return f"""Define HANDLERS_SETTINGS "{settings}"
 Define HANDLERS_CACHE "{cache}"
+Define HANDLERS_CACHE_PATTERN "{pattern(cache)}"
 Define HANDLERS_THUMBS {thumbs}
 Define HANDLERS_IMAGES /images
 Define HANDLERS_GALLERY
 Define HANDLERS_STATUS
 Define HANDLERS_WEBP
 Define HANDLERS_AVIF
-Include "{shipped("handlers-site.conf")}\""""
+Include "{pattern(shipped("handlers-site.conf"))}\""""
+
+
+def pattern(path: str) -> str:
+    """Return *path* where Apache takes a pattern, as in <Directory> and Include.
+
+    It takes a path without * ? [ as it stands, and a backslash is no help: that counts as one.
+    """
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def environment(server: str) -> dict[str, str]:

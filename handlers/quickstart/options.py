@@ -27,7 +27,9 @@ _ROOTS_WORK = "/var/lib/modpython-handlers"
 _WORK = "~/.local/state/modpython-handlers"
 _LARGEST_URL = 64 * 1024  # bytes of --database-file
 # Apache's configuration gives these a meaning, or has no way to quote them.
-_NOT_IN_WORK = re.compile(r"""[\s"'\\$%#<>{}]""")
+_NOT_IN_WORK = re.compile(r"""[^\S ]|["'\\$%#<>{}]""")
+# its programs begin with a line that names its Python
+_NOT_IN_VENV = re.compile(r"""[\s"'\\$%#<>{}]""")
 
 _EPILOG = """\
 A URL with a password belongs in a file that only you can read: what stands on the command line
@@ -98,9 +100,11 @@ def parse(arguments: list[str]) -> Options:
             parser.error(str(error))
         _refuse_relative(database)
     work = os.path.realpath(found.work or _default_work())
-    for path in (work, found.venv or ""):
-        if _NOT_IN_WORK.search(path):
-            parser.error(f"{path!r}: no blanks, quotes or any of \\ $ % # < > {{ }} in this path")
+    if _NOT_IN_WORK.search(work):
+        parser.error(f"{work!r}: no quotes, tabs or any of \\ $ % # < > {{ }} in this path")
+    venv = found.venv or os.path.join(work, "venv")
+    if _NOT_IN_VENV.search(venv):
+        parser.error(f"{venv!r}: a virtual environment needs a path without blanks, see --venv")
     pictures = os.path.abspath(found.pictures) if found.pictures else None
     if pictures and not pictures.isprintable():
         parser.error(f"the folder's name {pictures!r} cannot stand in a settings file")

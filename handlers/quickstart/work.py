@@ -116,7 +116,7 @@ class Work:
             lines.append(f"snapshot = {self.snapshot}")
         if private:
             lines.append(f"private = {private}")
-        lines += ["", "[images]", f"root = {root}"]
+        lines += ["", "[images]", f"root = {_quoted(root)}"]
         lines += ["", "[gallery]", f"users = {self.users}"]
         lines += ["", "[mod_python.session]", f"database_directory = {self.sessions}"]
         lines += ["", "[thumbnail]", f"cache = {self.cache}", f"sizes = {sizes}"]
@@ -151,6 +151,10 @@ class Work:
                 os.fchown(file.fileno(), -1, reader.pw_gid)
             os.fchmod(file.fileno(), mode)
         os.replace(path + ".new", path)
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if path != path.strip() else path
 
 
 def shipped(name: str) -> str:

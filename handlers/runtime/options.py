@@ -16,6 +16,7 @@ import os
 
 from handlers import kinds
 
+from .query import text
 from .table import Table
 
 DIRECTIVES = ("PythonHandler", "PythonHandler.directory", "PythonPath", "PythonDebug")
@@ -57,7 +58,7 @@ def pairs(environ: dict) -> tuple[tuple[str, str], ...]:
     found = [name for name in environ if "PythonOption" in name]
     return tuple(
         [
-            (name[_PREFIX_LENGTH:], environ[name])
+            (name[_PREFIX_LENGTH:], _decoded(environ[name]))
             for name in found
             if environ[name] and name.startswith(OPTION_PREFIX) and name not in _OF_APACHE
         ]
@@ -67,6 +68,11 @@ def pairs(environ: dict) -> tuple[tuple[str, str], ...]:
             if environ[name] and name.startswith(FILE_PREFIX)
         ]
     )
+
+
+def _decoded(value: str) -> str:
+    """Return the text that WSGI passes on as if each of its bytes were a character."""
+    return value if value.isascii() else text(value.encode("latin-1"))
 
 
 def _first_line(path: str) -> str:
