@@ -1,6 +1,7 @@
 """Time that grows no faster than the input."""
 
 import gc
+import sys
 import time
 
 _ATTEMPTS = 4
@@ -24,6 +25,33 @@ def cpu_seconds(work) -> float:
         if collecting:
             gc.enable()
     return best
+
+
+def lines_run(work) -> int:
+    """Return how many lines of Python calling *work* runs: the same number each time."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def assert_linear_in_lines(work, size: int) -> None:
+    """Assert that ``work(10 * size)`` runs at most twelve times the lines of ``work(size)``.
+
+    It needs no clock, and does not see what a function written in C does with its input.
+    """
+    small, large = lines_run(lambda: work(size)), lines_run(lambda: work(10 * size))
+    assert large <= _MOST * small, f"size {size} runs {small} lines, ten times the size {large}"
 
 
 def assert_linear(work, size: int, clock=cpu_seconds, least: float = 0.0005) -> None:

@@ -3,6 +3,7 @@
 import base64
 import logging
 import os
+import random
 
 import pytest
 from mod_python import publisher
@@ -103,7 +104,7 @@ def ask(tree):
     def ask(path, query="", method="GET", body=b"", **variables):
         directory = tree
         parts = path.split("/")
-        while len(parts) > 1 and (directory / parts[0]).is_dir():
+        while len(parts) > 1 and os.path.isdir(directory / parts[0]):
             directory /= parts.pop(0)
         rest = "".join(f"/{part}" for part in parts[1:])
         given = {"SCRIPT_FILENAME": f"{directory}/{parts[0]}", "PATH_INFO": rest}
@@ -250,6 +251,40 @@ def test_missing_argument_is_a_fault_of_the_page(ask, caplog):
 def test_endless_chain_of_calls_ends(ask, caplog):
     assert ask("page/endless").status == "500 Internal Server Error"
     assert "keeps returning" in caplog.text
+
+
+def test_any_path_is_answered(ask):
+    rng = random.Random(1)
+    pieces = (
+        "page",
+        "index",
+        "hello",
+        "text",
+        "words",
+        "_private",
+        "__class__",
+        "os",
+        "",
+        ".",
+        "..",
+    )
+    pieces += (
+        "a.b",
+        "%",
+        "é",
+        "\xff",
+        "\0",
+        "x" * 300,
+        "page.py",
+        "sub",
+        "__globals__",
+        "-",
+        " ",
+    )
+    for _ in range(300):
+        path = "/".join(rng.choices(pieces, k=rng.randrange(1, 5)))
+        status = ask(path).status.partition(" ")[0]
+        assert status in ("200", "403", "404"), path
 
 
 # -- guards --------------------------------------------------------------------------------------

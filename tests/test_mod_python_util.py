@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import random
+import re
 import tempfile
 import tracemalloc
 
@@ -493,6 +494,21 @@ def test_form_is_asked_for_text_or_bytes_whichever_its_body_gives():
 
     assert form(b"%C3%A9=1", look=look) == []
     assert form(method="GET", query="%C3%A9=1", look=look) == []
+
+
+def test_read_to_boundary():
+    boundary = re.compile(rb"--X(--)?\r?\n")
+    form = util.FieldStorage.__new__(util.FieldStorage)
+    long = b"x" * (util.readBlockSize - 1)
+    body = b"a\r\n\r\nb\n\r--X-\r\n--X\n" + long + b"\r\n--X--\nend\r\n"
+    req = request(body, MULTIPART)
+    found = []
+    for last in (False, True, True):
+        file = io.BytesIO()
+        assert form.read_to_boundary(req, boundary, file) == last
+        found.append(file.getvalue())
+    assert found == [b"a\r\n\r\nb\n\r--X-", long, b"end\r\n"]
+    assert form.read_to_boundary(request(b"a\n--X\n", MULTIPART), boundary, None) is False
 
 
 def test_text_and_bytes_of_one_name_stay_apart():

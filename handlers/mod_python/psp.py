@@ -149,7 +149,9 @@ class PSP:
         finally:
             if own_session is not None:
                 own_session.unlock()
-                del req.session
+                # unless the page has done so
+                if hasattr(req, "session"):
+                    del req.session
 
     def _run(self, scope, psp, flush):
         req = self.req

@@ -141,6 +141,27 @@ class FieldStorage:
         item.name = key
         self.list.append(item)
 
+    def read_to_boundary(self, req, boundary, file):
+        """Copy lines of the body to *file*, if it is not None, until one matches *boundary*.
+
+        The CR LF before it is left out. Forms are not read by this any more.
+
+        :param boundary: a compiled pattern of bytes, whose first group is found in the last one.
+        :return: whether it was the last boundary; the end of the body counts as it.
+        """
+        held = b""
+        while line := req.readline(readBlockSize):
+            if found := boundary.match(line):
+                return found[1] is not None
+            text = held + line
+            end = len(text) - (2 if text.endswith(b"\r\n") else text.endswith(b"\r"))
+            held = text[end:]
+            if file is not None:
+                file.write(text[:end])
+        if file is not None:
+            file.write(held)
+        return True
+
     def clear(self):
         """Forget all fields."""
         self.list = FieldList()
