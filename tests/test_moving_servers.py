@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -124,6 +125,9 @@ DavLockDB "{directory}/run/dav"
         PythonOption db_password "sesame open"
         PythonOption plain 1
     </Directory>
+    <Directory "{directory}/a/published">
+        AllowOverride All
+    </Directory>
     <Directory "{directory}/a/pages">
         AddHandler mod_python .py .psp
         PythonHandler own::other | .py
@@ -172,6 +176,19 @@ def other(req):
 def access(req):
     return apache.OK if req.headers_in.get("X-Key") == "open" else apache.HTTP_FORBIDDEN
 """
+HTACCESS = """
+AddHandler mod_python .py .html
+PythonHandler mod_python.publisher
+PythonOption password "open sesame"
+PythonDebug On
+"""
+PUBLISHED = """
+import beside
+
+
+def index(req, text="nothing"):
+    return f"{beside.NAME} {text} {req.get_options().get('password')}"
+"""
 MODULES = (
     "authn_core",
     "authn_file",
@@ -196,6 +213,10 @@ def fill(directory, user):
     (directory / "b").mkdir()
     (directory / "b" / "page.py").write_text(GUARD)
     (directory / "a" / "pages" / "own.py").write_text(OWN)
+    published = directory / "a" / "published"
+    published.mkdir()
+    (published / "page.py").write_text(PUBLISHED)
+    (published / "beside.py").write_text("NAME = 'beside'\n")
     (directory / "cgi").mkdir()
     (directory / "cgi" / "env").write_text(CGI)
     (directory / "cgi" / "env").chmod(0o755)
@@ -214,6 +235,12 @@ def shared(request, base):
     directory.mkdir()
     server = Moved(directory, request.param, SITE, modules=MODULES)
     fill(directory, server.work.user)
+    text = HTACCESS
+    if request.param == "mod_wsgi":
+        text = server.convert(text, "--htaccess", directory / "a" / "published")
+        for path in server.scripts.glob("option-*") if server.work.user else ():
+            shutil.chown(path, group=server.work.user.pw_gid)
+    (directory / "a" / "published" / ".htaccess").write_text(text)
     with server:
         yield server
 
@@ -308,6 +335,13 @@ def test_authorization_handler_is_asked_for_files(moved):
     assert get(moved, "/groups/file.txt?no", Authorization=right).status in (401, 403)
     answer = get(moved, "/groups/file.txt", Authorization=right)
     assert (answer.status, answer.body) == (200, b"groups"), moved.log()
+
+
+def test_published_pages_of_htaccess(moved):
+    answer = get(moved, "/published/page.py?text=abcd")
+    assert (answer.status, answer.body) == (200, b"beside abcd open sesame")
+    assert get(moved, "/published/page.html").body == b"beside nothing open sesame"
+    assert get(moved, "/published/page.py/nothing").status == 404
 
 
 def test_handler_gets_its_options_and_the_interpreter_of_its_host(moved):
