@@ -14,6 +14,7 @@ import time
 import pytest
 from PIL import Image
 
+from handlers.quickstart.pictures import id_of
 from tests.conftest import SERVERS
 from tests.servers.quickstart import failure
 
@@ -338,8 +339,8 @@ def test_skipped_files_are_counted_by_kind(quickstart, public_dir):
     assert f"5 of {root}; skipped: 3 TIFF, 2 HEIC" in line
     counted = set(line.partition("skipped: ")[2].split(", "))
     assert {"3 TIFF", "2 HEIC", "1 SVG", "1 MP4", "1 hidden", "1 without a known suffix"} <= counted
-    for id in "abcde":
-        assert quickstart.get(f"/thumbs/200x200/{id}.jpg")[0] == 200
+    for name in ("a.jpg", "b.PNG", "c.webp", "d.gif", "e.avif"):
+        assert quickstart.get(f"/thumbs/200x200/{id_of(name)}.jpg")[0] == 200
     assert quickstart.get("/thumbs/200x200/closed.jpg")[0] == 404
     assert quickstart.complaints() == []
 

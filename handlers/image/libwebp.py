@@ -7,7 +7,6 @@ ABI has not changed since 2012 and is checked by the library itself).
 """
 
 import ctypes
-import functools
 
 from PIL import Image, _webp
 
@@ -64,7 +63,7 @@ class _Config(ctypes.Structure):
 
 def is_usable() -> bool:
     """Tell whether libwebp can be called here."""
-    return _library() is not None
+    return _library is not None
 
 
 def decoded(data: bytes, size: tuple[int, int], has_alpha: bool, *, is_scaled: bool) -> Image.Image:
@@ -74,8 +73,8 @@ def decoded(data: bytes, size: tuple[int, int], has_alpha: bool, *, is_scaled: b
 
     :raises BrokenSource: if it is damaged, or too short.
     """
-    library, config = _library(), _Config()
-    library.WebPInitDecoderConfigInternal(ctypes.byref(config), _ABI_VERSION)
+    config = _Config()
+    _library.WebPInitDecoderConfigInternal(ctypes.byref(config), _ABI_VERSION)
     width, height = size
     pixels = bytearray(width * height * _PIXEL_BYTES)
     output, options = config.output, config.options
@@ -85,15 +84,14 @@ def decoded(data: bytes, size: tuple[int, int], has_alpha: bool, *, is_scaled: b
     output.pixels.stride, output.pixels.size = width * _PIXEL_BYTES, len(pixels)
     options.use_scaling = int(is_scaled)
     options.scaled_width, options.scaled_height = width, height
-    status = library.WebPDecode(data, len(data), ctypes.byref(config))
+    status = _library.WebPDecode(data, len(data), ctypes.byref(config))
     if status:
         raise BrokenSource(f"WebP cannot be decoded: status {status} of libwebp")
     mode = "RGBA" if has_alpha else "RGBX"
     return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)
 
 
-@functools.cache
-def _library() -> ctypes.CDLL | None:
+def _load() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(_webp.__file__)
         decode, check = library.WebPDecode, library.WebPInitDecoderConfigInternal
@@ -102,3 +100,7 @@ def _library() -> ctypes.CDLL | None:
     decode.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(_Config))
     check.argtypes = (ctypes.POINTER(_Config), _Numbers)
     return library if check(ctypes.byref(_Config()), _ABI_VERSION) else None
+
+
+# at once: a maker that is shut in can open no library
+_library = _load()

@@ -11,12 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, features
 
-_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp") + (
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp") + (
     (".avif",) if features.check("avif") else ()
 )
 # What a suffix is called, where that is not the suffix itself.
 _KINDS = {"TIF": "TIFF", "HEIF": "HEIC", "SVGZ": "SVG", "M4V": "MP4", "MPG": "MPEG", "HTM": "HTML"}
 _KINDS_NAMED = 8
+_LONGEST_PLAIN = 100
+# A name without a dash, with several, or with a number behind its only one; or a folder and a name
+# without dashes, but for a number. So a text with one dash is either of the two, never both.
+_PLAIN = re.compile(r"(?:\w+|\w+-[0-9]+|\w*-\w*-[\w-]*|\w+/(?![0-9]+\.)\w+)\.jpg", re.ASCII)
+_HASHED = re.compile(r"-[0-9a-f]{12}\Z")
 _LONGEST_KIND = 8
 _SAMPLES = 72
 _PRIVATE_SAMPLES = 4
@@ -29,9 +34,9 @@ def find(root: str) -> tuple[dict[str, str], dict[str, int]]:
     """Return ``{id: path relative to root}`` of the pictures below *root*, in order of their paths,
     and how many files of each kind are left out.
 
-    The id is the path without its suffix, in the characters that an id may have; where two pictures
-    would get the same one, a hash of the path makes them different. Hidden files and folders are
-    left out, and what this process may not read: it should have the rights of Apache's user.
+    An id is a function of the path alone, see :func:`id_of`: it stays while others come and go.
+    Hidden files and folders are left out, and what this process may not read: it should have the
+    rights of Apache's user.
     """
     paths = []
     skipped = collections.Counter()
@@ -50,13 +55,21 @@ def find(root: str) -> tuple[dict[str, str], dict[str, int]]:
                 paths.append(os.path.relpath(os.path.join(directory, name), root))
             else:
                 skipped[why] += 1
-    found: dict[str, str] = {}
-    for path in sorted(paths):
-        id = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.splitext(path)[0])[:100] or "picture"
-        if id in found:
-            id += "-" + hashlib.sha256(path.encode()).hexdigest()[:12]
-        found[id] = path
+    found = {id_of(path): path for path in sorted(paths)}
     return found, {kind: count for kind, count in skipped.items() if count}
+
+
+def id_of(path: str) -> str:
+    """Return the id of the picture at *path*, relative to the folder; no two paths have the same.
+
+    That of ``hills.jpg`` is ``hills``, that of ``sub/hills.jpg`` is ``sub-hills``. Where another
+    path would come to the same text, as ``hills.png`` and ``sub-hills.jpg`` would, a hash of the
+    path is added to it.
+    """
+    id = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.splitext(path)[0])[:_LONGEST_PLAIN]
+    if _PLAIN.fullmatch(path) and not _HASHED.search(id) and path == path[:_LONGEST_PLAIN]:
+        return id
+    return f"{id or 'picture'}-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
 
 def listed(skipped: dict[str, int]) -> str:
