@@ -139,6 +139,13 @@ def test_files_are_read_again_when_they_change(tmp_path):
         files[path]
 
 
+def test_value_that_is_put_into_a_cache_of_files_stays(tmp_path):
+    path = rewrite(tmp_path / "a", b"one")
+    files = cache.FileCache()
+    files[path] = b"by hand"
+    assert files[path] == b"by hand"
+
+
 def test_modules_are_run_again_when_they_change(tmp_path):
     path = rewrite(tmp_path / "a.py", "# coding: latin-1\nx = 'é'\n".encode("latin-1"))
     modules = cache.ModuleCache()

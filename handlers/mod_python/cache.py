@@ -209,7 +209,9 @@ class FileCache(Cache):
         """
         found = os.stat(key)
         signature = found.st_mtime_ns, found.st_size, found.st_ino
-        if entry._value is not NOT_INITIALIZED and entry._timestamp == signature:
+        known = getattr(entry, "_timestamp", None)
+        if entry._value is not NOT_INITIALIZED and known in (None, signature):
+            # without a time it was put here by hand
             return None
         opened = open(key, self.mode)  # noqa: SIM115 - build closes it
         entry._timestamp = signature

@@ -46,7 +46,6 @@ __all__ = [
 
 _METHODS = ("GET", "POST", "HEAD")
 _END_OF_HTML = re.compile(r"</html\s*>\s*\Z", re.IGNORECASE)
-_NOT_NORMAL = re.compile(r"//|/\.")
 _DEEPEST = 100  # calls of what calls have returned
 _TAIL = 100  # characters in which the end of an HTML page is looked for
 
@@ -80,6 +79,23 @@ class PageCache(ModuleCache):
 
     ``PythonAutoReload Off`` keeps a module until the child ends.
     """
+
+    def unchanged(self, path):
+        """Return the module of the file *path* if it is here and has not changed, else None.
+
+        It takes no lock: what another thread is about to replace was right a moment ago.
+        """
+        entry = self._dict.get(path)
+        # read once: another thread may be about to build it again
+        value = NOT_INITIALIZED if entry is None else entry._value
+        if value is NOT_INITIALIZED:
+            return None
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        signature = found.st_mtime_ns, found.st_size, found.st_ino
+        return value if getattr(entry, "_timestamp", None) == signature else None
 
     def key(self, req):
         """Return the path of the module."""
@@ -116,20 +132,25 @@ def handler(req):
     req.allow_methods(_METHODS)
     if req.method not in _METHODS:
         raise apache.SERVER_RETURN(apache.HTTP_METHOD_NOT_ALLOWED)
-    directory, name = os.path.split(req.filename)
-    name = _without_extension(name or "index", req)
+    directory, _, name = req.filename.rpartition("/")
+    name = name or "index"
+    if "." in name:
+        name = _without_extension(name, req)
     path = (req.path_info or "")[1:].removesuffix("/")
     if name.startswith("_"):
         raise _refused(req, f"publish {name}", "its name begins with an underscore")
-    if not os.path.exists(_file(directory, name)):
-        path = f"{name}/{path}" if path else name
-        name = "index"
-        if not os.path.exists(_file(directory, name)):
-            raise apache.SERVER_RETURN(apache.HTTP_NOT_FOUND)
-    req.filename = _file(directory, name)
-    if _NOT_NORMAL.search(req.filename):
-        req.filename = os.path.normpath(req.filename)
-    module = page_cache[req]
+    file = f"{directory}/{name}.py"
+    module = page_cache.unchanged(file)
+    if module is None:
+        if not os.path.exists(file):
+            path = f"{name}/{path}" if path else name
+            file = f"{directory}/index.py"
+            if not os.path.exists(file):
+                raise apache.SERVER_RETURN(apache.HTTP_NOT_FOUND)
+        req.filename = os.path.normpath(file)
+        module = page_cache[req]
+    else:
+        req.filename = file
     guards = process_auth(req, module)
     found = resolve_object(req, module, (path or "index").replace("/", "."), *guards)
     published = publish_object(req, found)
@@ -217,10 +238,6 @@ def _without_extension(name, req):
     return name
 
 
-def _file(directory, name):
-    return f"{directory}/{name}.py"
-
-
 def _configured(req, name, default):
     return int(req.get_config().get(name, default))
 
@@ -257,6 +274,8 @@ def _guards_of(req, object, realm):
     elif type(object) is types.ModuleType:
         # what it has not got is slow to ask it for
         own = vars(object)
+        if "__auth__" not in own and "__access__" not in own and "__auth_realm__" not in own:
+            return None, None, realm
         found = {name: (own[name],) for name in _GUARDS if name in own}
     elif isinstance(getattr(object, "__func__", None), types.FunctionType):
         found = _guards_of_function(req, object.__func__)
