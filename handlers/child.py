@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable
 
 from handlers import access, counters, faults, lookup, names, settings, source, state_directory
-from handlers.cache import keeper, stamp
+from handlers.cache import keeper, purges, stamp
 from handlers.cache.store import remove
 from handlers.mod_python import Session
 from handlers.status import history, notices
@@ -68,6 +68,7 @@ def _start_site(path: str) -> None:
         _check_root(options["images.root"])
     if "thumbnail.cache" in options:
         keeper.start(options["thumbnail.cache"], options, pictures)
+        purges.start(options["thumbnail.cache"], options)
     is_default = os.path.basename(path) == _DEFAULT_FILE
     Session.start_sweep(options, None if is_default else path)
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from handlers import invalidation, lookup, making, names, settings, signing
-from handlers.cache import directory, keeper, stamp
+from handlers.cache import directory, keeper, purges, stamp
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Sweep
 from handlers.commands import owner, warming
@@ -34,6 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stats.set_defaults(run=_stats)
     purging = commands.add_parser("purge", help="delete every size and format of pictures")
     purging.add_argument("ids", nargs="+", metavar="ID")
+    purging.add_argument(
+        "--everywhere", action="store_true", help="on all machines, by the table cache.purges"
+    )
     purging.set_defaults(run=_purge)
     sweep = commands.add_parser("sweep", help="bring the cache within its limits now")
     sweep.set_defaults(run=_sweep)
@@ -102,6 +105,8 @@ def _count(path: str) -> dict:
 
 def _purge(args, options) -> Result:
     directory = _store(args, options).directory
+    if args.everywhere:
+        purges.announce(options, args.ids)
     progress, deleted = Progress(args.terminal, "pictures", len(args.ids)), 0
     for start in range(0, len(args.ids), _PURGED_AT_ONCE):
         ids = args.ids[start : start + _PURGED_AT_ONCE]

@@ -11,6 +11,7 @@ from handlers.kinds import (
     NONE,
     PATH,
     SECONDS,
+    TABLE,
     URL_PATH,
     URL_PATH_OR_OFF,
     Kind,
@@ -171,6 +172,13 @@ OPTIONS = (
         "3600",
         "seconds between two rounds of the child that keeps the cache",
         "600",
+    ),
+    Option(
+        "cache.purges",
+        TABLE,
+        NONE,
+        "table of `lookup.database` by which `cache purge --everywhere` reaches all machines",
+        "purges",
     ),
     Option(
         "images.root",
