@@ -529,6 +529,37 @@ def test_authorization_replaces_valid_user():
     assert "Require wsgi-group mod_python" in found
 
 
+def test_client_is_asked_for_a_password_that_access_handlers_check():
+    made = {}
+    text = "AuthType Basic\nAuthName x\nPythonAccessHandler a"
+    found = lines(f"<Location /git>\n{text}\n</Location>\n", made=made)
+    for line in ("Satisfy Any", "Require valid-user", "AuthBasicProvider wsgi"):
+        assert line in found
+    assert layers(made)[0][0]["set"] == {"PythonAccessHandler": "a", "asking": "1"}
+    (whole,) = converted(f"<Location /git>\n{text}\n</Location>\n").texts
+    for name in ("auth_basic", "authz_user", "access_compat"):
+        assert f"LoadModule {name}_module" in whole
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "Require valid-user",
+        "Require ip 10.0.0.1",
+        "Deny from all",
+        "Satisfy All",
+        "Require valid-user\nPythonAuthenHandler b",
+    ],
+)
+def test_nobody_is_asked_where_something_else_decides(more):
+    text = f"AuthType Basic\nPythonAccessHandler a\n{more}"
+    assert "Satisfy Any" not in in_section(text, "Location /git")
+    around = f"<Directory /srv>\n{more}\n</Directory>\n<Directory /srv/git>\nAuthType Basic\n"
+    around += "PythonAccessHandler a\n</Directory>\n"
+    if "Authen" not in more:
+        assert "Satisfy Any" not in lines(around)
+
+
 def test_kind_of_authentication_is_told_to_handlers():
     found = in_section("SetHandler mod_python\nPythonHandler a\nAuthType Basic\nAuthName 'x y'")
     assert "SetEnv PythonOption.mod_python.auth_type Basic" in found

@@ -233,6 +233,26 @@ def test_password_is_right_if_the_handler_says_ok(result, answer):
     assert checking(apache.OK).check_password(environ(), user, "wrong") is False
 
 
+def test_access_handler_may_check_a_password_that_was_asked_for():
+    def access(req):
+        password = req.get_basic_auth_pw()
+        if password is None:
+            return apache.OK if req.args == "public" else apache.HTTP_UNAUTHORIZED
+        return apache.OK if (req.user, password) == ("ann", "x") else apache.HTTP_FORBIDDEN
+
+    settings = {"PythonAccessHandler": named(access), "asking": "1"}
+    front = Front([{"where": [], "set": settings}])
+    assert front.allow_access(environ()) is False
+    assert front.allow_access(environ(QUERY_STRING="public")) is True
+    assert front.check_password(environ(), "ann", "x") is True
+    assert front.check_password(environ(), "ann", "y") is False
+    # without the flag nobody asks it
+    assert Front.of(PythonAccessHandler=named(access)).check_password(environ(), "ann", "x") is None
+    # a handler that lets everybody in names nobody
+    settings["PythonAccessHandler"] = returning(apache.OK)
+    assert Front([{"where": [], "set": settings}]).check_password(environ(), "a", "b") is False
+
+
 def test_user_may_get_another_name_and_must_have_one():
     def rename(req):
         req.user = "other"

@@ -22,6 +22,13 @@ def header(req):
     return apache.HTTP_FORBIDDEN if req.args == "no" else apache.DECLINED
 
 
+def asking(req):
+    password = req.get_basic_auth_pw()
+    if password is None:
+        return apache.OK if req.args == "public" else apache.HTTP_UNAUTHORIZED
+    return apache.OK if (req.user, password) == ("ann", "pa:ss") else apache.HTTP_FORBIDDEN
+
+
 def raising(req):
     raise apache.SERVER_RETURN(apache.HTTP_FORBIDDEN)
 
@@ -92,6 +99,12 @@ DavLockDB "{directory}/run/dav"
     <Directory "{directory}/a/broken">
         PythonPath "['{directory}/code'] + sys.path"
         PythonAccessHandler guard::broken
+    </Directory>
+    <Directory "{directory}/a/asking">
+        AuthType Basic
+        AuthName "the site"
+        PythonPath "['{directory}/code'] + sys.path"
+        PythonAccessHandler guard::asking
     </Directory>
     <Directory "{directory}/a/users">
         AuthType Basic
@@ -206,7 +219,7 @@ MODULES = (
 def fill(directory, user):
     (directory / "code").mkdir()
     (directory / "code" / "guard.py").write_text(GUARD)
-    for name in ("closed", "raising", "broken", "users", "groups", "app", "pages", "dav"):
+    for name in ("closed", "raising", "broken", "users", "groups", "app", "pages", "dav", "asking"):
         (directory / "a" / name).mkdir(parents=True)
         (directory / "a" / name / "file.txt").write_text(name)
     (directory / "a" / "app" / "page.py").write_text(GUARD)
@@ -323,6 +336,17 @@ def test_authentication_handler_is_asked_for_files(moved):
     assert (answer.status, b"users" in answer.body) == (500, False)
     answer = get(moved, "/users/file.txt", Authorization=basic("ann", "pa:ss"))
     assert (answer.status, answer.body) == (200, b"users")
+
+
+def test_access_handler_that_checks_passwords_is_given_them(moved):
+    moved.expect("AH01617|AH01618|AH01614|AH01807|WSGI0057|Client denied|AH01629")
+    path = "/asking/file.txt"
+    assert get(moved, f"{path}?public").body == b"asking"
+    answer = get(moved, path)
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="the site"'
+    assert get(moved, path, Authorization=basic("ann", "no")).status in (401, 403)
+    assert get(moved, path, Authorization=basic("ann", "pa:ss")).body == b"asking"
 
 
 def test_authorization_handler_is_asked_for_files(moved):

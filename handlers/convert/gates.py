@@ -20,6 +20,8 @@ FILES_HANDLER = "python-phases"
 _CHANGING = ("pythontranshandler", "pythontypehandler", "pythonfixuphandler")
 #: What a layer holds whose phases can't run: every request that it is for is refused.
 REFUSED = "refused"
+#: What it holds whose access handlers check passwords, too.
+ASKING = "asking"
 _SECRET = re.compile(
     r"pass(wor[dt]|wd|phrase)?$|pwd|secret|credential|token|(^|[._-])(api_?)?key$", re.IGNORECASE
 )
@@ -46,6 +48,8 @@ class Gates:
         #: Mode and, where closed, the reason.
         self._mode: dict[Place, str] = {}
         self.reason: dict[Place, str] = {}
+        #: Places whose access handlers get a password that the client was asked for.
+        self.asking: set[Place] = set()
         for place in places:
             if lines(place, *BEFORE, "pythonhandlermodule"):
                 self._decide(place)
@@ -165,6 +169,8 @@ class Gates:
                 found[name] = in_one_list(found.get(name, ""), line)
         if mode == CLOSED:
             found[REFUSED] = "1"
+        if place in self.asking:
+            found[ASKING] = "1"
         return found
 
 

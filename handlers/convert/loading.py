@@ -16,10 +16,11 @@ class Load:
     #: The directory of Apache's own modules.
     modules: str = "modules"
 
-    def lines(self, loads: list[Line], asks_for_users: bool) -> list[str]:
+    def lines(self, loads: list[Line], needed: list[str]) -> list[str]:
         """Return the lines, which load nothing that is loaded already.
 
         :param loads: the lines that loaded mod_python; Apache's modules lie beside it.
+        :param needed: names of Apache's modules, without ``mod_`` and ``.so``.
         """
         found = loads[0].words[1] if loads and len(loads[0].words) > 1 else ""
         modules = self.modules
@@ -33,7 +34,7 @@ class Load:
         if self.python_home:
             lines.append(f"    WSGIPythonHome {quote(self.python_home)}")
         lines.append("</IfModule>")
-        for name in ("env", "auth_basic") if asks_for_users else ("env",):
+        for name in needed:
             lines += [
                 f"<IfModule !{name}_module>",
                 f"    LoadModule {name}_module {quote(f'{modules}/mod_{name}.so')}",

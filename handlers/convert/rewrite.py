@@ -20,7 +20,16 @@ from handlers.convert.directives import (
     USES_OF_FILTERS,
 )
 from handlers.convert.edits import Edits, ancestors, one_line
-from handlers.convert.gates import CLOSED, FILES, FILES_HANDLER, RUNTIME, Gates, in_one_list, option
+from handlers.convert.gates import (
+    CLOSED,
+    FILES,
+    FILES_HANDLER,
+    RUNTIME,
+    SCRIPT,
+    Gates,
+    in_one_list,
+    option,
+)
 from handlers.convert.loading import Load
 from handlers.convert.scope import Place
 from handlers.convert.scripts import Scripts, named
@@ -104,6 +113,8 @@ class _Rewriter:
             reason = users.why_closed(self._view, place)
             if reason:
                 self._gates.close(place, reason)
+            elif self._gates.mode(place) == SCRIPT and users.may_ask(self._view, place):
+                self._gates.asking.add(place)
         for place in self._view.places:
             self._rewrite_place(place)
         for host in self._gates.hosts_to_guard:
@@ -247,6 +258,10 @@ class _Rewriter:
         else:
             self._gated.add(line.parent)
             gate = [self._gate_line(place)]
+            if place in self._gates.asking:
+                # a client that the handlers refuse is asked for a password, and they once more
+                gate += ["Satisfy Any", "Require valid-user", users.providers(self._view, place)]
+                gate.append(self._gate_line(place, "WSGIAuthUserScript"))
             if place.is_host:
                 gate = ['<Location "/">', f"    {gate[0]}", "</Location>"]
             self._carry(line, f"# in a script: {one_line(line)}", *gate, note=_YES_OR_NO)
@@ -449,7 +464,10 @@ class _Rewriter:
         ):
             return
         loads = [line for line in concerned if line.key == "loadmodule"]
-        load = self._module.lines(loads, self._edits.has("AuthBasicProvider"))
+        words = {"auth_basic": "AuthBasicProvider", "authz_user": "Require valid-user"}
+        words["access_compat"] = "Satisfy"
+        needed = [name for name, word in words.items() if self._edits.has(word)]
+        load = self._module.lines(loads, ["env", *needed])
         entry = self._scripts.entry()
         load += [
             named(f"WSGIHandlerScript {name}", entry, options=" pass-authorization=On")

@@ -160,7 +160,7 @@ class Place:
             line.key in ("addhandler", "sethandler") or _may_overlap(self, place, line)
             for host in {self.server, self.host}
             for place in _of_host(host, self)
-            if not _is_apart(self, place)
+            if not is_apart(self, place)
             for line in place.lines(*_OTHERS_OF_URL, *_OTHERS_HERE)
         )
 
@@ -299,10 +299,10 @@ def _may_overlap(asking: Place, place: Place, line: Line) -> bool:
             or not asking.is_plain
             or _overlaps(words[0], asking.argument)
         )
-    return not _is_apart(asking, place)
+    return not is_apart(asking, place)
 
 
-def _is_apart(one: Place, other: Place) -> bool:
+def is_apart(one: Place, other: Place) -> bool:
     """Tell whether no request is for both of two places."""
     plain = one.is_plain and other.is_plain and one.kind == other.kind
     return plain and not is_within(one, other) and not is_within(other, one)

@@ -2,9 +2,12 @@
 
 from handlers.convert.directives import AUTH, BEFORE
 from handlers.convert.edits import ancestors
-from handlers.convert.scope import Place
+from handlers.convert.scope import Place, is_apart
+from handlers.convert.text import Line
 from handlers.convert.view import View
 
+#: Directives that let somebody in or keep somebody out.
+_RULES = ("require", "satisfy", "allow", "deny", "order", "authmerging")
 _CONDITION = "it adds to a line that holds under a condition only: write one list for each case"
 
 
@@ -36,6 +39,34 @@ def why_closed(view: View, place: Place) -> str:
     if file in ("", "/dev/null") or asks_file_first(view, place) or _is_python_first(view):
         return ""
     return f"Apache asks {file} alone, unless AuthBasicAuthoritative is Off"
+
+
+def may_ask(view: View, place: Place) -> bool:
+    """Tell whether a client may be asked for a password that a place's access handlers check.
+
+    That is where ``AuthType Basic`` holds and nothing else decides who gets in: a handler that
+    refuses a client without a name is called again with the client's name and password.
+    """
+    if place.is_host or view.nearest(place, "authtype").lower() != "basic":
+        return False
+    if view.nearest(place, *AUTH):
+        return False
+    near = [
+        other
+        for other in view.places
+        if (other.host in place.around or place.host in other.around) and not is_apart(place, other)
+    ]
+    return all(_lets_all_in(other, line) for other in near for line in view.lines(other, *_RULES))
+
+
+def _lets_all_in(place: Place, line: Line) -> bool:
+    """Tell whether a line lets everybody in, or is the usual one that holds for nothing served."""
+    words = [word.lower() for word in line.words]
+    if line.key != "require":
+        return False
+    return words == ["all", "granted"] or (
+        words == ["all", "denied"] and place.kind == "directory" and place.argument == "/"
+    )
 
 
 def providers(view: View, place: Place) -> str:

@@ -81,7 +81,8 @@ class Front:
     :param layers: the sections, in the order in which Apache merges them. Each is a dict: ``where``
         is a list of conditions [kind, pattern] that a request must meet, of kind ``directory``,
         ``files`` and ``location`` and the same with ``match``; ``set`` has the variables, named
-        as the directives, and ``refused`` if all is to be refused; ``directory`` is where modules
+        as the directives, ``refused`` if all is to be refused, and ``asking``
+        if the handlers of access check passwords, too; ``directory`` is where modules
         of its handlers are looked for.
     :param aliases: [URL, path] of each Alias, in order.
     """
@@ -102,35 +103,47 @@ class Front:
 
         Whatever a handler raises goes on to mod_wsgi, which logs and refuses it.
         """
-        environ = self._completed(environ)
+        return self._allowed(self._completed(environ))[0]
+
+    def _allowed(self, environ: dict) -> tuple[bool | None, str | None]:
+        """Return what :meth:`allow_access` does, and the user whom a handler has named."""
         if environ.get("refused"):
-            return False
+            return False, None
         result: bool | None = None
+        user = None
         for phase in _BEFORE:
             if environ.get(phase):
                 decision, request = self._run(phase, environ)
                 if decision not in (OK, DECLINED):
-                    return False
+                    return False, None
                 self._check_unchanged(phase, request, environ)
+                user = request.user or user
                 if decision == OK:
                     result = True
-        return result
+        return result, user
 
     def check_password(self, environ: dict, user: str, password: str) -> bool | str | None:
         """Tell mod_wsgi whether PythonAuthenHandler accepts a user: True, or the user's new name.
 
-        None leaves it to the next provider, as ``DECLINED`` does.
+        None leaves it to the next provider, as ``DECLINED`` does. Where a section has ``asking``,
+        the handlers of access are asked instead, with the name and password.
 
         :raises Refused: if the handler accepts nobody, which is an error in mod_python, too.
         """
         environ = self._completed(environ)
         if environ.get("refused"):
             return False
-        if not environ.get("PythonAuthenHandler"):
-            return None
         credentials = f"{user}:{password}".encode("latin-1", "replace")
         environ["HTTP_AUTHORIZATION"] = f"Basic {base64.b64encode(credentials).decode()}"
         environ["PythonOption.mod_python.auth_type"] = "Basic"
+        if not environ.get("PythonAuthenHandler"):
+            if not environ.get("asking"):
+                return None
+            allowed, name = self._allowed(environ)
+            if allowed is False or name is None:
+                # who was let in without a name needs none
+                return False
+            return True if name == text(user) else name
         decision, request = self._run("PythonAuthenHandler", environ)
         if decision == DECLINED:
             return None
