@@ -52,12 +52,21 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Give what the tests start the usual signals, and refuse to record what is not there.
 
-    A shell that starts the run in the background has it, and all it starts, ignore two of them.
+    A shell that starts the run in the background has it, and all it starts, ignore two of them,
+    and nohup a third, from which the run itself stays safe.
     """
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+        # what has a handler here has none in a program that is started
+        signal.SIGHUP: lambda *_: None,
+    }
     for number, handler in usual.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    if hasattr(config, "workerinput"):
+        # a worker of pytest-xdist ends with the process that started it
+        signal.signal(signal.SIGHUP, usual[signal.SIGHUP])
     if config.getoption("--record-oracle") and not has_mod_python():
         raise pytest.UsageError("--record-oracle: mod_python is not installed on this machine")
 
