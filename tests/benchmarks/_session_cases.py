@@ -39,6 +39,8 @@ class Case:
     server = "mod_wsgi"
     cookie = "pysid"
     sweep = ""
+    #: path of an answer of the same server without a session
+    hello = "/session/?hello"
     #: how many processes can fill it at once
     fillers = 2
 

@@ -83,6 +83,8 @@ class FileOnModPython(File):
     def directives(self, sweeping):
         return (
             "<Location /session/>\nSetHandler mod_python\n"
+            # the interpreter that knows the settings file
+            "PythonInterpreter main_interpreter\n"
             f"PythonPath \"['{self.handlers}'] + sys.path\"\nPythonHandler counter\n</Location>\n"
         )
 

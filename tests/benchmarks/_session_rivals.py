@@ -12,7 +12,8 @@ import time
 
 from tests.benchmarks._session_cases import TIMEOUT, VALUE, Case
 
-_PHP = "/usr/lib/apache2/modules/libphp*.so"
+# HANDLERS_BENCH_PHP names mod_php where it is not installed but unpacked
+_PHP = os.environ.get("HANDLERS_BENCH_PHP", "/usr/lib/apache2/modules/libphp*.so")
 _MOD_PYTHON = "/usr/lib/apache2/modules/mod_python.so"
 
 
@@ -126,6 +127,7 @@ class Php(Case):
 
 class _Wsgi(Case):
     needs = ""
+    hello = "/session/hello"
 
     @classmethod
     def missing(cls):

@@ -35,12 +35,19 @@ class Turn(NamedTuple):
     :ivar megabytes: resident memory of the largest child at the end.
     :ivar cpu: microseconds of CPU time of the children for each request, the sweep included; it is
         the figure that other work on the machine disturbs least.
+    :ivar hello: the same for a hello of the same children; 0 in turns with a sweep.
     """
 
     rate: Rate
     swept: int
     megabytes: float
     cpu: float
+    hello: float
+
+    @property
+    def own(self) -> float:
+        """Microseconds of CPU time that the session itself costs a request."""
+        return self.cpu - self.hello
 
 
 def turn(case: Case, sweeping: bool, ids_file, warm_ids, expired, seconds: int, seed) -> Turn:
@@ -61,15 +68,20 @@ def turn(case: Case, sweeping: bool, ids_file, warm_ids, expired, seconds: int, 
             process = case.start(case.beside)
             stack.callback(process.join)
             stack.callback(process.terminate)
-        children = site.child_pids()
-        used = sum(map(cpu_seconds, children))
-        rate = request_rate(
-            site.port, _PATH, seconds, _CONNECTIONS, script=script, patience=_PATIENCE
-        )
-        used = sum(map(cpu_seconds, children)) - used
-        megabytes = max(map(_resident, children))
+        rate, cpu = _measured(site, _PATH, seconds, script)
+        megabytes = max(map(_resident, site.child_pids()))
+        hello = 0.0 if sweeping else _measured(site, case.hello, max(1, seconds // 2), None)[1]
     swept = len(expired) - case.as_apache(case.present, expired) if sweeping else 0
-    return Turn(rate, swept, megabytes, used / (rate.per_second * seconds) * 1e6)
+    return Turn(rate, swept, megabytes, cpu, hello)
+
+
+def _measured(site, path: str, seconds: int, script: str | None) -> tuple[Rate, float]:
+    """Return the rate of requests, and the microseconds of CPU time of the children for each."""
+    children = site.child_pids()
+    used = sum(map(cpu_seconds, children))
+    rate = request_rate(site.port, path, seconds, _CONNECTIONS, script=script, patience=_PATIENCE)
+    used = sum(map(cpu_seconds, children)) - used
+    return rate, used / (rate.per_second * seconds) * 1e6
 
 
 def _warm(port: int, case: Case, ids: list[str]) -> None:

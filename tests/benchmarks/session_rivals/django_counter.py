@@ -46,4 +46,8 @@ def count(request):
     return HttpResponse(str(request.session["hits"]), content_type="text/plain")
 
 
-urlpatterns = [path("", count)]
+def hello(request):
+    return HttpResponse("Hello, world", content_type="text/plain")
+
+
+urlpatterns = [path("", count), path("hello", hello)]

@@ -23,4 +23,8 @@ def application(place, threshold):
         session["hits"] = session.get("hits", 0) + 1
         return str(session["hits"]), {"Content-Type": "text/plain"}
 
+    @app.get("/hello")
+    def hello():
+        return "Hello, world", {"Content-Type": "text/plain"}
+
     return app
