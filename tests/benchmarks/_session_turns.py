@@ -35,19 +35,15 @@ class Turn(NamedTuple):
     :ivar megabytes: resident memory of the largest child at the end.
     :ivar cpu: microseconds of CPU time of the children for each request, the sweep included; it is
         the figure that other work on the machine disturbs least.
-    :ivar hello: the same for a hello of the same children; 0 in turns with a sweep.
+    :ivar own: the same for a request of one client alone, minus that of a hello of the same child:
+        what the session itself costs; 0 in turns with a sweep.
     """
 
     rate: Rate
     swept: int
     megabytes: float
     cpu: float
-    hello: float
-
-    @property
-    def own(self) -> float:
-        """Microseconds of CPU time that the session itself costs a request."""
-        return self.cpu - self.hello
+    own: float
 
 
 def turn(case: Case, sweeping: bool, ids_file, warm_ids, expired, seconds: int, seed) -> Turn:
@@ -70,16 +66,26 @@ def turn(case: Case, sweeping: bool, ids_file, warm_ids, expired, seconds: int, 
             stack.callback(process.terminate)
         rate, cpu = _measured(site, _PATH, seconds, script)
         megabytes = max(map(_resident, site.child_pids()))
-        hello = 0.0 if sweeping else _measured(site, case.hello, max(1, seconds // 2), None)[1]
+        own = 0.0
+        if not sweeping:
+            # one client after the other: what children cost that fight for the caches is not asked
+            shorter = max(1, seconds // 2)
+            session, hello = (
+                _measured(site, path, shorter, lua, 1)[1]
+                for path, lua in ((_PATH, script), (case.hello, None))
+            )
+            own = session - hello
     swept = len(expired) - case.as_apache(case.present, expired) if sweeping else 0
-    return Turn(rate, swept, megabytes, cpu, hello)
+    return Turn(rate, swept, megabytes, cpu, own)
 
 
-def _measured(site, path: str, seconds: int, script: str | None) -> tuple[Rate, float]:
+def _measured(
+    site, path: str, seconds: int, script: str | None, connections: int = _CONNECTIONS
+) -> tuple[Rate, float]:
     """Return the rate of requests, and the microseconds of CPU time of the children for each."""
     children = site.child_pids()
     used = sum(map(cpu_seconds, children))
-    rate = request_rate(site.port, path, seconds, _CONNECTIONS, script=script, patience=_PATIENCE)
+    rate = request_rate(site.port, path, seconds, connections, script=script, patience=_PATIENCE)
     used = sum(map(cpu_seconds, children)) - used
     return rate, used / (rate.per_second * seconds) * 1e6
 

@@ -5,8 +5,8 @@ eight connections to eight children. Cases take turns within each round: a turn 
 then one with the store's own, while as many sessions as 3.3 % of N have expired. Ratios are medians
 over the rounds, and those between cases are of the turns without a sweep.
 
-The session's own cost is the CPU time of its request minus that of a hello, which the same children
-answer right after it.
+The session's own cost is the CPU time of a request of one client alone, minus that of a hello of
+the same child.
 
 A request that still waits when its turn ends is in no percentile: where everybody waits for a
 cleanup, the rate tells it. The CPU time of the children for each request is what other work on the
@@ -219,8 +219,7 @@ def _own(case, turns):
         return [found.own for found in turns[name][0]]
 
     name = case.name
-    hello = [found.hello for found in turns[name][0]]
-    rows = [_row(f"{name}, CPU of a hello", hello, "us a request")]
+    rows = []
     for rival, most in _OWN.items():
         if rival in turns and rival != name:
             share, is_held = ratio(own(name), own(rival)), name in _CPU
@@ -235,7 +234,7 @@ def _own(case, turns):
                     share <= most if is_held else None,
                 )
             )
-    if len(rows) == 1:
+    if not rows:
         rows.append(_row(f"{name}, the session's own CPU", own(name), "us a request"))
     return rows
 
