@@ -218,10 +218,11 @@ def _made(
 
 def _turns(store: Store, options: settings.Settings) -> Turns:
     makers = options.thumbnail.makers or os.cpu_count() or 1
-    waiters = options.thumbnail.waiters
+    waiters, soon = options.thumbnail.waiters, 0.0
     if waiters is None:
-        waiters = max(2, child.most_requests() // 2)
-    return Turns(store.directory, makers, waiters, options.thumbnail.wait)
+        requests = child.most_requests()
+        waiters, soon = max(1, requests - -(-requests // 4) - makers), options.thumbnail.soon
+    return Turns(store.directory, makers, waiters, options.thumbnail.wait, soon)
 
 
 def _with_picture(req, status: int, asked: Asked, options: settings.Settings) -> int:

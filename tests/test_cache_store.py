@@ -1,9 +1,11 @@
 """The cache's files, turns and memory of failures, without a server."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -11,9 +13,10 @@ import time
 
 import pytest
 
-from handlers import locks
+from handlers import locks, state_directory
 from handlers.cache import turns as turns_module
 from handlers.cache.failures import FailedBefore, Failures, Kinds
+from handlers.cache.pace import Pace
 from handlers.cache.store import EXTENSIONS, Store, purge
 from handlers.cache.turns import Busy, Turns
 
@@ -135,6 +138,44 @@ def test_wait_is_bounded_in_total(store):
         for taken in (turns.thumbnail(NAME), turns.maker()):
             with pytest.raises(locks.LockTimeout), taken:
                 pass
+
+
+def test_one_more_than_may_wait_waits_if_its_turn_comes_soon(store):
+    def thumbnail(soon):
+        return Turns(store.directory, 1, 0, 30, soon).thumbnail(NAME)
+
+    pace = Pace(store.directory)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with thumbnail(0):
+            with pytest.raises(Busy, match="0 requests wait already"), thumbnail(0):
+                pass
+            asking = pool.submit(contextlib.ExitStack().enter_context, thumbnail(20))
+            with pytest.raises(TimeoutError):
+                asking.result(0.1)
+        assert asking.result() is None
+    # what has not come in time is no longer expected soon
+    with Turns(store.directory, 1, 0, 30).thumbnail("200x200/2.jpg"):
+        slow = Turns(store.directory, 1, 0, 30, 0.2)
+        with pytest.raises(locks.LockTimeout), slow.thumbnail("200x200/2.jpg"):
+            pass
+        assert pace.seconds() >= 0.2
+        with pytest.raises(Busy), Turns(store.directory, 1, 0, 30, 0.1).thumbnail("200x200/2.jpg"):
+            pass
+
+
+def test_pace_follows_what_thumbnails_take_and_survives_what_it_finds(store):
+    state_directory.ensure(store.directory)
+    pace = Pace(store.directory)
+    usual = pace.seconds()
+    for _ in range(20):
+        pace.note(2.0)
+    assert 1.9 < pace.seconds() <= 2.0
+    pace.note(0.0)
+    assert pace.seconds() < 1.5
+    for torn in (b"", b"123", struct.pack("=d", float("nan")), struct.pack("=d", -1.0)):
+        with open(state_directory.path(store.directory, "pace"), "wb") as file:
+            file.write(torn)
+        assert pace.seconds() == usual
 
 
 def test_makers_follow_in_the_order_of_asking(store, monkeypatch):

@@ -64,6 +64,32 @@ def test_many_clients_of_one_cold_thumbnail_cost_one_decode(wide_site):
     assert wide_site.log().count("400x400-crop/large.jpg made") == 1
 
 
+@pytest.fixture(params=[("mod_wsgi", 4), ("mod_wsgi", 8), ("mod_python", 4)], ids=str)
+def usual_site(request, public_dir, pictures):
+    """A site with few children."""
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    server, children = request.param
+    site = Httpd(public_dir / "site", server, url, root, children=children)
+    # on a machine that others keep busy, too
+    site.settings("thumbnail.soon = 60\nthumbnail.wait = 120")
+    with site:
+        yield from watched(site)
+
+
+def test_nobody_is_turned_away_while_turns_come_soon(usual_site):
+    """By a cold thumbnail that all ask for, by many cold ones, by a gallery of a new visitor."""
+    answers = ask_all(usual_site, ["/thumbs/200x200/p000.jpg"] * CLIENTS)
+    assert {answer.status for answer in answers} == {200}
+    assert usual_site.log().count("200x200/p000.jpg made") == 1
+    answers = ask_all(usual_site, [f"/thumbs/200x200/p{n:03d}.jpg" for n in range(CLIENTS)])
+    assert {answer.status for answer in answers} == {200}
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        page = pool.map(usual_site.request, [f"/thumbs/400x400/p{n:03d}.webp" for n in range(60)])
+        assert {answer.status for answer in page} == {200}
+    assert len(usual_site.maker_pids()) <= (os.cpu_count() or 1)
+
+
 def test_cold_thumbnails_do_not_occupy_every_child(narrow_site):
     """Hot ones are answered while two are made, four wait, and the rest is turned away."""
     narrow_site.expect("thumbnails turned away: 4 requests wait already")
@@ -109,7 +135,7 @@ def test_wait_ends_in_503(hasty_site):
 
 @pytest.fixture(params=SERVERS)
 def killed_site(request, public_dir, pictures):
-    settings = "cache.bytes = 1M\ncache.interval = 0.5"
+    settings = "cache.bytes = 1M\ncache.interval = 0.5\nthumbnail.soon = 60"
     with site_of(request, public_dir, pictures, settings, 6) as server:
         yield from watched(server)
 

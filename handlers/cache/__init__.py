@@ -13,6 +13,8 @@
         emptied/                       what another configuration made, until it is deleted
         invalidated                    when an admin's command hid a picture
         lock makers waiters sweeper    locks, one byte each
+        maker-0                        the socket of the first maker
+        pace                           how long a thumbnail takes, by those made last
         sleepers                       a named pipe: requests that wait for a maker sleep on it
         round                          how far the sweep has come
         growth                         as long as blocks have been written since it began

@@ -1,9 +1,10 @@
 """Who may make a thumbnail now, who waits, and who is sent away.
 
 Three kinds of locks, of one byte each, all of which die with their holder: one for each thumbnail,
-so that it is made once; one for each maker that may work at a time; one for each request that may
-wait. What waits occupies a child of the server, so waiting is limited too: beyond that a request is
-turned away at once, and the children that are left serve what is made already.
+so that it is made once; one for each maker that may work at a time; one for each request that
+waits. A request that waits occupies a child of the server, so some children are kept free for what
+is made already: beyond the number of waiters, a request waits only if its turn comes soon, and is
+turned away at once otherwise.
 """
 
 import contextlib
@@ -13,9 +14,13 @@ from collections.abc import Iterator, Sequence
 
 from handlers import locks, state_directory
 from handlers.cache import wakeup
+from handlers.cache.pace import Pace
 from handlers.errors import Busy
 
 _LOOK_AGAIN = 0.5
+#: Bytes of the file of waiters, from here on, of those of them that wait for a maker.
+_QUEUE = 1 << 40
+_LONGEST_QUEUE = 1 << 16
 
 
 class Turns:
@@ -24,14 +29,25 @@ class Turns:
     :param makers: how many may work at once, on this machine.
     :param waiters: how many may wait at once; None for any number.
     :param wait: seconds that this request waits in total; None for as long as it takes.
+    :param soon: one more than *waiters* waits if its turn is expected within so many seconds, and
+        for no longer.
     """
 
-    def __init__(self, directory: str, makers: int, waiters: int | None, wait: float | None):
+    def __init__(
+        self,
+        directory: str,
+        makers: int,
+        waiters: int | None,
+        wait: float | None,
+        soon: float = 0.0,
+    ):
         self._directory = directory
         self._makers = makers
         self._waiters = waiters
         self._deadline = None if wait is None else time.monotonic() + wait
         self._wait = wait
+        self._soon = soon
+        self._pace = Pace(directory)
 
     @property
     def left(self) -> float | None:
@@ -73,8 +89,10 @@ class Turns:
         """
         sleepers = state_directory.path(self._directory, "sleepers")
         fd, number = self._taken("makers", range(self._makers), sleepers)
+        started = time.monotonic()
         try:
             yield number
+            self._pace.note(time.monotonic() - started)
         finally:
             os.close(fd)
             wakeup.wake(sleepers)
@@ -90,12 +108,16 @@ class Turns:
         path = state_directory.path(self._directory, file)
         with contextlib.suppress(locks.LockTimeout):
             return locks.acquire_one(path, offsets, 0)
+        started = time.monotonic()
         try:
-            with self._waiting():
+            with self._waiting(sleepers is not None):
                 if sleepers is None:
                     return locks.acquire_one(path, offsets, self.left)
                 return self._taken_when_woken(path, offsets, sleepers)
         except locks.LockTimeout:
+            waited = time.monotonic() - started
+            # more than twice what is soon would keep requests away for longer than the fault lasts
+            self._pace.note_at_least(min(waited, 2 * self._soon))
             raise locks.LockTimeout(f"{file} not free within {self._wait:g} s") from None
 
     def _taken_when_woken(
@@ -113,16 +135,29 @@ class Turns:
                 sleep(_LOOK_AGAIN if left is None else min(_LOOK_AGAIN, left))
 
     @contextlib.contextmanager
-    def _waiting(self):
+    def _waiting(self, for_maker: bool):
+        """Wait inside the block, and be counted.
+
+        :param for_maker: whether the turn of a maker is waited for, and not the end of what another
+            one makes.
+        """
         if self._waiters is None:
             yield
             return
         path = state_directory.path(self._directory, "waiters")
-        try:
-            fd = locks.acquire_any(path, range(self._waiters), 0)
-        except locks.LockTimeout:
-            raise Busy(f"{self._waiters} requests wait already") from None
-        try:
+        with contextlib.ExitStack() as stack:
+            queue = range(_QUEUE, _QUEUE + _LONGEST_QUEUE)
+            place, number = locks.acquire_one(path, queue, 0)
+            if for_maker:
+                stack.callback(os.close, place)
+            else:
+                os.close(place)
+            expected = self._pace.seconds() * (1 + (number - _QUEUE) // self._makers)
+            try:
+                stack.callback(os.close, locks.acquire_any(path, range(self._waiters), 0))
+            except locks.LockTimeout:
+                if not self._soon or expected > self._soon:
+                    raise Busy(f"{self._waiters} requests wait already") from None
+                if self.left is None or self._soon < self.left:
+                    self._wait, self._deadline = self._soon, time.monotonic() + self._soon
             yield
-        finally:
-            os.close(fd)

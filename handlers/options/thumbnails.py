@@ -101,9 +101,17 @@ OPTIONS = (
     Option(
         "thumbnail.waiters",
         COUNT,
-        Words("half of the server's requests"),
-        "requests that may wait for them; the others get 503 at once",
+        Words("three in four of the server's requests, less the makers"),
+        "requests that may wait for them",
         "4",
+    ),
+    Option(
+        "thumbnail.soon",
+        SECONDS,
+        "1",
+        "unless `thumbnail.waiters` is set, another one waits as well if its turn is expected "
+        "within this many seconds; otherwise it gets 503 at once",
+        "0.5",
     ),
     Option("thumbnail.wait", SECONDS, "10", "seconds that a request waits in total, then 503", "5"),
     Option("thumbnail.cpu", SECONDS, "5", "seconds of CPU time that one thumbnail may take", "2"),
