@@ -1,5 +1,6 @@
 """The handlers that mod_python brings: WSGI applications, CGI scripts, the test page."""
 
+import functools
 import os
 import sys
 import types
@@ -227,13 +228,18 @@ def test_modules_beside_a_script_are_imported_anew(script, tmp_path):
 
 
 def test_test_page_shows_what_a_handler_finds():
-    answer = serve(
+    asked = functools.partial(
+        serve,
         testhandler.handler,
         HTTP_X_ASKED="<script>",
         SERVER_SOFTWARE="Apache/2.4",
         DOCUMENT_ROOT="/srv/htdocs",
         **{"PythonOption.some.option": "a & b"},
     )
+    hidden = asked().body.decode()
+    assert "some.option" in hidden and "a &amp; b" not in hidden
+    assert "Server configuration tree" not in hidden
+    answer = asked(PythonDebug="On")
     assert (answer.status, answer["Content-Type"]) == ("200 OK", "text/html; charset=utf-8")
     page = answer.body.decode()
     for text in ("Apache/2.4", "/srv/htdocs", "&lt;script&gt;", "some.option", "a &amp; b"):

@@ -2,7 +2,9 @@
 
 import ast
 import os
+import threading
 import traceback
+import types
 
 import pytest
 from mod_python import apache, psp
@@ -182,6 +184,42 @@ def test_page_is_compiled_once_and_again_when_it_has_changed(ask, monkeypatch):
     assert ask(pages={"page.psp": '<%@ include file="head.txt" %>two'}).body == b"head two"
     assert ask(pages={"head.txt": "other "}).body == b"other two"
     assert len(compiled) == 3
+
+
+def test_threads_compile_a_page_once(tmp_path, monkeypatch):
+    path = tmp_path / "page.psp"
+    path.write_text("page")
+    compiled = []
+    real = psp_source.compile_page
+
+    def compile_page(*args):
+        compiled.append(args[1])
+        return real(*args)
+
+    monkeypatch.setattr(psp_source, "compile_page", compile_page)
+    codes = []
+    ready = threading.Barrier(8)
+
+    def load():
+        ready.wait(60)
+        codes.append(psp.PSP(types.SimpleNamespace(filename=str(path))).code)
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(codes) == 8 and len(set(map(id, codes))) == 1
+    assert compiled == [str(path)]
+
+
+def test_pages_that_are_kept_are_limited(monkeypatch):
+    pages = psp._Strings(3)
+    monkeypatch.setattr(psp, "_strings", pages)
+    for number in range(5):
+        psp.PSP(None, string=f"page {number}")
+    assert list(pages._dict) == ["page 2", "page 3", "page 4"]
+    assert psp._files._maxsize == 512
 
 
 def test_error_of_a_page_does_not_outlive_it(ask, caplog):

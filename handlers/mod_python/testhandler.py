@@ -1,8 +1,8 @@
 """A page that shows what a handler finds: ``PythonHandler mod_python.testhandler``.
 
-It shows options and the environment to everybody who may open it, so keep strangers out. Unlike
-mod_python's, it escapes what it shows, leaves out what WSGI does not tell, and shows the end of the
-error log under ``PythonDebug On`` only.
+It shows the environment to everybody who may open it, so keep strangers out. Unlike mod_python's,
+it escapes what it shows, leaves out what WSGI does not tell, and shows what may have passwords in
+it under ``PythonDebug On`` only: values of options, the configuration, the end of the error log.
 """
 
 import collections
@@ -17,6 +17,7 @@ __all__ = ["handler", "write_table", "write_tree"]
 
 _LINES = 100  # of the error log
 _UNKNOWN = "not known"
+_HIDDEN = "shown under PythonDebug On"
 
 
 def handler(req):
@@ -32,14 +33,15 @@ def handler(req):
     req.content_type = "text/html; charset=utf-8"
     _write(req, "<!DOCTYPE html>\n<html><head><title>mod_python test page</title></head><body>\n")
     _write_general(req, log)
+    debug = _debugging(req)
     sections = (
         ("Request input headers", lambda: req.headers_in),
         ("Request environment", lambda: req.subprocess_env),
         ("Request configuration", req.get_config),
-        ("Request options", req.get_options),
+        ("Request options", lambda: _options(req.get_options(), debug)),
         ("Request notes", lambda: req.notes),
         ("Server configuration", lambda: req.server.get_config()),
-        ("Server options", lambda: req.server.get_options()),
+        ("Server options", lambda: _options(req.server.get_options(), debug)),
     )
     for title, ask in sections:
         table = _known(ask)
@@ -48,7 +50,7 @@ def handler(req):
             _write(req, f"<p>{_UNKNOWN}</p>\n")
         else:
             write_table(req, table)
-    tree = _known(lambda: apache.config_tree())
+    tree = _known(lambda: apache.config_tree()) if debug else None
     if tree is not None:
         _write(req, "<h3>Server configuration tree</h3>\n<pre>")
         write_tree(req, tree, 0)
@@ -110,10 +112,18 @@ def _available(name):
 def _error_log(req):
     """Return the path of the error log, if it is a file and PythonDebug lets it be shown."""
     name = _known(lambda: req.server.error_fname)
-    if not name or not int(req.get_config().get("PythonDebug", 0)):
+    if not name or not _debugging(req):
         return None
     path = os.path.join(_known(lambda: apache.server_root()) or "/", name)
     return path if os.path.isfile(path) and os.access(path, os.R_OK) else None
+
+
+def _debugging(req):
+    return int(req.get_config().get("PythonDebug", 0))
+
+
+def _options(table, debug):
+    return table if debug else dict.fromkeys(table, _HIDDEN)
 
 
 def _known(ask):
