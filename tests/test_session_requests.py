@@ -1,6 +1,7 @@
 """Sessions where browsers, clocks, other requests and admins do what nobody planned."""
 
 import contextlib
+import fcntl
 import hmac
 import os
 import pickle
@@ -460,6 +461,35 @@ def test_dbm_store_says_where_it_lies_if_the_directory_cannot_be_made(tmp_path):
     (tmp_path / "above").write_text("")
     with pytest.raises(Exception, match="above"):
         store.load(sids.new())
+
+
+# --- what a request costs
+
+
+def test_request_makes_seven_system_calls_for_its_session(client, monkeypatch):
+    for _ in range(3):
+        client.visit(count)
+    calls = []
+
+    def counted(module, name):
+        call = getattr(module, name)
+
+        def counting(*args, **kw):
+            calls.append(name)
+            return call(*args, **kw)
+
+        monkeypatch.setattr(module, name, counting)
+
+    for name in ("open", "close", "fstat", "getpid", "lstat", "pread", "pwrite", "stat", "utime"):
+        counted(os, name)
+    counted(fcntl, "fcntl")
+    # a second is over now and then, after which the lock file is looked at
+    while True:
+        calls.clear()
+        client.visit(count)
+        if "stat" not in calls:
+            break
+    assert calls == ["fcntl", "open", "pread", "pwrite", "utime", "close", "fcntl"]
 
 
 # --- locks that are lent

@@ -306,7 +306,13 @@ def test_no_save_is_torn_or_lost_by_kills(store, kills):
             for number, sid in enumerate(ids):
                 (count,) = COUNTER.unpack_from(returned, number * COUNTER.size)
                 content = COUNTER.pack(count + 1) * sizes.choice((1, 100, 100, 200, 900))
-                save(store, sid, content)
+                if seed % 2:
+                    save(store, sid, content)
+                else:
+                    # as a request does: the file stays open from the load to the save
+                    with store.lock(sid, 10) as held:
+                        record = store.load(sid, held)
+                        store.save(sid, record._replace(data=content), record.version, held)
                 note(number, count + 1)
 
     chance = random.Random(1)
