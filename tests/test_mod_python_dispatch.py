@@ -4,7 +4,8 @@ import sys
 import pytest
 
 from handlers.mod_python import apache
-from handlers.runtime.dispatch import find_handler, parse_handlers, use_python_path
+from handlers.runtime.dispatch import find_handler, parse_handlers
+from handlers.runtime.importer import use_python_path
 from handlers.runtime.log import log_once
 from tests.wsgi import named, serve
 
@@ -218,22 +219,11 @@ def test_python_path_that_is_no_list_is_500(caplog):
 @pytest.mark.parametrize(
     "name",
     [
-        *("PythonAccessHandler", "PythonAuthenHandler", "PythonAuthzHandler", "PythonFixupHandler"),
-        *(
-            "PythonHeaderParserHandler",
-            "PythonInitHandler",
-            "PythonLogHandler",
-            "PythonTransHandler",
-        ),
-        *("PythonInputFilter", "PythonOutputFilter", "PythonConnectionHandler", "PythonImport"),
-        *("PythonInterpreter", "PythonAutoReload", "PythonSomethingNew"),
-        *(
-            "pythonaccesshandler",
-            "PYTHONAUTHENHANDLER",
-            "pythonHandler",
-            "pythonoption.a",
-            "pythonPath",
-        ),
+        *("PythonConnectionHandler", "PythonImport", "PythonInterpreter", "PythonOptimize"),
+        *("PythonSomethingNew", "PythonAccessHandler.more", "PythonInputFilter"),
+        *("PythonSetOutputFilter", "PythonSetInputFilter", "PythonAddOutputFilter"),
+        *("pythonaccesshandler", "PYTHONAUTHENHANDLER", "pythonHandler", "pythonloghandler"),
+        *("pythonoption.a", "pythonPath", "PYTHONADDOUTPUTFILTER", "pythonoptionfile.a"),
     ],
 )
 def test_variable_that_asks_for_what_is_not_supported_is_500_and_one_line(name, caplog):
@@ -243,7 +233,7 @@ def test_variable_that_asks_for_what_is_not_supported_is_500_and_one_line(name, 
         assert answer.status == "500 Internal Server Error"
         assert b"secret" not in answer.body
     (line,) = caplog.messages
-    assert f"SetEnv {name} is not supported on mod_wsgi" in line
+    assert f"SetEnv {name.replace('Add', 'Set')} is not supported on mod_wsgi" in line
 
 
 def test_variables_of_others_change_nothing():

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from handlers.runtime.options import debug, get_config, get_options, of_server, unsupported
+from handlers.runtime.options import configuration, debug, get_config, get_options, of_server
 
 ENVIRON = {
     "PythonHandler": "a",
@@ -65,4 +65,4 @@ def test_server_has_options_of_its_own_where_they_are_told():
     assert get_options(of_server(environ)).items() == [("a", "server")]
     assert get_config(of_server(environ)).items() == []
     assert get_options(of_server({"PythonOption.a": "1"})).items() == [("a", "1")]
-    assert unsupported(environ) == []
+    assert configuration(environ).refused == []

@@ -9,7 +9,7 @@ from handlers.mod_python import apache
 from handlers.runtime import constants
 from tests.differences import ANSWERS
 from tests.oracle import questions, tables
-from tests.servers.pair import FILE, quoted
+from tests.servers.pair import FILE, PHASES, quoted
 
 FILE_ETAG = '"c350-60a24181e4000"'
 FILE_DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -305,6 +305,22 @@ def test_list_of_handlers_comes_to_the_same(pair, name, body):
     assert pair.same(f"/o/lists/{name}/file.txt", but=("accept-ranges",)).body == body
 
 
+@pytest.mark.parametrize("name", PHASES)
+def test_phases_come_to_the_same(pair, name):
+    pair.expect(r"phases|req->user is NULL|set no req\.user")
+    # Apache does not know the type before the type-checker phase
+    unknown = ("content-type",) if name == "written" else ()
+    answer = pair.same(f"/o/phases/{name}/file.txt", but=("content-length", *unknown))
+    if name == "logged":
+        assert answer.status == 200
+
+
+def test_password_that_an_authen_handler_checks_is_the_same(pair):
+    for credentials, status in (("Basic dXNlcjpwYXNz", 200), ("Basic dXNlcjp3cm9uZw==", 401)):
+        fields = {"Authorization": credentials}
+        assert pair.same("/o/phases/password/file.txt", headers=fields).status == status
+
+
 @pytest.mark.parametrize("name", ["error", "error-first"])
 def test_error_of_a_handler_ends_the_list(pair, name):
     pair.same(f"/o/lists/{name}/file.txt")
@@ -316,7 +332,9 @@ def test_handler_that_is_not_there_is_500(pair, name):
     assert pair.same(f"/o/lists/{name}/file.txt").status == 500
 
 
-@pytest.mark.parametrize("path", ["file.txt", "page.html", "noext", "file.txt/x.jpg", "gone.html"])
+@pytest.mark.parametrize(
+    "path", ["file.txt", "page.html", "noext", "two.x.txt", "file.txt/x.jpg", "gone.html"]
+)
 def test_extensions_choose_the_same(pair, path):
     pair.same(f"/o/lists/extension/{path}", but=("accept-ranges",))
 

@@ -162,11 +162,6 @@ def test_header_with_an_underscore_is_not_there(pair):
     assert [b"x_under" in body for body in bodies(answers)] == [False, True]
 
 
-@shows("last extension")
-def test_last_extension_chooses_the_handler(pair):
-    assert bodies(pair.ask("/o/lists/extension/two.x.txt")) == (b".txt\n", FILE)
-
-
 @shows("auth type")
 def test_password_is_given_where_the_option_asks_for_it(pair):
     fields = {"Authorization": "Basic dXNlcjpwYXNz"}

@@ -1,9 +1,8 @@
 """The module that handlers import: ``from mod_python import apache``."""
 
-import importlib
 import sys
-import threading
 
+from handlers.runtime import importer
 from handlers.runtime.cgi import (
     CGIStdin,
     CGIStdout,
@@ -51,32 +50,27 @@ __all__ = [
 make_table = table
 #: The server outside of all virtual hosts; without a request little is known of it.
 main_server = Server({}, register_cleanup)
-_path_lock = threading.Lock()
 
 
 def import_module(name: str, autoreload: int = 1, log: int = 0, path: list | None = None):
     """Import the module *name* and return it; a dotted name gives the innermost module.
 
-    :param autoreload: taken for mod_python's sake; no module is read again, as on real mod_python
-        under Python 3.
+    Each list of directories has modules of its own, and so has the directory of a handler; see
+    :mod:`handlers.runtime.importer`.
+
+    :param autoreload: read it again if its file, or one that it imports, has changed.
     :param log: log the import at notice level.
-    :param path: directories to look in before ``sys.path``, if the module is not imported yet.
+    :param path: directories to look in before ``sys.path``; those of the caller without it.
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    if log:
+    if path:
+        place = importer.place_at(tuple(path))
+    else:
+        place = importer.place_of_code(sys._getframe(1).f_globals) or importer.place_at(())
+    if autoreload:
+        place.check()
+    if log and name not in sys.modules:
         log_error(f"importing module {name!r}", APLOG_NOTICE)  # noqa: F405
-    if not path:
-        return importlib.import_module(name)
-    with _path_lock:
-        sys.path[:0] = path
-        try:
-            return importlib.import_module(name)
-        finally:
-            # the module may have changed the list, or put another in its place
-            for directory in path:
-                if directory in sys.path:
-                    sys.path.remove(directory)
+    return place.import_module(name)
 
 
 def __getattr__(name: str):

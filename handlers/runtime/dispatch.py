@@ -1,4 +1,4 @@
-"""PythonHandler: from its text to the handlers, and from their results to one result.
+"""Lists of handlers: from the text of PythonHandler and its kin to one result.
 
 The text is a list of handlers, with a list of extensions after a bar if they are for those only::
 
@@ -6,29 +6,35 @@ The text is a list of handlers, with a list of extensions after a bar if they ar
     module | .ext ; module2 module3 | .ext2 ; module4
 
 Several lists are parted by a semicolon between spaces; for a file whose extension has a list, the
-others are not run.
+others are not run. As in mod_python, the extension of a file is all of its name from the first dot
+on. Without an object it is named after the phase: ``handler``, ``accesshandler`` ... A class on the
+way to an attribute is made an instance with the request as its argument, for each request.
 
-Without an object it is ``handler``. A class on the way to an attribute is made an instance with the
-request as its argument, for each request. Handlers run in order while they return OK; the first
-other result is the result of the whole list. The objects found are kept by the text, so a module
-that changes is not read again before the process ends, as with real mod_python on Python 3.
+Handlers of a list run in order while they return what lets their phase go on; the first other
+result is the result of the list. Objects are kept until a file of theirs changes, see
+:mod:`.importer`.
 """
 
-import importlib
 import logging
 import os
-import sys
-import threading
+import pdb
 from typing import NamedTuple
 
-from .constants import DECLINED, HTTP_INTERNAL_SERVER_ERROR, OK
-from .log import log_once
-from .options import unsupported
+from . import importer, options
+from .constants import DECLINED, OK
+from .importer import TwoModules, use_python_path
+from .server_configuration import exists_config_define
+
+__all__ = ["SERVER_RETURN", "use_python_path"]
 
 _logger = logging.getLogger(__name__)
-_resolved: dict[tuple[str, str, str], tuple] = {}
-_python_paths: set[str] = set()
-_python_path_lock = threading.Lock()
+_FURTHER = {
+    **dict.fromkeys(options.PHASES, (DECLINED, OK)),
+    **dict.fromkeys(
+        (f"Python{name}Handler" for name in ("Trans", "Authen", "Authz", "Type")), (DECLINED,)
+    ),
+    **dict.fromkeys((options.CONTENT, options.CLEANUP), (OK,)),
+}
 
 
 class SERVER_RETURN(Exception):
@@ -40,18 +46,77 @@ class SERVER_RETURN(Exception):
 
 
 class Step(NamedTuple):
-    """One handler of the list: its text, its extensions and the callable."""
+    """One handler of a list.
+
+    :ivar spec: its text.
+    :ivar extensions: the extensions that it is for, none for all files.
+    :ivar call: the function; None if it is looked for when its turn comes.
+    :ivar directory: the directory of its section, empty for none.
+    :ivar silent: whether its module may have no such object.
+    """
 
     spec: str
     extensions: tuple[str, ...]
     call: object
+    directory: str
+    silent: bool = False
+
+
+class Handlers:
+    """``req.hlist``: the list that runs, at the handler whose turn it is.
+
+    :ivar steps: the handlers.
+    :ivar place: number of the one whose turn it is.
+    """
+
+    __slots__ = ("place", "steps")
+
+    def __init__(self, steps: tuple[Step, ...]):
+        self.steps = steps
+        self.place = 0
+
+    @property
+    def step(self) -> Step | None:
+        """The handler whose turn it is, None at the end."""
+        return self.steps[self.place] if self.place < len(self.steps) else None
+
+    @property
+    def handler(self) -> str | None:
+        """Text of the handler, None at the end."""
+        step = self.step
+        return None if step is None else step.spec
+
+    @property
+    def directory(self) -> str | None:
+        """Directory of the section that names the handler, None if it is that of no directory."""
+        step = self.step
+        return None if step is None else os.fsdecode(step.directory.encode("latin-1")) or None
+
+    @property
+    def is_location(self) -> int:
+        """1 if the section is that of no directory, else 0."""
+        return int(not self.directory)
+
+    @property
+    def silent(self) -> int:
+        """1 if the handler's module may lack the object, as for PythonHandlerModule, else 0."""
+        step = self.step
+        return int(step is not None and step.silent)
+
+    def next(self) -> None:
+        """Go to the next handler."""
+        self.place += 1
 
 
 class HandlerError(Exception):
-    """Raised when a handler cannot be found, or fails; its cause is the fault itself."""
+    """Raised when a handler cannot be found, or fails; its cause is the fault itself.
 
-    def __init__(self, spec: str):
-        super().__init__(f"PythonHandler {spec}")
+    :param directive: the phase, or the name of a filter.
+    :param spec: text of the handler.
+    """
+
+    def __init__(self, directive: str, spec: str):
+        super().__init__(f"{directive} {spec}")
         self.spec = spec
 
 
@@ -59,41 +124,40 @@ class HandlerMissing(Exception):
     """Raised when there is no such module; the message says what an admin can do about it."""
 
 
-def run(request, environ: dict) -> int:
-    """Run the handlers of PythonHandler; return what the list comes to.
+def run_list(request, configuration: options.Configuration, phase: str) -> int | None:
+    """Run the handlers of a *phase*; return what the list comes to, None if there are none.
 
-    ``DECLINED`` if there are none, or none for this file's extension. 500 and one line in the log
-    of this process for a directive that is not supported, and for a module that is not there.
+    There may be none for this file's extension, and ``PythonHandlerModule`` may have none.
 
     :raises HandlerError: for whatever a handler raises, or if it returns something other than int.
+    :raises HandlerMissing: for a module that is not there.
     """
-    refused = unsupported(environ)
-    if refused:
-        log_once(
-            _logger,
-            f"SetEnv {' '.join(refused)} is not supported on mod_wsgi: what it would do is not "
-            f"done, so the request is refused; remove it, or see Differences in README",
-        )
-        return HTTP_INTERNAL_SERVER_ERROR
-    result = DECLINED
-    try:
-        steps = _steps(environ)
-    except HandlerMissing as error:
-        log_once(_logger, str(error))
-        return HTTP_INTERNAL_SERVER_ERROR
+    steps = _steps(configuration, phase)
     if steps and steps[-1].extensions:
         steps = _for_extension(steps, request)
-    for step in steps:
+    if request.added_handlers:
+        steps += request.added_handlers.get(phase, ())
+    further = _FURTHER[phase]
+    request.hlist = handlers = Handlers(steps)
+    result = None
+    while handlers.place < len(handlers.steps):
+        step = handlers.steps[handlers.place]
         try:
-            result = step.call(request)
-            if result.__class__ is not int:
-                raise _not_int(result)
+            call = step.call or _find(step, phase, configuration)
+            if call is not None:
+                result = call(request)
+                if result.__class__ is not int:
+                    raise _not_int(result)
         except SERVER_RETURN as error:
-            result = _returned(error, step.spec, request)
+            result = _returned(error, phase, step.spec, request)
+        except (HandlerError, HandlerMissing):
+            # of a handler that was just looked for, or of a filter
+            raise
         except BaseException as error:
-            raise HandlerError(step.spec) from error
-        if result != OK:
+            raise HandlerError(phase, step.spec) from error
+        if result not in further and result is not None:
             break
+        handlers.place += 1
     return result
 
 
@@ -109,23 +173,26 @@ def parse_lists(value: str) -> list[tuple[list[str], tuple[str, ...]]]:
     return sorted(lists, key=lambda one: bool(one[1]))
 
 
-def find_handler(spec: str):
+def find_handler(spec: str, default: str = "handler", place: importer.Place | None = None):
     """Return the callable that one handler's text names, importing its module.
 
+    :param default: the object, if the text names none.
+    :param place: where the module is looked for first.
     :raises ImportError: or whatever the module raises.
     :raises AttributeError: if the module has no such object.
     """
     module_name, _, path = spec.partition("::")
-    module = importlib.import_module(module_name)
+    module = (place or importer.place_at(())).import_module(module_name)
     found = module
-    names = (path or "handler").split(".")
-    for place, name in enumerate(names):
+    names = (path or default).split(".")
+    for number, name in enumerate(names):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise AttributeError(f"module {module.__file__!r} contains no {path!r}") from None
-        if isinstance(found, type) and place < len(names) - 1:
-            return _method_of_new_object(found, names[place + 1 :])
+            file = getattr(module, "__file__", module_name)
+            raise AttributeError(f"module {file!r} contains no {path or default!r}") from None
+        if isinstance(found, type) and number < len(names) - 1:
+            return _method_of_new_object(found, names[number + 1 :])
     return found
 
 
@@ -153,89 +220,102 @@ def resolve_object(module, obj_str: str, arg=None, silent: int = 0):
     return found
 
 
-def use_python_path(value: str) -> None:
-    """Make the list expression *value* of PythonPath ``sys.path``; once for each distinct text.
-
-    As in mod_python, ``sys`` and ``os`` are known in it.
-
-    :raises TypeError: if it is not a list.
-    """
-    with _python_path_lock:
-        if value in _python_paths:
-            return
-        path = eval(value, {"sys": sys, "os": os})
-        if not isinstance(path, list):
-            raise TypeError(f"PythonPath is not a list: {value}")
-        sys.path[:] = path
-        _python_paths.add(value)
-
-
 def look_in(directory: str) -> None:
     """Find modules in the directory of a section, as mod_python does where no PythonPath holds.
 
     :param directory: as SetEnv gives it, empty for none.
     """
-    if directory:
-        directory = os.fsdecode(directory.encode("latin-1"))
-        with _python_path_lock:
-            if directory not in sys.path:
-                sys.path.insert(0, directory)
+    importer.place_of(directory, "")
 
 
 def _for_extension(steps, request):
-    extension = os.path.splitext(request.filename)[1]
-    own = [step for step in steps if extension and extension in step.extensions]
+    name = os.path.basename(request.filename or "")
+    dot = name.find(".")
+    extension = name[dot:] if dot >= 0 else ""
+    own = tuple(step for step in steps if extension and extension in step.extensions)
     if own:
         request.extension = extension
-    return own or [step for step in steps if not step.extensions]
+    return own or tuple(step for step in steps if not step.extensions)
 
 
-def _steps(environ):
-    key = (
-        environ.get("PythonHandler", ""),
-        environ.get("PythonPath", ""),
-        environ.get("PythonHandler.directory", ""),
-    )
-    steps = _resolved.get(key)
-    if steps is None:
-        steps = _resolved[key] = _resolve(*key)
-    return steps
+def _steps(configuration, phase):
+    kept = configuration.found.get(phase)
+    if kept is not None:
+        steps, place, generation = kept
+        if configuration.autoreload:
+            place.check()
+        if generation == place.generation:
+            return steps
+    return _resolved(configuration, phase)
 
 
-def _resolve(handlers, python_path, directory):
+def _resolved(configuration, phase):
+    variables = configuration.variables
+    directory = variables.get(f"{phase}.directory", "")
+    place = _place_of(directory, configuration, variables.get(phase, ""))
+    generation = place.generation
     steps = []
-    for names, extensions in parse_lists(handlers):
-        for name in names:
-            try:
-                if python_path:
-                    use_python_path(python_path)
-                else:
-                    look_in(directory)
-                steps.append(Step(name, extensions, find_handler(name)))
-            except ModuleNotFoundError as error:
-                raise _missing(name, error) from error
-            except BaseException as error:
-                raise HandlerError(name) from error
+    if variables.get(phase):
+        for names, extensions in parse_lists(variables[phase]):
+            for name in names:
+                step = Step(name, extensions, None, directory)
+                steps.append(step._replace(call=_find(step, phase, configuration)))
+    for name in variables.get(options.HANDLER_MODULE, "").split():
+        own = variables.get(f"{options.HANDLER_MODULE}.directory", "")
+        step = Step(name, (), None, own, True)
+        call = _find(step, phase, configuration)
+        if call is not None:
+            steps.append(step._replace(call=call))
+    steps.sort(key=lambda step: bool(step.extensions))
+    configuration.found[phase] = tuple(steps), place, generation
     return tuple(steps)
 
 
-def _missing(spec: str, error: ModuleNotFoundError) -> Exception:
+def _place_of(directory, configuration, spec):
+    try:
+        return importer.place_of(directory, configuration.python_path)
+    except BaseException as error:
+        raise HandlerError("PythonPath", spec) from error
+
+
+def _find(step, phase, configuration):
+    """Return the function of a step; None for one that its module may lack."""
+    place = _place_of(step.directory, configuration, step.spec)
+    default = phase[len("Python") :].lower()
+    try:
+        call = find_handler(step.spec, default, place)
+    except TwoModules as error:
+        raise HandlerMissing(f"{phase} {step.spec}: {error}") from error
+    except ModuleNotFoundError as error:
+        raise _missing(phase, step.spec, error) from error
+    except AttributeError as error:
+        if step.silent and place.import_module(step.spec.partition("::")[0]):
+            return None
+        raise HandlerError(phase, step.spec) from error
+    except BaseException as error:
+        raise HandlerError(phase, step.spec) from error
+    if configuration.debugger and exists_config_define("ONE_PROCESS"):
+        return lambda request: pdb.Pdb().runcall(call, request)
+    return call
+
+
+def _missing(phase: str, spec: str, error: ModuleNotFoundError) -> Exception:
     """Return what to raise for a module that is not there: the handler's, or one that it imports"""
     module = spec.partition("::")[0]
     if error.name is not None and f"{module}.".startswith(f"{error.name}."):
         return HandlerMissing(
-            f"PythonHandler {spec}: no module {error.name} on Python's path; add its directory: "
+            f"{phase} {spec}: no module {error.name} on Python's path; add its directory: "
             f"""SetEnv PythonPath "['/its/directory'] + sys.path\""""
         )
-    return HandlerError(spec)
+    return HandlerError(phase, spec)
 
 
-def _returned(error, spec, request):
+def _returned(error, phase, spec, request):
     if not 1 <= len(error.args) <= 2:
-        raise HandlerError(spec) from error
+        raise HandlerError(phase, spec) from error
     result = error.args[0]
     if result.__class__ is not int:
-        raise HandlerError(spec) from _not_int(result)
+        raise HandlerError(phase, spec) from _not_int(result)
     if len(error.args) == 2 and error.args[1]:
         request.status = error.args[1]
     return result

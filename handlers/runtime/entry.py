@@ -4,10 +4,9 @@ import logging
 import sys
 from importlib.machinery import ModuleSpec
 
-from .dispatch import run
+from .answering import respond
 from .log import log_once, route_to_apache
 from .request import Request
-from .response import answer, answer_failure
 
 _logger = logging.getLogger(__name__)
 
@@ -42,16 +41,7 @@ def handle_request(environ: dict, start_response):
     Whatever a handler raises is logged and answered here; cleanups run when the server closes the
     result. Safe in any number of threads.
     """
-    request = Request(environ, start_response)
-    try:
-        try:
-            result = run(request, environ)
-        except BaseException as error:
-            result = answer_failure(request, environ, error)
-        return answer(request, result)
-    except BaseException:
-        request.run_cleanups()
-        raise
+    return respond(Request(environ, start_response, respond), environ)
 
 
 def handle_own_request(environ: dict, start_response):

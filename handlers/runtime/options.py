@@ -1,14 +1,16 @@
 """Configuration of a request: mod_python's directives given as environment variables.
 
-``SetEnv PythonHandler`` (also ``PythonPath``, ``PythonDebug``) and ``SetEnv PythonOption.key``
-stand for the directives of those names. Apache merges SetEnv by server, virtual host, Directory,
-Location, Files and .htaccess, the inner one winning, as it merges the directives. A request header
-cannot set any of them: those arrive as ``HTTP_*``.
+``SetEnv PythonHandler`` and ``SetEnv PythonOption.key`` stand for the directives of those names.
+Apache merges SetEnv by server, virtual host, Directory, Location, Files and .htaccess, the inner
+one winning, as it merges the directives. A request header cannot set any of them: those arrive as
+``HTTP_*``.
 
-``SetEnv PythonHandler.directory`` is the directory of the section that names the handler. As
-variables reach CGI scripts of their section, ``SetEnv PythonOptionFile.key`` names a file whose
-first line is the value of ``PythonOption key``. ``SetEnv PythonServer.PythonOption.key`` says what
-the server itself sets, where a section sets something else.
+``SetEnv PythonHandler.directory`` is the directory of the section that names the handler; other
+phases have theirs. As variables reach CGI scripts of their section, ``SetEnv PythonOptionFile.key``
+names a file whose first line is the value of ``PythonOption key``. Filters are declared by ``SetEnv
+PythonOutputFilter.NAME handler`` and put in place by ``SetEnv PythonSetOutputFilter "NAME"`` or
+``SetEnv PythonAddOutputFilter "NAME .ext"``; those of input alike. ``SetEnv
+PythonServer.PythonOption.key`` is what the server itself sets where a section sets another value.
 """
 
 import functools
@@ -19,7 +21,35 @@ from handlers import kinds
 from .query import text
 from .table import Table
 
-DIRECTIVES = ("PythonHandler", "PythonHandler.directory", "PythonPath", "PythonDebug")
+CONTENT = "PythonHandler"
+#: The phases before the content handler, in Apache's order.
+BEFORE = tuple(
+    f"Python{name}Handler"
+    for name in (
+        *("PostReadRequest", "Trans", "Init", "HeaderParser", "Access", "Authen", "Authz"),
+        *("Type", "Fixup"),
+    )
+)
+LOG, CLEANUP = "PythonLogHandler", "PythonCleanupHandler"
+#: All phases of a request.
+PHASES = (*BEFORE, CONTENT, LOG, CLEANUP)
+HANDLER_MODULE = "PythonHandlerModule"
+#: Directives of which a request has filters in place.
+FILTERS = (
+    *("PythonSetInputFilter", "PythonAddInputFilter"),
+    *("PythonSetOutputFilter", "PythonAddOutputFilter"),
+)
+FILTER_PREFIXES = ("PythonInputFilter.", "PythonOutputFilter.")
+_SWITCHES = ("PythonDebug", "PythonPath", "PythonAutoReload", "PythonEnablePdb")
+DIRECTIVES = frozenset(
+    (
+        *_SWITCHES,
+        *FILTERS,
+        *(name for phase in (*PHASES, HANDLER_MODULE) for name in (phase, f"{phase}.directory")),
+    )
+)
+#: ``SetHandler`` of sections that have phases, and whose content is files.
+FILES_ONLY = "python-phases"
 OPTION_PREFIX = "PythonOption."
 FILE_PREFIX = "PythonOptionFile."
 SERVER_PREFIX = "PythonServer."
@@ -27,18 +57,65 @@ SERVER_PREFIX = "PythonServer."
 _OF_APACHE = tuple(
     f"PythonOption.mod_python.{name}" for name in ("auth_type", "auth_name", "addhandler_exts")
 )
-# mod_python's other directives, in small letters
-_UNSUPPORTED = frozenset(
-    f"python{name}"
-    for name in (
-        *("accesshandler", "authenhandler", "authzhandler", "cleanuphandler", "connectionhandler"),
-        *("fixuphandler", "handlermodule", "headerparserhandler", "inithandler", "loghandler"),
-        *("postreadrequesthandler", "transhandler", "typehandler", "inputfilter", "outputfilter"),
-        *("autoreload", "enablepdb", "import", "interpperdirective", "interpperdirectory"),
-        *("interpreter", "optimize", "handler", "debug", "option"),
-    )
+# what asks for more than PythonHandler
+_MORE = frozenset((*BEFORE, LOG, CLEANUP, HANDLER_MODULE, *FILTERS))
+# all directives of mod_python, in small letters
+_KNOWN_NAMES = frozenset(
+    {f"python{name}" for name in ("connectionhandler", "inputfilter", "outputfilter", "import")}
+    | {f"pythoninterp{name}" for name in ("perdirective", "perdirectory", "reter")}
+    | {f"python{name}" for name in ("optimize", "option", "optionfile", "server")}
+    | {name.lower() for name in DIRECTIVES if name != "PythonPath"}
 )
+_MOST = 1024  # sets of names or values kept; more are a client's doing
 _PREFIX_LENGTH = len(OPTION_PREFIX)
+
+_names: dict[tuple, tuple[str, ...]] = {}
+_configurations: dict[tuple, "Configuration"] = {}
+
+
+class Configuration:
+    """What the variables of one section come to; one object for each set of names and values.
+
+    :ivar variables: the variables by their names.
+    :ivar refused: names that ask for a directive which the runtime has not got.
+    :ivar debugger: whether handlers run in pdb, if httpd runs as one process.
+    :ivar has_more: whether there is more to do than to run PythonHandler.
+    :ivar python_path: the text of PythonPath, empty for none.
+    :ivar autoreload: whether changed modules are read again.
+    :ivar found: what dispatch has found of the handlers; it is its own.
+    """
+
+    __slots__ = (
+        *("autoreload", "debugger", "found", "has_more", "python_path", "refused", "variables"),
+    )
+
+    def __init__(self, variables: dict[str, str]):
+        self.variables = variables
+        self.refused = [name for name in variables if _is_unsupported(name)]
+        self.refused += _undeclared(variables)
+        self.has_more = any(variables.get(name) for name in _MORE)
+        self.python_path = variables.get("PythonPath", "")
+        self.autoreload = _switch(variables.get("PythonAutoReload"), True)
+        self.debugger = _switch(variables.get("PythonEnablePdb"), False)
+        self.found: dict = {}
+
+
+def configuration(environ: dict) -> Configuration:
+    """Return the configuration of a request."""
+    all_names = tuple(environ)
+    names = _names.get(all_names)
+    if names is None:
+        if len(_names) >= _MOST:
+            _names.clear()
+        names = tuple([name for name in environ if name[:6].lower() == "python"])
+        _names[all_names] = names
+    key = (names, tuple([environ[name] for name in names]))
+    found = _configurations.get(key)
+    if found is None:
+        if len(_configurations) >= _MOST:
+            _configurations.clear()
+        found = _configurations[key] = Configuration(dict(zip(*key, strict=True)))
+    return found
 
 
 def get_options(environ: dict) -> Table:
@@ -54,20 +131,18 @@ def pairs(environ: dict) -> tuple[tuple[str, str], ...]:
 
     :raises OSError: if the file of a PythonOptionFile cannot be read.
     """
-    # asked in this way of all variables, as it is done for each request
-    found = [name for name in environ if "PythonOption" in name]
-    return tuple(
-        [
-            (name[_PREFIX_LENGTH:], _decoded(environ[name]))
-            for name in found
-            if environ[name] and name.startswith(OPTION_PREFIX) and name not in _OF_APACHE
-        ]
-        + [
-            (name[len(FILE_PREFIX) :], _first_line(environ[name]))
-            for name in found
-            if environ[name] and name.startswith(FILE_PREFIX)
-        ]
-    )
+    variables = configuration(environ).variables
+    found = [
+        (name[_PREFIX_LENGTH:], _decoded(value))
+        for name, value in variables.items()
+        if value and name.startswith(OPTION_PREFIX) and name not in _OF_APACHE
+    ]
+    found += [
+        (name[len(FILE_PREFIX) :], _first_line(path))
+        for name, path in variables.items()
+        if path and name.startswith(FILE_PREFIX)
+    ]
+    return tuple(found)
 
 
 def _decoded(value: str) -> str:
@@ -86,15 +161,21 @@ def _read_line(path: str, changed: int) -> str:
 
 
 def get_config(environ: dict) -> Table:
-    """Return the table of the other directives in force, without PythonHandler, as mod_python's.
+    """Return the table of the other directives in force, without handlers, as mod_python's.
 
     PythonDebug is there only when it is on, as ``1``.
     """
+    variables = configuration(environ).variables
     config = []
-    if debug(environ):
-        config.append(("PythonDebug", "1"))
-    if environ.get("PythonPath"):
-        config.append(("PythonPath", environ["PythonPath"]))
+    for name in _SWITCHES:
+        value = variables.get(name)
+        if not value:
+            continue
+        if name != "PythonPath":
+            value = str(int(_switch(value, False)))
+            if name == "PythonDebug" and value == "0":
+                continue
+        config.append((name, value))
     return Table.trusted(config)
 
 
@@ -113,33 +194,64 @@ def of_server(environ: dict) -> dict:
 
 def debug(environ: dict) -> bool:
     """Return whether ``PythonDebug On`` is in force."""
+    # tracebacks are for nobody but those who asked for them
+    return _switch(environ.get("PythonDebug"), False)
+
+
+def is_directive(name: str) -> bool:
+    """Return whether the variable *name* is configuration, and not the request's environment."""
+    return name in DIRECTIVES or name.startswith(
+        (OPTION_PREFIX, FILE_PREFIX, SERVER_PREFIX, *FILTER_PREFIXES)
+    )
+
+
+def _switch(value: str | None, default: bool) -> bool:
     try:
-        return kinds.flag(environ.get("PythonDebug") or "off")
+        return kinds.flag(value) if value else default
     except ValueError:
-        # tracebacks are for nobody but those who asked for them
-        return False
+        return default
 
 
-def unsupported(environ: dict) -> list[str]:
-    """Return the variables that ask for a directive of mod_python's which the runtime has not got.
+def _is_unsupported(name: str) -> bool:
+    """Return whether a variable asks for a directive which the runtime has not got.
 
     That is every name that begins with ``Python`` and is not known here, and one that spells a
     directive in other letters, as Apache's own directives may be spelled. A request with such a
     variable must not be answered: it may be the one that keeps strangers out.
     """
-    return [name for name in environ if name[0] in "Pp" and _is_unsupported(name)]
-
-
-def _is_unsupported(name: str) -> bool:
     if name.startswith("Python"):
         return not is_directive(name)
     # PYTHONPATH is a variable of Python's own
     lowered = name.lower()
-    return lowered.partition(".")[0] in _UNSUPPORTED or (
+    return lowered.partition(".")[0] in _KNOWN_NAMES or (
         lowered == "pythonpath" and name != "PYTHONPATH"
     )
 
 
-def is_directive(name: str) -> bool:
-    """Return whether the variable *name* is configuration, and not the request's environment."""
-    return name in DIRECTIVES or name.startswith((OPTION_PREFIX, FILE_PREFIX, SERVER_PREFIX))
+def filters_in_place(variables: dict[str, str], kind: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (name, extensions) of the filters of a *kind*, Input or Output, in their order."""
+    found: list[tuple[str, tuple[str, ...]]] = [
+        (name, ())
+        for part in variables.get(f"PythonSet{kind}Filter", "").split()
+        for name in part.split(";")
+        if name
+    ]
+    for part in variables.get(f"PythonAdd{kind}Filter", "").split(" ; "):
+        words = part.split()
+        if words:
+            found += [(name, tuple(words[1:])) for name in words[0].split(";") if name]
+    return [(name.lower(), extensions) for name, extensions in found]
+
+
+def _undeclared(variables: dict[str, str]) -> list[str]:
+    """Return directives that put filters in place which no other declares."""
+    missing = []
+    for kind in ("Input", "Output"):
+        declared = {
+            name.removeprefix(f"Python{kind}Filter.").lower()
+            for name in variables
+            if name.startswith(f"Python{kind}Filter.")
+        }
+        if any(name not in declared for name, _ in filters_in_place(variables, kind)):
+            missing.append(f"PythonSet{kind}Filter")
+    return missing

@@ -1,21 +1,22 @@
 """The request object that handlers get, made from the WSGI environment."""
 
+import operator
 import os
 import re
-import time
 from base64 import b64decode
 
-from . import application, constants, finfo, options
+from . import application, constants, filters, finfo, options
+from .body import RequestBody
 from .connection import Connection, Server, address, told
 from .constants import APLOG_ERR, M_INVALID, REMOTE_HOST, REMOTE_NAME, REMOTE_NOLOOKUP
-from .describing import METHOD_NUMBERS, ResponseDescription
-from .lazy import lazy
+from .dispatch import Step
 from .log import log_error
+from .output import Output
 from .process import register_cleanup as register_process_cleanup
-from .reading import BodyReader
+from .redirect import run_redirected
+from .response import METHOD_NUMBERS, Response
 from .table import Table
 from .variables import cgi_variables, common_variables, own_variables, request_headers, text
-from .writing import ResponseWriter
 
 # RFC 9112 section 3.2.2
 _ABSOLUTE = re.compile(
@@ -26,8 +27,38 @@ _REDIRECT = "REDIRECT_"
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-class Request(BodyReader, ResponseDescription, ResponseWriter):
+class lazy:
+    """An attribute computed at its first use; it can be assigned to like any other."""
+
+    def __init__(self, compute):
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, request, owner=None):
+        if request is None:
+            return self
+        value = request.__dict__[self._name] = self._compute(request)
+        return value
+
+
+def _of(path: str, doc: str | None = None) -> property:
+    """Return an attribute of the request that is one of its response's, body's or output's."""
+    part, _, name = path.partition(".")
+
+    def assign(request, value):
+        setattr(getattr(request, part), name, value)
+
+    return property(operator.attrgetter(path), assign, doc=doc)
+
+
+class Request:
     """mod_python's request object.
+
+    What it says of the response, and what it reads and writes, is that of three objects which know
+    nothing of it: a :class:`.Response`, a :class:`.RequestBody` and an :class:`.Output`.
 
     One handler after the other gets the same object, on which any attribute may be set. Text from
     the client is decoded as UTF-8, or as ISO-8859-1 where it is not UTF-8. Members that Apache has
@@ -37,24 +68,79 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     handlers, not by Apache and its access log.
     """
 
-    phase = "PythonHandler"
+    phase = options.CONTENT
+    hlist = None
     extension = None
-    status = constants.HTTP_OK
-    status_line = None
-    no_cache = 0
     used_path_info = constants.AP_REQ_DEFAULT_PATH_INFO
     proxyreq = constants.PROXYREQ_NONE
     chunked = 0
     #: a subrequest is no request of its own here, and one that is redirected does not know it
     main = None
     next = None
+    range = None
+    vlist_validator = None
+    allowed_xmethods = ()
+    expecting_100 = 0
+    #: for each phase the handlers that others have added
+    added_handlers: dict[str, tuple[Step, ...]] | None = None
+    _registered_filters: dict | None = None
 
-    def __init__(self, environ: dict, start_response):
+    status = _of("_response.status", "The number of the status; a handler may set it.")
+    status_line = _of("_response.status_line")
+    content_encoding = _of("_response.content_encoding")
+    content_languages = _of("_response.content_languages")
+    no_cache = _of("_response.no_cache")
+    no_local_copy = _of("_response.no_local_copy")
+    headers_out = _of("_response.headers_out", "Header fields of a successful response.")
+    err_headers_out = _of("_response.err_headers_out", "Header fields of errors, too.")
+    mtime = _of("_response.mtime")
+    clength = _of("_response.clength")
+    allowed = _of("_response.allowed")
+    allowed_methods = _of("_response.allowed_methods")
+    request_time = property(
+        operator.attrgetter("_response.request_time"),
+        doc="When the request came in, in seconds since 1970.",
+    )
+    bytes_sent = _of("_output.bytes_sent", "Bytes of the body given to the server so far.")
+    read_length = _of("_body.read_length", "Bytes of the body read so far.")
+    remaining = _of("_body.remaining", "Bytes of the body not read yet.")
+    _content_type_set = property(operator.attrgetter("_response.has_type"))
+    _bytes_queued = property(operator.attrgetter("_output.bytes_queued"))
+
+    def __init__(self, environ: dict, start_response, respond=None):
         self._environ = environ
-        self._start_response = start_response
+        self._respond = respond
+        self._response = response = Response(environ)
+        self._output = Output(environ, start_response, response)
         if "REDIRECT_STATUS" in environ:
             # an ErrorDocument begins with the status of the error
-            self.status = _status(environ["REDIRECT_STATUS"])
+            response.status = _status(environ["REDIRECT_STATUS"])
+
+    def is_for_files(self) -> bool:
+        """Return whether the section has phases only, and files as its content."""
+        return self._environ.get("mod_wsgi.request_handler") == options.FILES_ONLY
+
+    @property
+    def content_type(self) -> str | None:
+        """Type of the response; until it is set, the one that the file's name suggests."""
+        return self._response.content_type
+
+    @content_type.setter
+    def content_type(self, value: str):
+        # as most responses set it, without the detour of the others
+        self._response.content_type = value
+
+    def environment(self) -> dict:
+        """Return the WSGI environment that the request was made from."""
+        return self._environ
+
+    @lazy
+    def _body(self) -> RequestBody:
+        """The request's body, behind the filters that the configuration puts in place."""
+        body = RequestBody(self._environ)
+        for added in reversed(filters.in_place(self, is_input=True)):
+            body.add_filter(added)
+        return body
 
     @lazy
     def prev(self) -> "Request | None":
@@ -73,7 +159,7 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
         before["PATH_INFO"] = ""
         before.setdefault("REQUEST_METHOD", environ["REQUEST_METHOD"])
         before["REDIRECT_STATUS"] = before.pop("STATUS", "200")
-        request = Request(_without_redirect(environ) | before, self._start_response)
+        request = Request(_without_redirect(environ) | before, None)
         request.next = self
         return request
 
@@ -158,11 +244,6 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
             return host[1:].partition("]")[0].lower()
         return text(host).partition(":")[0].rstrip(".").lower()
 
-    @lazy
-    def request_time(self) -> float:
-        """When the request came in, in seconds since 1970."""
-        return float(self._environ.get("mod_wsgi.request_start") or time.time())
-
     # -- what the address means --------------------------------------------------------------
 
     @lazy
@@ -182,8 +263,8 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
 
     @lazy
     def handler(self) -> str:
-        """The word of SetHandler."""
-        return told(self._environ, "mod_wsgi.request_handler")
+        """The word of SetHandler; None where it stands for phases only."""
+        return None if self.is_for_files() else told(self._environ, "mod_wsgi.request_handler")
 
     @lazy
     def interpreter(self) -> str:
@@ -196,16 +277,6 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     def headers_in(self) -> Table:
         """The request's header fields; a field sent more than once is one, joined by commas."""
         return Table.trusted(request_headers(self._environ))
-
-    @lazy
-    def headers_out(self) -> Table:
-        """Header fields of a successful response."""
-        return Table()
-
-    @lazy
-    def err_headers_out(self) -> Table:
-        """Header fields of the response, whether or not it is an error."""
-        return Table()
 
     @lazy
     def notes(self) -> Table:
@@ -227,6 +298,187 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
 
     def _add_variables(self, pairs):
         self.subprocess_env.update(Table.trusted(pairs))
+
+    # -- the body, and the response ----------------------------------------------------------
+
+    def read(self, length: int = -1) -> bytes:
+        """Return up to *length* bytes of the body, all that is left if it is negative.
+
+        :raises BodyUnreadable: an OSError, if the client stops before its body is complete.
+        """
+        return self._body.read(length)
+
+    def readline(self, length: int = -1) -> bytes:
+        """Return the next line of the body, or up to *length* bytes of it."""
+        return self._body.readline(length)
+
+    def readlines(self, sizehint: int = 0) -> list[bytes]:
+        """Return the lines of the body that are left, stopping after about *sizehint* bytes."""
+        return self._body.readlines(sizehint)
+
+    def discard_request_body(self) -> int:
+        """Read the rest of the body and drop it; return OK."""
+        return self._body.discard_request_body()
+
+    def write(self, data: str | bytes, flush: int = 1) -> None:
+        """Send *data*; str goes out as UTF-8. With ``flush=0`` it waits for the next flush.
+
+        :raises ClientGone: an OSError, if the client has closed the connection.
+        """
+        self._output.write(data, flush)
+
+    def flush(self) -> None:
+        """Send the headers, if they are not out, and all output that waits."""
+        self._output.flush()
+
+    def sendfile(self, path: str, offset: int = 0, length: int = -1, /) -> int:
+        """Send *length* bytes of a file from *offset* on, to its end by default; return how many.
+
+        :raises OSError: if the file cannot be opened or is not a regular file.
+        """
+        return self._output.sendfile(path, offset, length)
+
+    def send_http_header(self) -> None:
+        """Do nothing: headers are sent with the first byte of the body."""
+
+    @property
+    def sent_bodyct(self) -> int:
+        """1 if a byte of the body has been sent, else 0."""
+        return int(self._output.bytes_sent > 0)
+
+    @property
+    def eos_sent(self) -> int:
+        """0: a handler runs before the end of its response."""
+        return 0
+
+    def register_cleanup(self, callable, data=None) -> None:
+        """Call ``callable(data)`` after the last byte of the response, the latest one first.
+
+        :raises ValueError: if it cannot be called.
+        """
+        self._output.register_cleanup(callable, data)
+
+    def run_cleanups(self) -> None:
+        """Run the registered cleanups, the latest first, and log what they raise."""
+        self._output.run_cleanups()
+
+    def started(self) -> bool:
+        """Return whether the headers are out, so that the status can no longer change."""
+        return self._output.started()
+
+    def client_gone(self) -> bool:
+        """Return whether a write has found the connection closed by the client."""
+        return self._output.client_gone()
+
+    def output(self) -> Output:
+        """Return what sends the response."""
+        return self._output
+
+    def forget_content(self) -> None:
+        """Forget what describes the body of a response that becomes a page of an error."""
+        self._response.forget_content()
+
+    def allow_methods(self, methods, reset: int = 0) -> None:
+        """Name the methods that a 405 response says are allowed; GET allows HEAD, too.
+
+        :param reset: forget those named before.
+        """
+        self._response.allow_methods(methods, reset)
+
+    def allow_header(self) -> str:
+        """Return the value of the Allow field (RFC 9110 section 10.2.1)."""
+        return self._response.allow_header()
+
+    def update_mtime(self, mtime: float) -> None:
+        """Raise ``mtime`` to *mtime*, seconds since 1970, if that is later."""
+        self._response.update_mtime(mtime)
+
+    def set_last_modified(self) -> None:
+        """Set Last-Modified to ``mtime``, or to now if that lies in the future."""
+        self._response.set_last_modified()
+
+    def set_etag(self) -> None:
+        """Set ETag for the file ``finfo``, in the form of Apache's default FileETag."""
+        self._response.set_etag(self.finfo)
+
+    def meets_conditions(self) -> int:
+        """Return OK, or the 304 or 412 to return instead of the response (RFC 9110 section 13)."""
+        return self._response.meets_conditions(self.method, self.headers_in)
+
+    def set_content_length(self, length: int) -> None:
+        """Announce the size of the body in bytes."""
+        self._response.set_content_length(length)
+
+    # -- handlers, filters and redirects -----------------------------------------------------
+
+    def add_handler(self, htype: str, handler: str, dir: str = "", /) -> None:
+        """Add *handler* to the list of the phase *htype*, for this request.
+
+        It runs after those that the list has; for a phase that is over it does not run.
+
+        :param dir: the directory where its module is looked for, if no PythonPath is in force.
+        :raises IndexError: if there is no such phase; PythonCleanupHandler is none that can be
+            added to.
+        :raises ValueError: if *handler* is no text.
+        """
+        if htype not in options.PHASES or htype == options.CLEANUP:
+            raise IndexError(f"{htype!r} is an invalid phase, or one that takes no more handlers")
+        if not isinstance(handler, str):
+            raise ValueError("a handler must be a string")
+        directory = dir or (self.hlist.directory if self.hlist is not None else None) or ""
+        directory = os.fsencode(directory).decode("latin-1")
+        added = tuple(Step(name, (), None, directory) for name in handler.split())
+        if htype == self.phase and self.hlist is not None:
+            self.hlist.steps += added
+            return
+        if self.added_handlers is None:
+            self.added_handlers = {}
+        self.added_handlers[htype] = (*self.added_handlers.get(htype, ()), *added)
+
+    def register_output_filter(self, name: str, handler: str, dir: str = "", /) -> None:
+        """Make *name* name a filter of the response, for this request; see :mod:`.filters`."""
+        self._register_filter(False, name, handler, dir)
+
+    def register_input_filter(self, name: str, handler: str, dir: str = "", /) -> None:
+        """Make *name* name a filter of the request's body, for this request."""
+        self._register_filter(True, name, handler, dir)
+
+    def add_output_filter(self, name: str, /) -> None:
+        """Put a filter that was registered or declared behind the response."""
+        added = filters.named(self, name, False, self._filters_named(False))
+        if added is not None:
+            self._output.add_filter(added)
+
+    def add_input_filter(self, name: str, /) -> None:
+        """Put a filter that was registered or declared in front of the request's body."""
+        added = filters.named(self, name, True, self._filters_named(True))
+        if added is not None:
+            self._body.add_filter(added)
+
+    def _filters_named(self, is_input):
+        if self._registered_filters is None:
+            self._registered_filters = {True: {}, False: {}}
+        return self._registered_filters[is_input]
+
+    def _register_filter(self, is_input, name, handler, directory):
+        self._filters_named(is_input)[name.lower()] = handler, directory or None
+
+    def internal_redirect(self, new_uri: str, /) -> None:
+        """Answer with what another address of the same section says; see :mod:`.redirect`.
+
+        :raises Unreachable: a ValueError, for an address of which nothing is known here.
+        """
+        run_redirected(self, new_uri, lambda *given: Request(*given, self._respond), self._respond)
+
+    def share_body(self, other: "Request") -> None:
+        """Have the body of *other*, which has redirected to this request."""
+        self._body = other._body
+
+    def set_file(self, filename: str, path_info: str) -> None:
+        """Set the file that the address means, and what follows it in the address."""
+        self.filename = self.canonical_filename = filename
+        self.path_info = path_info
+        self.finfo = finfo.stat_or_nothing(filename)
 
     # -- the client --------------------------------------------------------------------------
 
@@ -319,6 +571,11 @@ class Request(BodyReader, ResponseDescription, ResponseWriter):
     def is_https(self) -> int:
         """Return 1 over TLS, else 0."""
         return int(self._environ["wsgi.url_scheme"] == "https")
+
+    def ssl_var_lookup(self, name: str) -> str | None:
+        """Return a variable of mod_ssl, as ``SSLOptions +StdEnvVars`` passes it on; else None."""
+        value = self._environ.get(name) if name.startswith("SSL_") else None
+        return value if value is None else text(value)
 
     def construct_url(self, uri: str) -> str:
         """Return the full address of the path *uri* on this server."""

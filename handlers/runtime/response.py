@@ -1,149 +1,229 @@
-"""What the server answers for the result of the handlers."""
+"""What a response says of itself: status, header fields, type, length, methods, validators."""
 
 import logging
-import math
-import traceback
-from html import escape
+import mimetypes
+import time
 
-from handlers import errors, faults
-
-from . import status as statuses
-from .constants import (
-    APR_REG,
-    DECLINED,
-    DONE,
-    HTTP_BAD_REQUEST,
-    HTTP_FORBIDDEN,
-    HTTP_INTERNAL_SERVER_ERROR,
-    HTTP_METHOD_NOT_ALLOWED,
-    HTTP_NOT_FOUND,
-    OK,
-)
-from .finfo import stat_or_nothing
-from .guarded import BodyUnreadable
-from .options import debug
+from . import conditional, constants, finfo
+from .constants import APR_REG, HTTP_OK, OK
+from .status import STATUS_LINES, WITHOUT_BODY
+from .table import Table, header_text
 
 _logger = logging.getLogger(__name__)
-# what a response that is an error keeps of the handlers' headers_out
-_KEPT = ("Location", "Allow")
+_OF_BODY = ("content-type", "content-length")
+
+METHOD_NUMBERS = {
+    name[2:].replace("_", "-"): number
+    for name, number in vars(constants).items()
+    if name.startswith("M_") and name != "M_INVALID"
+} | {"HEAD": constants.M_GET}
+_TYPES_OF_ENCODINGS = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "compress": "application/x-compress",
+}
 
 
-def answer(request, result: int):
-    """Return the WSGI iterable for the *result* of the handlers.
+class Response:
+    """The head of a response: what goes out before its body.
 
-    ``OK`` and ``DONE`` end what was written. For ``DECLINED`` see :func:`serve_file`. For a status
-    from 300 on the output that is not sent yet is dropped, and a page for that status is sent with
-    ``err_headers_out``; of ``headers_out`` only Location and Allow remain, and all of it for 304
-    and 204. After the first byte the page is appended, as Apache does, unless the handler had
-    announced the body's length.
+    :ivar status: the number; ``status_line`` is the whole line, if a handler has set one.
+    :ivar mtime: when the resource changed, in seconds since 1970; 0.0 if nobody has said.
+    :ivar clength: the length that was announced, 0 if none was.
+    :ivar allowed: bit ``1 << M_x`` is set for each method named; ``allowed_methods`` has the names
+        that have no number.
+    :ivar no_cache: set it to 1 for a response that expires at once.
+    :ivar no_local_copy: set it to 1 for a response that no condition of the request shortens.
+    :ivar content_encoding: value of Content-Encoding, None for none.
+    :ivar content_languages: the languages that Content-Language names.
+    :ivar is_filtered: whether filters may change the body; an announced length is not sent then.
     """
-    if result == DECLINED:
-        result = OK if request.started() else serve_file(request)
-    if result in (OK, DONE):
-        return request.finish()
-    if result not in statuses.PHRASES:
-        _logger.error("handler returned the invalid result %d", result)
-        result = HTTP_INTERNAL_SERVER_ERROR
-    if result < 300 and result not in statuses.WITHOUT_BODY:
-        request.status = result
-        return request.finish()
-    return _answer_status(request, result)
+
+    status = HTTP_OK
+    status_line = None
+    mtime = 0.0
+    clength = 0
+    allowed = 0
+    allowed_methods = ()
+    no_cache = 0
+    no_local_copy = 0
+    content_encoding = None
+    content_languages = ()
+    is_filtered = False
+    _content_type = None
+    _request_time: float | None = None
+    _headers_out: Table | None = None
+    _err_headers_out: Table | None = None
+
+    def __init__(self, environ: dict):
+        self._environ = environ
+
+    @property
+    def headers_out(self) -> Table:
+        """Header fields of a successful response."""
+        if self._headers_out is None:
+            self._headers_out = Table()
+        return self._headers_out
+
+    @property
+    def err_headers_out(self) -> Table:
+        """Header fields of the response, whether or not it is an error."""
+        if self._err_headers_out is None:
+            self._err_headers_out = Table()
+        return self._err_headers_out
+
+    @property
+    def request_time(self) -> float:
+        """When the request came in, in seconds since 1970."""
+        if self._request_time is None:
+            self._request_time = float(self._environ.get("mod_wsgi.request_start") or time.time())
+        return self._request_time
+
+    @property
+    def content_type(self) -> str | None:
+        """Type of the response.
+
+        Until it is set it is the one that the file's name suggests, None if it suggests none. In
+        Apache a response whose type was never set goes out with the type that mod_mime has found.
+        """
+        if self._content_type is None and "SCRIPT_FILENAME" in self._environ:
+            guessed, encoding = mimetypes.guess_type(self._environ["SCRIPT_FILENAME"])
+            return _TYPES_OF_ENCODINGS.get(encoding, guessed)
+        return self._content_type
+
+    @content_type.setter
+    def content_type(self, value: str):
+        self._content_type = header_text(value)
+
+    @property
+    def has_type(self) -> int:
+        """1 once ``content_type`` was set, else 0."""
+        return int(self._content_type is not None)
+
+    def allow_methods(self, methods, reset: int = 0) -> None:
+        """Name the methods that a 405 response says are allowed.
+
+        :param methods: a sequence of names; GET allows HEAD, too.
+        :param reset: forget those named before.
+        """
+        if reset:
+            self.allowed = 0
+            self.allowed_methods = ()
+        for method in methods:
+            number = METHOD_NUMBERS.get(method) or METHOD_NUMBERS.get(header_text(method))
+            if number is not None:
+                self.allowed |= 1 << number
+            elif method not in self.allowed_methods:
+                self.allowed_methods += (method,)
+
+    def allow_header(self) -> str:
+        """Return the value of the Allow field (RFC 9110 section 10.2.1)."""
+        known = [name for name, number in METHOD_NUMBERS.items() if self.allowed >> number & 1]
+        return ", ".join((*known, *self.allowed_methods))
+
+    def update_mtime(self, mtime: float) -> None:
+        """Raise ``mtime`` to *mtime*, seconds since 1970, if that is later."""
+        self.mtime = max(self.mtime, float(int(mtime)))
+
+    def set_last_modified(self) -> None:
+        """Set Last-Modified to ``mtime``, or to now if that lies in the future."""
+        seconds = min(self.mtime, self.request_time)
+        self.headers_out["Last-Modified"] = conditional.http_date(seconds)
+
+    def set_etag(self, file: finfo.FileInfo) -> None:
+        """Set ETag for *file*, in the form of Apache's default FileETag.
+
+        There is none for what is not a file, since its size and time are not known.
+        """
+        if file.filetype == APR_REG:
+            self.headers_out["ETag"] = conditional.file_etag(
+                file.size, finfo.mtime_ns(file), self.request_time
+            )
+
+    def meets_conditions(self, method: str, headers_in: Table) -> int:
+        """Return OK, or the 304 or 412 to return instead of the response (RFC 9110 section 13).
+
+        It goes by ETag and Last-Modified in ``headers_out``, or ``mtime``. Set them before.
+        """
+        if self.no_local_copy or not 200 <= self.status < 300:
+            return OK
+        last_modified = self.mtime or None
+        date = self.headers_out.get("Last-Modified")
+        if date is not None:
+            last_modified = conditional.parse_http_date(date)
+        etag = self.headers_out.get("ETag")
+        return conditional.meets_conditions(
+            method, headers_in, etag, last_modified, self.request_time
+        )
+
+    def set_content_length(self, length: int) -> None:
+        """Announce the size of the body in bytes."""
+        if not isinstance(length, int):
+            raise TypeError(f"{type(length).__name__!r} object cannot be interpreted as an integer")
+        self.clength = length
+        self.headers_out["Content-Length"] = str(length)
+
+    def forget_content(self) -> None:
+        """Forget what describes a body that another one takes the place of."""
+        self.status_line = None
+        self.content_encoding = None
+        self.content_languages = ()
+
+    def head(self, length: int | None = None) -> tuple[str, list[tuple[str, str]], bool]:
+        """Return the status line, the header fields, and whether the response may have a body.
+
+        :param length: bytes of the body, if they are known.
+        """
+        line = self.status_line or STATUS_LINES.get(self.status)
+        if line is None:
+            _logger.error("status %r has no status line", self.status)
+            line = STATUS_LINES[500]
+        if self.status in WITHOUT_BODY:
+            rows = [row for row in self._table_rows() if row[0].lower() not in _OF_BODY]
+            return line, rows, False
+        return line, self._rows(length), self._environ["REQUEST_METHOD"] != "HEAD"
+
+    def _table_rows(self):
+        out = self._headers_out
+        if self._err_headers_out is None:
+            return [] if out is None else out.items()
+        rows = self._err_headers_out.items()
+        if out is not None:
+            rows += out.items()
+            _join(rows, "cache-control")
+        return rows
+
+    def _rows(self, length):
+        rows = self._table_rows()
+        if self.is_filtered:
+            rows = [row for row in rows if row[0].lower() != "content-length"]
+        named = {row[0].lower() for row in rows} if rows else ()
+        content_type = self._content_type
+        if content_type is not None:
+            if "content-type" in named:
+                rows = [row for row in rows if row[0].lower() != "content-type"]
+        elif "mod_wsgi.version" not in self._environ and "content-type" not in named:
+            content_type = self.content_type or "application/octet-stream"
+        if content_type is not None:
+            rows.append(("Content-Type", content_type))
+        if length is not None and "content-length" not in named:
+            rows.append(("Content-Length", str(length)))
+        if self.content_encoding is not None:
+            rows.append(("Content-Encoding", self.content_encoding))
+        if self.content_languages:
+            rows.append(("Content-Language", ", ".join(self.content_languages)))
+        if self.no_cache and "expires" not in named:
+            rows.append(("Expires", conditional.http_date(self.request_time)))
+        return rows
 
 
-def answer_failure(request, environ: dict, error: BaseException) -> int:
-    """Log *error*, which ended the handlers, once; return the result to answer with.
-
-    Under ``PythonDebug On`` the response is the traceback. A client that has gone away, or does not
-    send the body it has announced (400), is no fault of the handler: one line at info says so. Nor
-    is a session store that fails (503) or a wrong configuration (500): one line says so, and not at
-    every request.
-    """
-    cause = error.__cause__ or error
-    if request.client_gone():
-        _logger.info("%s: %s", error, cause)
-        return DONE
-    if isinstance(cause, BodyUnreadable):
-        _logger.info("%s: %s", error, cause)
-        return HTTP_BAD_REQUEST
-    if isinstance(cause, errors.Unavailable):
-        status, seconds = faults.answer(cause)
-        request.err_headers_out["Retry-After"] = str(math.ceil(seconds))
-        return status
-    if isinstance(cause, errors.Misconfigured) and not debug(environ):
-        return faults.answer(cause)[0]
-    lines = "".join(traceback.format_exception(cause))
-    _logger.error("%s\n%s", error, lines.rstrip())
-    if not debug(environ):
-        return HTTP_INTERNAL_SERVER_ERROR
-    if not request.started():
-        request.drop_output()
-        request.status = HTTP_INTERNAL_SERVER_ERROR
-        request.status_line = None
-        request.content_type = "text/html; charset=utf-8"
-        for name in ("Content-Length", "Content-Encoding"):
-            if name in request.headers_out:
-                del request.headers_out[name]
-    # the words by which mod_python's page is known
-    page = f'\n<pre>\nMod_python error: "{escape(str(error))}"\n\n{escape(lines)}</pre>\n'
-    request.write(page.encode("utf-8", "backslashreplace"), 0)
-    return DONE
-
-
-def serve_file(request) -> int:
-    """Serve the file that Apache mapped the request to, as its default handler would.
-
-    A handler's DECLINED cannot fall through to Apache from mod_wsgi, so this stands in for what
-    comes next: a regular file is sent for GET and HEAD with its validators; 405 for other methods;
-    404 for anything else, a directory too. Indexes, ranges of bytes, MultiViews and SSI are not
-    done.
-    """
-    filename = getattr(request, "filename", None)
-    found = None if filename is None or request.path_info else stat_or_nothing(filename)
-    if found is None or found.filetype != APR_REG:
-        return HTTP_NOT_FOUND
-    if request.method not in ("GET", "HEAD"):
-        request.allow_methods(("GET", "HEAD"))
-        return HTTP_METHOD_NOT_ALLOWED
-    request.finfo = found
-    request.update_mtime(found.mtime)
-    request.set_last_modified()
-    request.set_etag()
-    result = request.meets_conditions()
-    if result != OK:
-        return result
-    try:
-        request.sendfile(filename)
-    except FileNotFoundError:
-        return HTTP_NOT_FOUND
-    except PermissionError:
-        return HTTP_FORBIDDEN
-    return OK
-
-
-def _answer_status(request, result):
-    redirect = request.headers_out.get("Location") or request.err_headers_out.get("Location")
-    if request.started():
-        fits = "Content-Length" not in request.headers_out and not request.client_gone()
-        if fits and result not in statuses.WITHOUT_BODY:
-            request.write(statuses.page(result), 0)
-        return request.finish()
-    request.drop_output()
-    request.status = result
-    request.status_line = None
-    if result in statuses.WITHOUT_BODY:
-        return request.finish()
-    kept = [row for row in request.headers_out.items() if row[0].title() in _KEPT]
-    request.headers_out.clear()
-    for name, value in kept:
-        if name not in request.err_headers_out:
-            request.headers_out.add(name, value)
-    if result == HTTP_METHOD_NOT_ALLOWED and "Allow" not in request.err_headers_out:
-        request.headers_out.setdefault("Allow", request.allow_header())
-    request.content_type = statuses.PAGE_TYPE
-    for name in ("content_encoding", "content_languages"):
-        vars(request).pop(name, None)
-    if 300 <= result < 400 and redirect:
-        request.write(statuses.redirect_page(result, redirect), 0)
-    else:
-        request.write(statuses.page(result), 0)
-    return request.finish()
+def _join(rows: list[tuple[str, str]], lowered: str) -> None:
+    """Make one row of several of the name *lowered*, in the place of the last one."""
+    places = [place for place, row in enumerate(rows) if row[0].lower() == lowered]
+    if len(places) > 1:
+        # what the handler says first, what a cookie needs behind it
+        text = ", ".join(rows[place][1] for place in reversed(places))
+        rows[places[-1]] = (rows[places[-1]][0], text)
+        for place in reversed(places[:-1]):
+            del rows[place]

@@ -25,6 +25,36 @@ _TREES = {
     "scripts": "mod_python.cgihandler",
 }
 _APPLICATIONS = ("application", "accepted", "writing", "failing", "nothing")
+# the directives of a directory, and the functions of oracle.phases that they name
+PHASES = {
+    "ok": {"HeaderParser": "ok", "Access": "ok", "Fixup": "ok"},
+    "declined": {"HeaderParser": "declined", "Access": "declined", "Fixup": "declined"},
+    "going-on": {"Access": "ok declined ok", "Fixup": "declined ok"},
+    "refused": {"Access": "ok forbid ok"},
+    "refused-first": {"HeaderParser": "forbid", "Access": "fault"},
+    "raised": {"Access": "raises"},
+    "unauthorized": {"Access": "unauthorized"},
+    "redirected": {"Fixup": "redirect"},
+    "done": {"Access": "done"},
+    "written": {"Access": "writes"},
+    "fault": {"Access": "fault"},
+    "no-number": {"Fixup": "no_number"},
+    "fixed": {"Fixup": "field"},
+    "fixed-error": {"Fixup": "field", "": "forbid"},
+    "added": {"Access": "adds"},
+    "logged": {"Log": "forbid", "Cleanup": "ok"},
+    "signed-in": {"Authen": "sign_in"},
+    "user-first": {"Authen": "declined sign_in forbid"},
+    "user-missing": {"Authen": "ok"},
+    "user-declined": {"Authen": "declined"},
+    "user-refused": {"Authen": "unauthorized"},
+    "password": {"Authen": "password"},
+    "member": {"Authen": "sign_in", "Authz": "ok"},
+    "member-declined": {"Authen": "sign_in", "Authz": "declined"},
+    "member-refused": {"Authen": "sign_in", "Authz": "forbid"},
+    "filtered": {"": "behind_filter"},
+    "elsewhere": {"": "elsewhere"},
+}
 _LISTS = {
     "default": ("oracle.chain", ""),
     "both": ("oracle.chain::first oracle.chain::second", ""),
@@ -226,6 +256,8 @@ def _configuration(server, files, python):
             sections.append(_option(server, "oracle.changed", "inner"))
             sections.append(_option(server, "oracle.removed", ""))
         sections.append("</Directory>")
+    for name, handlers in PHASES.items():
+        sections += _phases(server, files / "phases" / name, handlers)
     sections += [
         "<Location /location>\nSetHandler mod_python",
         "PythonInterpreter main_interpreter" if server == "mod_python" else "",
@@ -236,10 +268,25 @@ def _configuration(server, files, python):
     return "\n".join(sections)
 
 
+def _phases(server, directory, handlers):
+    _make_files(directory)
+    yield f'<Directory "{directory}">'
+    for phase, names in {"": "content", **handlers}.items():
+        listed = " ".join(f"oracle.phases::{name}" for name in names.split())
+        yield _directive(server, f"Python{phase}Handler", listed)
+    if "Authen" in handlers:
+        yield 'AuthType Basic\nAuthName "x y"'
+        # mod_wsgi calls no handler for a user whom Apache has not let in
+        yield "Require valid-user" if server == "mod_python" else "Require all granted"
+        yield _option(server, "mod_python.auth_type", "Basic")
+        yield _option(server, "mod_python.auth_name", "x y")
+    yield "</Directory>"
+
+
 def _probes():
     probes = {}
     for path in sorted(HANDLERS.glob("*.py")):
-        if path.stem in ("__init__", "answers", "applications", "chain"):
+        if path.stem in ("__init__", "answers", "applications", "chain", "phases"):
             continue
         source = path.read_text()
         for name in re.findall(r"^def ([a-z]\w*)\(req\):", source, re.MULTILINE):
@@ -260,8 +307,8 @@ def _make_files(directory):
 def _directive(server, name, value):
     if server == "mod_wsgi":
         return f'SetEnv {name} "{value}"'
-    # PythonHandler takes words, PythonPath one text
-    return f"{name} {value}" if name == "PythonHandler" else f'{name} "{value}"'
+    # handlers are words, PythonPath one text
+    return f"{name} {value}" if name.endswith("Handler") else f'{name} "{value}"'
 
 
 def _option(server, key, value):

@@ -1,11 +1,12 @@
 """The request's body: what req.read and its kin give."""
 
 from .constants import OK
+from .filters import Filter, FilteredBody
 from .guarded import BodyUnreadable, length_of
 
 
-class BodyReader:
-    """The part of the request object that reads its body.
+class RequestBody:
+    """The body of a request.
 
     Never more than ``Content-Length`` bytes are asked of the server. A chunked body, which mod_wsgi
     lets through only under ``WSGIChunkedRequest On``, is read to its end. A client that goes away
@@ -20,13 +21,27 @@ class BodyReader:
     remaining = 0
     _unread: int | None = None
     _chunked = False
+    _filtered: FilteredBody | None = None
+
+    def __init__(self, environ: dict):
+        self._environ = environ
+        self._filters: list[Filter] = []
+
+    def add_filter(self, added: Filter) -> None:
+        """Let *added* have the body first, before the filters that are there."""
+        self._filters.insert(0, added)
+        self._filtered = FilteredBody(self._read_below, self._filters)
 
     def read(self, length: int = -1) -> bytes:
         """Return up to *length* bytes of the body, all that is left if it is negative."""
+        if self._filtered is not None:
+            return self._filtered.read(length)
         return self._read_by("read", length)
 
     def readline(self, length: int = -1) -> bytes:
         """Return the next line with its line feed, or up to *length* bytes of it."""
+        if self._filtered is not None:
+            return self._filtered.readline(length)
         return self._read_by("readline", length)
 
     def readlines(self, sizehint: int = 0) -> list[bytes]:
@@ -45,6 +60,9 @@ class BodyReader:
         while self.read(65536):
             pass
         return OK
+
+    def _read_below(self, length):
+        return self._read_by("read", length)
 
     def _read_by(self, name, length):
         if self._unread is None:

@@ -1,15 +1,14 @@
-"""The response: what req.write and its kin send, and the WSGI iterable that ends it."""
+"""The body of a response: what req.write and its kin send, and the WSGI iterable that ends it."""
 
 import logging
 import os
 import stat as modes
 
-from .conditional import http_date
-from .status import STATUS_LINES, WITHOUT_BODY
+from .filters import Filter
+from .response import Response
 
 _logger = logging.getLogger(__name__)
 _BLOCK = 65536
-_OF_BODY = ("content-type", "content-length")
 
 
 class ClientGone(ConnectionError):
@@ -55,8 +54,8 @@ class SentFile:
         self._closed()
 
 
-class ResponseWriter:
-    """The part of the request object that sends its response.
+class Output:
+    """The body of a response on its way to the server.
 
     Headers go out with the first byte that is flushed, or with the end of the response; headers set
     later are not sent. Output that waits for a flush is sent on its own when it exceeds 64 KiB.
@@ -66,23 +65,38 @@ class ResponseWriter:
 
     bytes_sent = 0
     _write = None
-    _bodiless = False
+    _has_body = True
     _pending = ()
     _pending_size = 0
     _file = None
     _cleanups = ()
     _client_gone = False
+    _filters: list[Filter] | tuple = ()
+
+    def __init__(self, environ: dict, start_response, response: Response):
+        self._environ = environ
+        self._start_response = start_response
+        self._response = response
 
     @property
-    def sent_bodyct(self) -> int:
-        """1 if a byte of the body has been sent, else 0."""
-        return int(self.bytes_sent > 0)
-
-    @property
-    def _bytes_queued(self) -> int:
-        """Bytes of the body that were written, sent or not; mod_python's publisher has it."""
+    def bytes_queued(self) -> int:
+        """Bytes of the body that were written, sent or not."""
         waiting = self._file[1] if self._file is not None else 0
         return self.bytes_sent + self._pending_size + waiting
+
+    def add_filter(self, added: Filter) -> None:
+        """Let *added* change the body, behind the filters that are there."""
+        if self._file is not None:
+            self._release_file()
+        if not self._filters:
+            self._filters = []
+        self._filters.append(added)
+        self._response.is_filtered = True
+
+    def drop_filters(self) -> None:
+        """Let what follows go out as it is: a page of an error."""
+        self._filters = ()
+        self._response.is_filtered = False
 
     def write(self, data: str | bytes, flush: int = 1) -> None:
         """Send *data*; str goes out as UTF-8.
@@ -133,15 +147,12 @@ class ResponseWriter:
         file.seek(offset)
         if self._file is not None:
             self._release_file()
-        if self._write is None and not self._pending:
+        if self._write is None and not self._pending and not self._filters:
             self._file = (file, count)
         else:
             with file:
                 self._copy(file, count)
         return count
-
-    def send_http_header(self) -> None:
-        """Do nothing: headers are sent with the first byte of the body."""
 
     def register_cleanup(self, callable, data=None) -> None:
         """Call ``callable(data)`` after the last byte of the response, the latest one first.
@@ -176,17 +187,41 @@ class ResponseWriter:
         if self._file is not None:
             return self._finish_with_file(*self._file)
         body = self._taken() if self._pending else b""
+        if self._filters and self._has_body and not self._client_gone:
+            body = self._filtered(body, True)
+            self._filters = ()
         if self._write is None:
-            self._send_headers(len(body) if body or not self.header_only else None)
+            keeps_length = body or self._environ["REQUEST_METHOD"] != "HEAD"
+            self._send_headers(len(body) if keeps_length else None)
             self.bytes_sent += len(body)
-            blocks = [] if self._bodiless else [body]
+            blocks = [body] if self._has_body else []
         else:
             if body and not self._client_gone:
-                self._send(body)
+                self.pass_on(body)
             blocks = []
         if self._cleanups:
             return ClosingBody(blocks, self.run_cleanups)
         return blocks
+
+    def server(self):
+        """Return the server's call that starts a response (PEP 3333)."""
+        return self._start_response
+
+    def pass_on(self, data: bytes) -> None:
+        """Send *data* past the filters; the headers must be out."""
+        if not self._has_body:
+            return
+        try:
+            self._write(data)
+        except OSError as error:
+            self._client_gone = True
+            # applications look for these words
+            raise ClientGone("Write failed, client closed connection.") from error
+        self.bytes_sent += len(data)
+
+    def adopt(self, write) -> None:
+        """Send the rest of the body by *write*: the headers of another response have gone out."""
+        self._write = write
 
     def run_cleanups(self) -> None:
         """Run the registered cleanups, the latest first, and log what they raise."""
@@ -204,7 +239,7 @@ class ResponseWriter:
         except BaseException:
             file.close()
             raise
-        if self._bodiless or count == 0:
+        if not self._has_body or count == 0:
             file.close()
             return ClosingBody((), self.run_cleanups)
         self.bytes_sent += count
@@ -232,75 +267,25 @@ class ResponseWriter:
         self._pending_size = 0
         return taken
 
+    def _filtered(self, data: bytes, ends: bool) -> bytes:
+        for part in self._filters:
+            data = part.process(data, ends)
+        return data
+
     def _send(self, data: bytes):
+        if self._filters and data and self._has_body:
+            data = self._filtered(data, False)
+            if not data:
+                # a filter may keep it until the end
+                return
         if self._write is None:
-            self._send_headers()
-        if self._bodiless:
-            return
-        try:
-            self._write(data)
-        except OSError as error:
-            self._client_gone = True
-            # applications look for these words
-            raise ClientGone("Write failed, client closed connection.") from error
-        self.bytes_sent += len(data)
+            line, rows, self._has_body = self._response.head()
+            self._write = self._start_response(line, rows)
+        self.pass_on(data)
 
     def _send_headers(self, length=None):
-        status = self.status
-        line = self.status_line or STATUS_LINES.get(status)
-        if line is None:
-            _logger.error("status %r has no status line", status)
-            line = STATUS_LINES[500]
-        if status in WITHOUT_BODY:
-            self._bodiless = True
-            rows = [row for row in self._table_rows() if row[0].lower() not in _OF_BODY]
-        else:
-            self._bodiless = self.header_only
-            rows = self._header_rows(length)
+        line, rows, self._has_body = self._response.head(length)
         self._write = self._start_response(line, rows)
-
-    def _table_rows(self):
-        own = self.__dict__
-        if "err_headers_out" not in own:
-            return own["headers_out"].items() if "headers_out" in own else []
-        rows = own["err_headers_out"].items()
-        if "headers_out" in own:
-            rows += own["headers_out"].items()
-            _join(rows, "cache-control")
-        return rows
-
-    def _header_rows(self, length):
-        rows = self._table_rows()
-        named = {row[0].lower() for row in rows} if rows else ()
-        own = self.__dict__
-        content_type = own.get("_content_type")
-        if content_type is not None:
-            if "content-type" in named:
-                rows = [row for row in rows if row[0].lower() != "content-type"]
-        elif "mod_wsgi.version" not in self._environ and "content-type" not in named:
-            content_type = self.content_type or "application/octet-stream"
-        if content_type is not None:
-            rows.append(("Content-Type", content_type))
-        if length is not None and "content-length" not in named:
-            rows.append(("Content-Length", str(length)))
-        if "content_encoding" in own:
-            rows.append(("Content-Encoding", own["content_encoding"]))
-        if "content_languages" in own:
-            rows.append(("Content-Language", ", ".join(own["content_languages"])))
-        if self.no_cache and "expires" not in named:
-            rows.append(("Expires", http_date(self.request_time)))
-        return rows
-
-
-def _join(rows: list[tuple[str, str]], lowered: str) -> None:
-    """Make one row of several of the name *lowered*, in the place of the last one."""
-    places = [place for place, row in enumerate(rows) if row[0].lower() == lowered]
-    if len(places) > 1:
-        # what the handler says first, what a cookie needs behind it
-        text = ", ".join(rows[place][1] for place in reversed(places))
-        rows[places[-1]] = (rows[places[-1]][0], text)
-        for place in reversed(places[:-1]):
-            del rows[place]
 
 
 def _open_regular(path):
