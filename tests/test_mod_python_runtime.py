@@ -28,6 +28,13 @@ def test_handler_is_served():
     assert answer.body == "Grüße\n".encode()
 
 
+def test_star_import_gives_the_modules():
+    names = {}
+    exec("from mod_python import *", names)
+    assert names["publisher"] is importlib.import_module("mod_python.publisher")
+    assert {"apache", "cgihandler", "psp", "util", "version"} <= set(names)
+
+
 def test_same_modules_are_found_under_mod_pythons_name():
     install_as_mod_python()
     install_as_mod_python()

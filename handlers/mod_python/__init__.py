@@ -5,7 +5,7 @@ one thread or many. What the environment does not tell (the rest of Apache's ``r
 there: such an attribute raises AttributeError, it never answers None for something unknown.
 
 The modules carry mod_python's own names where it has them: :mod:`.apache` is what handlers import.
-:mod:`.runtime` is what the WSGI entry script imports.
+What the WSGI entry script imports is :mod:`handlers.runtime.entry`.
 """
 
 import importlib
@@ -16,7 +16,16 @@ import sys
 
 from .version import version as mp_version
 
-__all__ = ["install_as_mod_python", "mp_version"]
+__all__ = [
+    "apache",
+    "cgihandler",
+    "install_as_mod_python",
+    "mp_version",
+    "psp",
+    "publisher",
+    "util",
+    "version",
+]
 
 _OTHER_NAME = "mod_python"
 
