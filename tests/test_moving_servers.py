@@ -11,7 +11,7 @@ from tests.conftest import SERVERS, watched
 from tests.servers.moved import Moved
 
 GUARD = """
-from mod_python import apache
+from mod_python import apache, util
 
 
 def access(req):
@@ -39,6 +39,15 @@ def broken(req):
 
 def fixup(req):
     req.headers_out["X-Fixed"] = "yes"
+    return apache.OK
+
+
+def redirecting(req):
+    if req.args == "go":
+        util.redirect(req, "/closed/")
+    if req.args == "own":
+        req.handler = "mod_python"
+        req.add_handler("PythonHandler", "guard::handler")
     return apache.OK
 
 
@@ -138,6 +147,16 @@ DavLockDB "{directory}/run/dav"
         PythonOption db_password "sesame open"
         PythonOption plain 1
     </Directory>
+    <Directory "{directory}/a/fixed">
+        PythonPath "['{directory}/code'] + sys.path"
+        PythonFixupHandler guard::redirecting
+    </Directory>
+    <Directory "{directory}/a/served">
+        SetHandler mod_python
+        PythonPath "['{directory}/code'] + sys.path"
+        PythonAccessHandler guard::redirecting
+        PythonHandler guard
+    </Directory>
     <Directory "{directory}/a/published">
         AllowOverride All
     </Directory>
@@ -219,7 +238,19 @@ MODULES = (
 def fill(directory, user):
     (directory / "code").mkdir()
     (directory / "code" / "guard.py").write_text(GUARD)
-    for name in ("closed", "raising", "broken", "users", "groups", "app", "pages", "dav", "asking"):
+    for name in (
+        "closed",
+        "raising",
+        "broken",
+        "users",
+        "groups",
+        "app",
+        "pages",
+        "dav",
+        "asking",
+        "fixed",
+        "served",
+    ):
         (directory / "a" / name).mkdir(parents=True)
         (directory / "a" / name / "file.txt").write_text(name)
     (directory / "a" / "app" / "page.py").write_text(GUARD)
@@ -359,6 +390,20 @@ def test_authorization_handler_is_asked_for_files(moved):
     assert get(moved, "/groups/file.txt?no", Authorization=right).status in (401, 403)
     answer = get(moved, "/groups/file.txt", Authorization=right)
     assert (answer.status, answer.body) == (200, b"groups"), moved.log()
+
+
+@pytest.mark.parametrize("place", ["fixed", "served"])
+def test_phase_may_redirect_where_the_runtime_answers(moved, place):
+    answer = get(moved, f"/{place}/file.txt?go")
+    assert answer.status == 302
+    assert answer.headers["Location"].endswith("/closed/")
+
+
+def test_fixup_handler_may_leave_a_file_or_give_it_to_another_handler(moved):
+    assert get(moved, "/fixed/file.txt").body == b"fixed"
+    assert get(moved, "/fixed/none.txt").status == 404
+    assert b"guard.py a.test" in get(moved, "/fixed/file.txt?own").body
+    assert b"guard.py a.test" in get(moved, "/served/file.txt").body
 
 
 def test_published_pages_of_htaccess(moved):
