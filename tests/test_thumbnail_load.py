@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from handlers import locks
+from handlers.quickstart import httpd
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
 from tests.support import until
@@ -185,6 +186,66 @@ def test_killed_children_and_makers_leave_nothing_behind(killed_site):
         assert killed_site.request(f"/thumbs/200x200/p{number:03d}.png").status in (200, 404)
     for name in ("lock", "waiters"):
         assert not held_bytes(cache / "handlers-state" / name)
+
+
+@pytest.fixture(params=SERVERS)
+def restless_site(request, public_dir, pictures):
+    """A site whose children serve one connection each."""
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    site = Httpd(public_dir / "site", request.param, url, root, children=4)
+    site.extra = "MaxConnectionsPerChild 1"
+    site.settings("thumbnail.soon = 60\nthumbnail.wait = 120")
+    with site.stopped_at_the_end():
+        yield from watched(site)
+
+
+def test_makers_stay_when_children_go_and_end_with_httpd(restless_site):
+    restless_site.start(warm=False)
+    names = [f"/thumbs/200x200/p{number:03d}.jpg" for number in range(20)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert {answer.status for answer in pool.map(restless_site.request, names)} == {200}
+    makers = restless_site.maker_pids()
+    assert 1 <= len(makers) <= (os.cpu_count() or 1)
+    restless_site.stop()
+    until(lambda: not restless_site.maker_pids())
+
+
+def graceful_under_load(site, seconds):
+    """Restart *site* over and over while it makes thumbnails; return all statuses."""
+    stop, statuses = time.monotonic() + seconds, []
+
+    def load(seed):
+        own = random.Random(seed)
+        while time.monotonic() < stop:
+            name = f"{own.choice(('200x200', '400x400'))}/p{own.randrange(130):03d}.webp"
+            # a child that ends closes the connections that wait for it
+            with contextlib.suppress(OSError):
+                statuses.append(site.request(f"/thumbs/{name}").status)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(load, seed) for seed in range(3)]
+        while time.monotonic() < stop:
+            httpd.graceful(site.work)
+            time.sleep(0.7)
+        for future in running:
+            future.result()
+    return statuses
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.stress)])
+def test_graceful_restarts_leave_no_maker_behind(public_dir, pictures, seconds):
+    root, rows = pictures
+    url = make_images_table(public_dir / "images.db", rows)
+    site = Httpd(public_dir / "site", "mod_wsgi", url, root, children=4)
+    site.settings("thumbnail.soon = 60\nthumbnail.wait = 120")
+    with site:
+        site.begin_test()
+        statuses = graceful_under_load(site, seconds)
+        assert 200 in statuses and set(statuses) <= {200}
+        until(lambda: len(site.maker_pids()) <= (os.cpu_count() or 1))
+        assert "no maker can be started" not in site.log()
+    until(lambda: not site.maker_pids())
 
 
 def held_bytes(path):
