@@ -34,7 +34,8 @@ COUNTERS = {
     "lookup_unavailable": "Questions that it could not answer.",
     "sessions_begun": "Sessions stored for the first time.",
     "sessions_ended": "Sessions ended by their owner.",
-    "sessions_failed": "Requests that the store of sessions failed.",
+    "requests_unavailable": "Requests answered 503, as something was away or busy.",
+    "requests_misconfigured": "Requests answered 500, as something is configured wrongly.",
 }
 #: Distributions: the name, its help, and the upper bounds of its buckets, in the name's unit.
 HISTOGRAMS = {

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from handlers import errors
+from handlers import counters, errors
 
 _logger = logging.getLogger(__name__)
 # different subjects in one process are few; a thousand are a slip that must not fill the memory
@@ -80,10 +80,12 @@ def answer(error: errors.Misconfigured | errors.Unavailable) -> tuple[int, float
     """
     message = error.part + str(error)
     if isinstance(error, errors.Unavailable):
+        counters.add("requests_unavailable")
         if not error.is_logged:
             quiet = _QUIET if isinstance(error, errors.Busy) else LONG
             tell_rarely(_logger, logging.ERROR, message, quiet)
         return 503, error.retry_after
+    counters.add("requests_misconfigured")
     tell(_logger, logging.ERROR, ("configuration", message), message)
     return 500, None
 

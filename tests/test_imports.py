@@ -26,7 +26,7 @@ ALLOWED = {
         "settings",
         "state_directory",
     },
-    "faults": {"errors"},
+    "faults": {"counters", "errors"},
     "kinds": set(),
     "locks": {"errors"},
     "state_directory": set(),
@@ -54,6 +54,7 @@ ALLOWED = {
     },
     "sessions": {
         "access",
+        "counters",
         "database",
         "elected",
         "errors",

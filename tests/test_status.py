@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import random
 import re
 import signal
@@ -12,6 +13,8 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+from tests.servers.visitor import Visitor
 
 PREFIX = "modpython_handlers_"
 
@@ -153,3 +156,21 @@ def test_killed_children_lose_no_count(own_site):
     # a child may be killed between the count and the answer
     assert answered >= 50
     assert answered <= counted <= 60
+
+
+def test_sessions_and_faults_are_counted(own_site):
+    own_site.expect("sessions: .*Permission denied")
+    with own_site:
+        before = totals(own_site)
+        visitor = Visitor(own_site)
+        visitor.mark("p001")
+        directory = pathlib.Path(own_site.work.sessions) / "mp_sessions"
+        directory.chmod(0)
+        try:
+            assert visitor.ask("/?show=favourites").status == 503
+        finally:
+            directory.chmod(0o700)
+        visitor.ask("/signout", "POST", {"x": ""})
+        after = totals(own_site)
+    for name in ("sessions_begun", "sessions_ended", "requests_unavailable"):
+        assert after[f"{name}_total",] == before[f"{name}_total",] + 1, name

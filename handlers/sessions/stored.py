@@ -3,6 +3,8 @@
 import contextlib
 import logging
 
+from handlers import counters
+
 from .backing import Backing
 from .serial import SerialError
 from .store import REPLACED, Conflict, Held, Record
@@ -98,6 +100,8 @@ class Stored:
                     return False
                 expected = current.version
             else:
+                if expected is None:
+                    counters.add("sessions_begun")
                 self._loaded, self._version, self._loaded_sid = record, version, sid
                 return True
         raise Conflict("others keep saving the same session")
@@ -105,6 +109,7 @@ class Stored:
     def delete(self, sid: str) -> None:
         """Delete what is stored."""
         self._backing.store.delete(sid)
+        counters.add("sessions_ended")
         self._forget(sid)
 
     def retire(self, sid: str) -> None:

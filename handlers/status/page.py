@@ -74,6 +74,8 @@ def _thumbnails(found: dict[str, Any]) -> str:
     totals = found["totals"]
     rows = [(name, totals[series]) for series, name in _NAMES.items()]
     rows += [
+        ("any request answered 503", totals["requests_unavailable"]),
+        ("any request answered 500 for a wrong option", totals["requests_misconfigured"]),
         ("refused", totals["thumbnails_refused"]),
         (
             "kept waiting by the cache, the pictures or the database",
@@ -136,7 +138,6 @@ def _sessions(found: dict[str, Any]) -> str:
     rows = [
         ("begun in the last hour", f"{begun:,}"),
         ("ended by their owner in the last hour", f"{ended:,}"),
-        ("requests that the store failed", f"{found['totals']['sessions_failed']:,}"),
     ]
     return "<section><h2>Sessions</h2>" + _table(("sessions", ""), rows) + "</section>\n"
 
