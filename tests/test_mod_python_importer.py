@@ -195,3 +195,17 @@ def test_code_that_is_no_modules_sees_the_site_that_its_file_lies_in(sites):
         scope = {"__file__": f"{directory}/page.psp", "__builtins__": builtins}
         exec("import of_this_site_only", scope)
         assert directory.name == scope["of_this_site_only"].WHERE
+
+
+def test_module_imported_by_a_function_is_read_again(sites):
+    assert by_directory(sites[0]).body == b"first first first"
+    change(sites[0] / "of_this_site_later.py", "WHERE = 'changed'\n")
+    assert by_directory(sites[0]).body == b"first first changed"
+
+
+def test_one_file_by_two_paths_is_one_module(sites, tmp_path):
+    (tmp_path / "link").symlink_to(sites[0])
+    assert by_path(sites[0]).body == b"first first first"
+    module = sys.modules["page_of_site"]
+    assert by_path(tmp_path / "link").body == b"first first first"
+    assert importer.place_at((str(tmp_path / "link"),)).import_module("page_of_site") is module

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from handlers.runtime import options
 from handlers.runtime.options import configuration, debug, get_config, get_options, of_server
 
 ENVIRON = {
@@ -15,9 +16,9 @@ ENVIRON = {
 
 
 def test_options_come_from_the_environment_and_empty_ones_are_removed():
-    options = get_options(ENVIRON)
-    assert options.items() == [("thumbnail.sizes", "200x200 400x400"), ("Case", "x")]
-    assert options["CASE"] == "x"
+    found = get_options(ENVIRON)
+    assert found.items() == [("thumbnail.sizes", "200x200 400x400"), ("Case", "x")]
+    assert found["CASE"] == "x"
 
 
 def test_config_has_what_is_set():
@@ -66,3 +67,10 @@ def test_server_has_options_of_its_own_where_they_are_told():
     assert get_config(of_server(environ)).items() == []
     assert get_options(of_server({"PythonOption.a": "1"})).items() == [("a", "1")]
     assert configuration(environ).refused == []
+
+
+def test_clients_cannot_fill_the_memory_with_names():
+    for number in range(1000):
+        environ = {"PythonHandler": "a", f"HTTP_X_{number}": "1"}
+        assert configuration(environ) is configuration({"PythonHandler": "a"})
+    assert len(options._names) <= 128

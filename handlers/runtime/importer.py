@@ -104,7 +104,7 @@ class Place:
         if spec is None or spec.origin is None or not _is_source(spec):
             return None
         file = getattr(taken, "__file__", None)
-        if file == spec.origin:
+        if file == spec.origin or (file and _state(file) == _state(spec.origin)):
             return None
         if spec.submodule_search_locations is not None:
             raise TwoModules(
@@ -249,8 +249,7 @@ def place_at(directories) -> Place:
                 _by_directory[directory] = place if taken is place else None
             if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
                 sys.meta_path.insert(0, _Finder())
-            # with one place there is nothing to keep apart
-            if len([known for known in _places if known]) > 1:
+            if own:
                 builtins.__import__ = _import
     return place
 

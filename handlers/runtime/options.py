@@ -66,7 +66,8 @@ _KNOWN_NAMES = frozenset(
     | {f"python{name}" for name in ("optimize", "option", "optionfile", "server")}
     | {name.lower() for name in DIRECTIVES if name != "PythonPath"}
 )
-_MOST = 1024  # sets of names or values kept; more are a client's doing
+# sets of names, which clients can vary, and of values that are kept
+_MOST_NAMES, _MOST = 128, 1024
 _PREFIX_LENGTH = len(OPTION_PREFIX)
 
 _names: dict[tuple, tuple[str, ...]] = {}
@@ -105,7 +106,7 @@ def configuration(environ: dict) -> Configuration:
     all_names = tuple(environ)
     names = _names.get(all_names)
     if names is None:
-        if len(_names) >= _MOST:
+        if len(_names) >= _MOST_NAMES:
             _names.clear()
         names = tuple([name for name in environ if name[:6].lower() == "python"])
         _names[all_names] = names

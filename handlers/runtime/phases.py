@@ -9,7 +9,7 @@ PythonLogHandler run when the response is out, and those of PythonCleanupHandler
 
 import logging
 
-from . import filters, options
+from . import authentication, filters, options
 from .constants import (
     DECLINED,
     HTTP_FORBIDDEN,
@@ -118,7 +118,7 @@ def _decided(request, phase, result):
     if result == OK and request.user is None:
         _logger.error("%s returned OK and has set no req.user", phase)
         return HTTP_INTERNAL_SERVER_ERROR
-    basic = (request.auth_type() or "").lower() == "basic"
+    basic = authentication.is_basic(request.environment())
     if result == DECLINED and request.user is None:
         if not basic:
             log_once(_logger, f"{phase} declined, and nobody else has authenticated the user")

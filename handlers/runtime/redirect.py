@@ -12,11 +12,31 @@ import urllib.parse
 
 from . import options
 
+_BEFORE = "REDIRECT_"
 _MOST = 10  # redirects in a row, as LimitInternalRecursion has it
 
 
 class Unreachable(ValueError):
     """Raised for an address of which the runtime does not know what Apache would do."""
+
+
+def environment_before(environ: dict) -> dict | None:
+    """Return the environment of the request that Apache has redirected to this one, if it has.
+
+    It is known as far as the variables ``REDIRECT_*`` tell: address, method, query and status.
+    """
+    if "REDIRECT_URL" not in environ:
+        return None
+    before = {name: value for name, value in environ.items() if not name.startswith(_BEFORE)}
+    before |= {
+        name.removeprefix(_BEFORE): value
+        for name, value in environ.items()
+        if name.startswith(_BEFORE)
+    }
+    before["SCRIPT_NAME"] = before.pop("URL")
+    before["PATH_INFO"] = ""
+    before["REDIRECT_STATUS"] = before.pop("STATUS", "200")
+    return before
 
 
 def file_of(request, uri: str) -> str:

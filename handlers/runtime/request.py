@@ -2,10 +2,8 @@
 
 import operator
 import os
-import re
-from base64 import b64decode
 
-from . import application, constants, filters, finfo, options
+from . import application, authentication, constants, filters, finfo, options
 from .body import RequestBody
 from .connection import Connection, Server, address, told
 from .constants import APLOG_ERR, M_INVALID, REMOTE_HOST, REMOTE_NAME, REMOTE_NOLOOKUP
@@ -13,17 +11,19 @@ from .dispatch import Step
 from .log import log_error
 from .output import Output
 from .process import register_cleanup as register_process_cleanup
-from .redirect import run_redirected
+from .redirect import environment_before, run_redirected
 from .response import METHOD_NUMBERS, Response
 from .table import Table
-from .variables import cgi_variables, common_variables, own_variables, request_headers, text
-
-# RFC 9112 section 3.2.2
-_ABSOLUTE = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]*)://((?:([^/?#@:]*)(?::([^/?#@]*))?@)?"
-    r"(\[[^]/?#@]*\]|[^]/?#@:[]*)(?::([0-9]{1,5}))?)(?=[/?#]|\Z)"
+from .variables import (
+    bare_host,
+    cgi_variables,
+    common_variables,
+    own_variables,
+    parse_authority,
+    request_headers,
+    text,
 )
-_REDIRECT = "REDIRECT_"
+
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -148,18 +148,10 @@ class Request:
 
         It is described as far as the environment tells: address, method, query and status.
         """
-        environ = self._environ
-        if "REDIRECT_URL" not in environ:
+        environ = environment_before(self._environ)
+        if environ is None:
             return None
-        start = len(_REDIRECT)
-        before = {
-            name[start:]: value for name, value in environ.items() if name.startswith(_REDIRECT)
-        }
-        before["SCRIPT_NAME"] = before.pop("URL")
-        before["PATH_INFO"] = ""
-        before.setdefault("REQUEST_METHOD", environ["REQUEST_METHOD"])
-        before["REDIRECT_STATUS"] = before.pop("STATUS", "200")
-        request = Request(_without_redirect(environ) | before, None)
+        request = Request(environ, None)
         request.next = self
         return request
 
@@ -228,21 +220,12 @@ class Request:
     @lazy
     def parsed_uri(self) -> tuple:
         """The address in its parts, see ``URI_*``; None for a part that it does not have."""
-        found = _ABSOLUTE.match(self.unparsed_uri)
-        if found is None:
-            return (None,) * 6 + (self.uri, self.args, None)
-        scheme, place, user, password, host, port = found.groups()
-        return scheme, place, user, password, host, port and int(port), self.uri, self.args, None
+        return (*parse_authority(self.unparsed_uri), self.uri, self.args, None)
 
     @lazy
     def hostname(self) -> str | None:
         """The host that the client named, in lower case and without port; None if it named none."""
-        host = self._environ.get("HTTP_HOST")
-        if not host:
-            return None
-        if host.startswith("["):
-            return host[1:].partition("]")[0].lower()
-        return text(host).partition(":")[0].rstrip(".").lower()
+        return bare_host(self._environ.get("HTTP_HOST"))
 
     # -- what the address means --------------------------------------------------------------
 
@@ -514,45 +497,35 @@ class Request:
         return self._environ.get("AUTH_TYPE")
 
     def auth_type(self) -> str | None:
-        """Return the AuthType in force; see :meth:`get_basic_auth_pw`."""
-        return self._environ.get("PythonOption.mod_python.auth_type") or self._environ.get(
-            "AUTH_TYPE"
-        )
+        """Return the AuthType in force; see :mod:`.authentication`."""
+        return authentication.auth_type(self._environ)
 
     def auth_name(self) -> str | None:
-        """Return the AuthName in force, as ``PythonOption mod_python.auth_name`` tells it."""
-        name = self._environ.get("PythonOption.mod_python.auth_name")
-        return text(name) if name else None
+        """Return the AuthName in force; see :mod:`.authentication`."""
+        return authentication.auth_name(self._environ)
 
     def get_basic_auth_pw(self) -> str | None:
         """Return the password of Basic authentication and set ``user``; None if there is none.
 
         As in mod_python it is None, and ``user`` is left alone, where ``AuthType Basic`` does not
-        hold, since nobody has asked the client for a name then. The environment does not tell
-        AuthType, so ``SetEnv PythonOption.mod_python.auth_type Basic`` has to, unless Apache itself
-        has authenticated the user. Where it holds and the client sends nothing, WWW-Authenticate
-        asks for name and password. They are checked by nobody but the handler. Apache passes the
-        header on only under ``pass-authorization=On``.
+        hold, since nobody has asked the client for a name then; see :mod:`.authentication` for how
+        the runtime knows. Where it holds and the client sends nothing, WWW-Authenticate asks for
+        name and password. They are checked by nobody but the handler. Apache passes the header on
+        only under ``pass-authorization=On``.
         """
-        if (self.auth_type() or "").lower() != "basic":
+        if not authentication.is_basic(self._environ):
             return None
-        scheme, _, credentials = self._environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        try:
-            if scheme.lower() != "basic":
-                raise ValueError("no Basic authentication")
-            user, _, password = b64decode(credentials.strip(), validate=True).partition(b":")
-        except ValueError:
+        found = authentication.credentials(self._environ)
+        if found is None:
             self.ask_for_password()
             return None
-        self.user = text(user.decode("latin-1"))
+        self.user, password = found
         self.ap_auth_type = "Basic"
-        return text(password.decode("latin-1"))
+        return password
 
     def ask_for_password(self) -> None:
-        """Set WWW-Authenticate for Basic authentication (RFC 7617), as Apache does for AuthName."""
-        name = self._environ.get("PythonOption.mod_python.auth_name", "")
-        quoted = name.replace("\\", r"\\").replace('"', r"\"")
-        self.err_headers_out["WWW-Authenticate"] = f'Basic realm="{quoted}"'
+        """Set WWW-Authenticate for Basic authentication."""
+        self.err_headers_out["WWW-Authenticate"] = authentication.challenge(self._environ)
 
     def get_remote_host(self, kind: int = REMOTE_NAME, str_is_ip=None, /):
         """Return the client's name where the server looks names up, else its address.
@@ -624,10 +597,6 @@ class Request:
 
 def _status(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else constants.HTTP_OK
-
-
-def _without_redirect(environ: dict) -> dict:
-    return {name: value for name, value in environ.items() if not name.startswith(_REDIRECT)}
 
 
 def _path(environ: dict, name: str) -> str:

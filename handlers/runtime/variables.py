@@ -1,6 +1,14 @@
 """The WSGI environment taken apart again: header fields, CGI variables, and what SetEnv set."""
 
+import re
+
 from .options import is_directive
+
+# RFC 9112 section 3.2.2
+_ABSOLUTE = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://((?:([^/?#@:]*)(?::([^/?#@]*))?@)?"
+    r"(\[[^]/?#@]*\]|[^]/?#@:[]*)(?::([0-9]{1,5}))?)(?=[/?#]|\Z)"
+)
 
 # of the server and the client
 _COMMON = (
@@ -34,6 +42,24 @@ def text(value: str) -> str:
         return value.encode("latin-1").decode()
     except UnicodeError:
         return NotUTF8(value)
+
+
+def parse_authority(address: str) -> tuple:
+    """Return scheme, authority, user, password, host and port of an address, None for none."""
+    found = _ABSOLUTE.match(address)
+    if found is None:
+        return (None,) * 6
+    *parts, port = found.groups()
+    return (*parts, port and int(port))
+
+
+def bare_host(field: str | None) -> str | None:
+    """Return the host of a Host field, in lower case and without port; None for an empty one."""
+    if not field:
+        return None
+    if field.startswith("["):
+        return field[1:].partition("]")[0].lower()
+    return text(field).partition(":")[0].rstrip(".").lower()
 
 
 def request_headers(environ: dict):
