@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+from handlers import locks
+
 #: Later versions may drop mod_python.
 _PACKAGES = (
     *("Trac==1.6", "CherryPy==18.10.0", "roundup==2.4.0", "Paste==3.10.1", "PasteDeploy==3.1.0"),
@@ -13,6 +15,8 @@ _PACKAGES = (
     *("Jinja2", "MarkupSafe", "setuptools==79.0.1", "cheroot", "more_itertools", "portend"),
     *("jaraco.functools", "jaraco.collections", "jaraco.text", "tempora", "zc.lockfile"),
     *("python-dateutil<3", "six", "jaraco.context", "backports.tarfile"),
+    # Trac imports cgi, which Python has dropped
+    "legacy-cgi; python_version >= '3.13'",
 )
 _KEPT = pathlib.Path(sys.prefix, "applications")
 
@@ -94,19 +98,21 @@ def fetch() -> pathlib.Path:
 
     :raises subprocess.CalledProcessError: if they cannot be had.
     """
-    done = _KEPT / "done"
-    if not done.exists() or done.read_text() != str(_PACKAGES):
-        shutil.rmtree(_KEPT, ignore_errors=True)
-        options = (
-            "--no-deps",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "-q",
-            "--target",
-            _KEPT,
-        )
-        _run([sys.executable, "-m", "pip", "install", *options, *_PACKAGES])
-        done.write_text(str(_PACKAGES))
+    # another worker of pytest may be at it
+    with locks.held(f"{_KEPT}.lock", timeout=600):
+        done = _KEPT / "done"
+        if not done.exists() or done.read_text() != str(_PACKAGES):
+            shutil.rmtree(_KEPT, ignore_errors=True)
+            options = (
+                "--no-deps",
+                "--no-cache-dir",
+                "--disable-pip-version-check",
+                "-q",
+                "--target",
+                _KEPT,
+            )
+            _run([sys.executable, "-m", "pip", "install", *options, *_PACKAGES])
+            done.write_text(str(_PACKAGES))
     return _KEPT
 
 

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+from handlers import locks
 from handlers.quickstart import httpd
 
 _KEPT = pathlib.Path(sys.prefix, "mod_wsgi-versions")
@@ -22,9 +23,11 @@ def mod_wsgi(name: str) -> str:
     if name == "installed":
         return httpd.mod_wsgi_location()
     directory = _KEPT / name
-    if not list(directory.rglob("mod_wsgi*.so*")):
-        directory.mkdir(parents=True, exist_ok=True)
-        (_of_debian if name == "debian" else _of_pypi)(directory, name)
+    directory.mkdir(parents=True, exist_ok=True)
+    # another worker of pytest may be at it
+    with locks.held(f"{directory}.lock", timeout=600):
+        if not list(directory.rglob("mod_wsgi*.so*")):
+            (_of_debian if name == "debian" else _of_pypi)(directory, name)
     return str(sorted(directory.rglob("mod_wsgi*.so*"))[-1])
 
 
