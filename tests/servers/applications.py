@@ -15,8 +15,8 @@ _PACKAGES = (
     *("Jinja2", "MarkupSafe", "setuptools==79.0.1", "cheroot", "more_itertools", "portend"),
     *("jaraco.functools", "jaraco.collections", "jaraco.text", "tempora", "zc.lockfile"),
     *("python-dateutil<3", "six", "jaraco.context", "backports.tarfile"),
-    # Trac imports cgi, which Python has dropped
-    "legacy-cgi; python_version >= '3.13'",
+    # instead of cgi, which Python has dropped
+    *("legacy-cgi; python_version >= '3.13'", "multipart; python_version >= '3.13'"),
 )
 _KEPT = pathlib.Path(sys.prefix, "applications")
 
