@@ -151,7 +151,7 @@ def handler(req):
         module = page_cache[req]
     else:
         req.filename = file
-    guards = process_auth(req, module)
+    guards = ("unknown", None, None) if _is_unguarded(module) else process_auth(req, module)
     found = resolve_object(req, module, (path or "index").replace("/", "."), *guards)
     published = publish_object(req, found)
     if not published and not req._bytes_queued and _configured(req, "PythonDebug", 0):
@@ -197,7 +197,8 @@ def resolve_object(req, obj, object_str, realm=None, user=None, passwd=None):
             obj = getattr(obj, part)
         except AttributeError:
             raise apache.SERVER_RETURN(apache.HTTP_NOT_FOUND) from None
-        realm, user, passwd = process_auth(req, obj, realm, user, passwd)
+        if not _is_unguarded(obj):
+            realm, user, passwd = process_auth(req, obj, realm, user, passwd)
     if not _rule(obj)[1]:
         raise _refused(req, f"publish {part}", f"{obj!a} is not publishable")
     return obj
@@ -267,16 +268,24 @@ def _is_imported(obj):
     return file.startswith(("<frozen ", _OWN))
 
 
+def _is_unguarded(obj):
+    """Return whether *obj* is a function or a module that has no guard, as most are."""
+    kind = type(obj)
+    if kind is types.FunctionType:
+        code = obj.__code__
+        plain = not obj.__dict__ and not code.co_cellvars
+        return plain and _GUARDS.isdisjoint(code.co_varnames)
+    if kind is types.ModuleType:
+        # what a module has not got is slow to ask it for
+        own = vars(obj)
+        return not ("__auth__" in own or "__access__" in own or "__auth_realm__" in own)
+    return False
+
+
 def _guards_of(req, object, realm):
     """Return ``__auth__`` and ``__access__``, each in a tuple, or None, and the realm."""
-    if type(object) is types.FunctionType:
+    if isinstance(object, types.FunctionType):
         found = _guards_of_function(req, object)
-    elif type(object) is types.ModuleType:
-        # what it has not got is slow to ask it for
-        own = vars(object)
-        if "__auth__" not in own and "__access__" not in own and "__auth_realm__" not in own:
-            return None, None, realm
-        found = {name: (own[name],) for name in _GUARDS if name in own}
     elif isinstance(getattr(object, "__func__", None), types.FunctionType):
         found = _guards_of_function(req, object.__func__)
     else:
@@ -287,8 +296,6 @@ def _guards_of(req, object, realm):
 
 
 def _guards_of_function(req, function):
-    if not function.__dict__ and _GUARDS.isdisjoint(function_locals.names(function)):
-        return None
     found = {}
     seen = set()
     # what a decorator wraps is guarded like the wrapper

@@ -105,7 +105,12 @@ class FieldStorage:
     def _add_query(self, query, keep_blank_values, budget):
         budget.take_fields(1 + query.count("&") + query.count(";"))
         budget.take_memory(len(query))
-        self.list.extend(_text_fields(parse_qsl(query, keep_blank_values)))
+        fields = []
+        for name, value in parse_qsl(query, keep_blank_values):
+            field = StringField(value)
+            field.name = name
+            fields.append(field)
+        self.list.extend(fields)
 
     def _read_body(self, req, keep_blank_values, file_callback, field_callback, budget):
         length = guarded.length_of(guarded.header(req, "Content-Length", ""))
@@ -122,8 +127,8 @@ class FieldStorage:
                 raise form_limits.TooMuch(
                     "more text in the body than mod_python.form.memory allows"
                 )
-            pairs = read_pairs(_blocks(req), budget, keep_blank_values)
-            self.list.extend(_text_fields(pairs))
+            for name, value in read_pairs(_blocks(req), budget, keep_blank_values):
+                self.add_field(name, value)
         elif kind.startswith(b"multipart/"):
             self.list.extend(
                 multipart.read_fields(req, content_type, budget, file_callback, field_callback)
@@ -241,18 +246,25 @@ def apply_fs_data(object, fs, **args):
     A field is passed as its value, that of an urlencoded body as text, an upload as the Field,
     several of one name as a list. A field never takes the place of one of *args*.
     """
-    fields = {}
-    for field in fs.list:
-        name, value = field.name, field if field.filename else field.value
-        if isinstance(name, bytes):
-            name, value = text_of(name), text_of(value) if isinstance(value, bytes) else value
-        if name is not None and name not in args:
-            fields.setdefault(name, []).append(value)
-    values = {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
     accepts = _acceptance(object)
     if accepts is None:
         return object()
-    return object(**{name: value for name, value in (args | values).items() if accepts(name)})
+    given = {}
+    for field in fs.list:
+        name = text_of(field.name) if isinstance(field.name, bytes) else field.name
+        if name is None or name in args or not accepts(name):
+            continue
+        value = field if field.filename else field.value
+        if isinstance(field.name, bytes) and isinstance(value, bytes):
+            value = text_of(value)
+        given.setdefault(name, []).append(value)
+    for name, values in given.items():
+        if len(values) == 1:
+            given[name] = values[0]
+    for name, value in args.items():
+        if accepts(name):
+            given[name] = value
+    return object(**given)
 
 
 def _acceptance(called):
@@ -303,13 +315,6 @@ def redirect(req, location, permanent=0, text=None):
         text = f'<p>The document has moved <a href="{link}">here</a></p>\n'
     req.write(text)
     raise SERVER_RETURN(DONE)
-
-
-def _text_fields(pairs):
-    for name, value in pairs:
-        field = StringField(value)
-        field.name = name
-        yield field
 
 
 def _blocks(req):

@@ -64,13 +64,12 @@ class StringField(bytes):
     disposition = None
     disposition_options = disp_options = None
 
-    _was_text = False
-
     def __new__(cls, value):
         if isinstance(value, bytes):
             return bytes.__new__(cls, value)
-        field = bytes.__new__(cls, str(value).encode())
-        field._was_text = True
+        text = str(value)
+        field = bytes.__new__(cls, text.encode())
+        field.value = text
         return field
 
     def __getattr__(self, name):
@@ -79,7 +78,7 @@ class StringField(bytes):
             self.file = BytesIO(self)
             return self.file
         if name == "value":
-            return self.decode() if self._was_text else bytes(self)
+            return bytes(self)
         raise AttributeError(name)
 
     def __repr__(self):

@@ -34,6 +34,8 @@ def parse_qsl(qs, keep_blank_values=0, strict_parsing=0):
     """
     if isinstance(qs, str):
         split = qs.replace(";", "&").split("&")
+        if "%" not in qs:
+            return _plain_pairs(split, keep_blank_values)
         equals, decode = "=", _unquote
     elif isinstance(qs, bytes):
         split = qs.replace(b";", b"&").split(b"&")
@@ -42,6 +44,16 @@ def parse_qsl(qs, keep_blank_values=0, strict_parsing=0):
         raise TypeError(f"a query is str or bytes, not {type(qs).__name__}")
     pairs = (pair.partition(equals) for pair in split if pair)
     return [(decode(name), decode(value)) for name, _, value in pairs if value or keep_blank_values]
+
+
+def _plain_pairs(split, keep_blank_values):
+    """Return the pairs of a query without an escape."""
+    pairs = []
+    for pair in split:
+        name, _, value = pair.replace("+", " ").partition("=")
+        if value or (keep_blank_values and pair):
+            pairs.append((name, value))
+    return pairs
 
 
 def parse_qs(qs, keep_blank_values=0, strict_parsing=0):
