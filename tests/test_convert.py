@@ -506,6 +506,15 @@ def test_basic_authentication_asks_the_script_before_its_other_providers():
     assert "Require valid-user" in found
 
 
+def test_phases_of_the_runtime_ask_for_users_in_their_own_way():
+    text = "SetHandler mod_python\nAuthType own\nRequire valid-user\nPythonAuthenHandler a"
+    found = in_section(text)
+    assert "SetEnv PythonAuthenHandler a" in found
+    # no Require at all would be an error of Apache's
+    assert "Require all granted" in found
+    assert "Require valid-user" not in found
+
+
 def test_file_of_users_is_asked_when_apache_asks_it():
     basic = "AuthType Basic\nRequire valid-user\nPythonAuthenHandler a\nAuthUserFile y"
     assert in_section(f"{basic}\nAuthBasicAuthoritative Off")[-1] == "AuthBasicProvider file wsgi"

@@ -411,9 +411,9 @@ class _Rewriter:
             self._ask_script(place, lines, requires)
         elif lines:
             for line in requires:
-                self._edits.instead[line] = [
-                    f"# asked by the phases of mod_python: {one_line(line)}"
-                ]
+                said = f"# asked by the phases of mod_python: {one_line(line)}"
+                # AuthType without any Require is an error
+                self._edits.instead[line] = [said, "Require all granted"]
             for line in lines:
                 self._rewrite_list(place, line)
 

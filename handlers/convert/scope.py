@@ -153,7 +153,9 @@ class Place:
         """
         lines = [line for place in self.server.all() for line in place.lines()]
         if not any(line.key == "serverroot" for line in lines) or any(
-            line.key in ("include", "includeoptional", "removehandler", "addtype") for line in lines
+            line.key in ("include", "includeoptional", "removehandler")
+            or (line.key == "addtype" and line.arguments.startswith("application/x-httpd"))
+            for line in lines
         ):
             return False
         return self.handler() is None and not any(
