@@ -1,12 +1,11 @@
 """The entry script that WSGIHandlerScript and WSGIImportScript name.
 
-It makes ``from mod_python import apache`` work and hands requests to the runtime; that is all that
-other people's handlers need. Each child warms the lookups of the settings files (``*.ini``) that
-lie beside this script, before its first request. If the package cannot be found, or the interpreter
+Each child prepares for the sites whose settings files (``*.ini``) lie beside this script. At its
+first request it makes ``from mod_python import apache`` work and hands all requests to the runtime;
+that is all that other people's handlers need. If the package cannot be found, or the interpreter
 is another application's, each child writes one line to the error log and answers 500.
 """
 
-import ctypes
 import os
 import site
 import sys
@@ -18,7 +17,7 @@ ENVIRONMENT = "/opt/modpython-handlers"
 def find_package():
     """Make ``handlers`` importable; return what is wrong if that cannot be done, else None."""
     try:
-        import handlers.mod_python
+        import handlers.child
     except ModuleNotFoundError:
         pass
     else:
@@ -33,7 +32,7 @@ def find_package():
     # at the end of the path, so that another application of this child keeps its own modules
     site.addsitedir(packages)
     try:
-        import handlers.mod_python  # noqa: F401
+        import handlers.child  # noqa: F401
     except ModuleNotFoundError:
         other = getattr(sys.modules.get("handlers"), "__file__", None)
         if other is None:
@@ -51,9 +50,13 @@ def find_interpreter():
     From Python 3.12 on, a thread that was in one of those does not find the main one again
     (mod_wsgi asks PyGILState_Ensure for it).
     """
+    if sys.version_info < (3, 12):
+        return None
+    import ctypes
+
     current, main = ctypes.pythonapi.PyInterpreterState_Get, ctypes.pythonapi.PyInterpreterState_Main
     current.restype = main.restype = ctypes.c_void_p
-    if sys.version_info < (3, 12) or current() == main():
+    if current() == main():
         return None
     version = "{}.{}".format(*sys.version_info)
     return (
@@ -65,14 +68,16 @@ def find_interpreter():
 
 fault = find_interpreter() or find_package()
 if fault is None:
-    from handlers.mod_python import install_as_mod_python
-
-    install_as_mod_python()
-
     from handlers import child
-    from handlers.runtime.entry import handle_request
 
     child.start(os.path.dirname(os.path.abspath(__file__)))
+
+    def handle_request(environ, start_response):
+        """Answer the first request, and let the runtime answer all that follow."""
+        global handle_request
+        handle_request = child.ready()
+        return handle_request(environ, start_response)
+
 else:
     # mod_wsgi would run a script that raises again at every request, and log a traceback each time
     print(f"modpython-handlers: {fault}", file=sys.stderr, flush=True)

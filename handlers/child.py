@@ -1,104 +1,102 @@
-"""What a child does when it starts, before its first request.
+"""What a child does when it starts: as little as it can, as each restart starts all of them.
+
+Apache serves cached thumbnails without Python, so a child takes its first connection before it has
+imported the handlers. It does three things. It sees that each cache is bound to its configuration,
+which takes two looks at files unless something has changed. It leaves a thread behind that stands
+for election: one child of all does for the site what needs no request, see :mod:`handlers.duties`.
+And it imports what answers requests at the first one: :func:`ready`.
 
 On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_python the drop-in says
-``PythonImport handlers.child::start_mod_python``.
+``PythonImport handlers.child::start_mod_python``. tests/test_child.py lists what this module may
+import, and what those modules are that it imports.
 """
 
-import errno
-import functools
-import glob
-import importlib
-import logging
+import atexit
+import fcntl
 import os
+import sys
 import threading
-from collections.abc import Iterable
 
-from handlers import access, counters, faults, lookup, names, settings, source, state_directory
-from handlers.cache import keeper, purges, stamp
-from handlers.cache.store import remove
-from handlers.mod_python import Session
-from handlers.status import history, notices
-
-log = logging.getLogger(__name__)
+from handlers import receipt
 
 _DEFAULT_FILE = "settings.ini"
+# seconds between two candidacies, at first and at last
+_FIRST_ELECTION = 0.1
+_ELECTION = 4.0
+# seconds that the thread gets to end when the interpreter does
+_LAST_WORDS = 0.3
+
+_default: str | None = None
+_stop = threading.Event()
+# descriptors of the locks that this process was elected by
+_won: list[int] = []
 
 
 def start(directory: str) -> None:
     """Prepare this child for the sites whose settings files, ``*.ini``, lie in *directory*.
 
-    For each: read it, bind its cache to it (:mod:`handlers.cache.stamp`), warm the lookup from the
-    database that it names, and stand for election as the child that keeps its cache and sweeps its
-    sessions. ``settings.ini`` is the file of every request that names no other one. A fault is one
-    line in the error log. It never stops the child: what does not need that site is served all the
-    same.
+    Their caches are bound to their settings files when this returns (:mod:`handlers.cache.stamp`),
+    or an error in the log says why not. ``settings.ini`` is the file of every request that names no
+    other one. A fault never stops the child: what does not need that site is served all the same.
     """
-    paths = sorted(glob.glob(os.path.join(glob.escape(directory), "*.ini")))
+    global _default
+    names = sorted(name for name in _listed(directory) if name.endswith(".ini"))
+    paths = [os.path.join(directory, name) for name in names if not name.startswith(".")]
+    if _DEFAULT_FILE in names:
+        _default = os.path.join(directory, _DEFAULT_FILE)
+        # a request may have come before, in another thread
+        if "handlers.settings" in sys.modules:
+            _use_default()
+    own, shared = [], []
     for path in paths:
-        if os.path.basename(path) == _DEFAULT_FILE:
-            settings.use(path)
-        try:
-            _start_site(path)
-        except ValueError as error:
-            # requests meet the same fault, and do not repeat the line
-            faults.tell(log, logging.ERROR, ("configuration", str(error)), str(error))
-        else:
-            if os.path.basename(path) == _DEFAULT_FILE:
-                _count(settings.read(path))
-    if paths:
-        # Pillow takes as long to import as a thumbnail to make; no request waits for it here.
-        threading.Thread(
-            target=importlib.import_module, args=("handlers.making",), daemon=True
-        ).start()
+        named = peek(path)
+        cache = named.get("thumbnail.cache")
+        if "" in named or (cache and not receipt.is_claimed(path, cache)):
+            _claim(path, cache)
+        if "lookup.database" in named and "lookup.snapshot" not in named:
+            # its rows are known to nobody but this child
+            own.append(path)
+        elif "" not in named:
+            shared.append((path, cache))
+    if own or shared:
+        thread = threading.Thread(target=_stand, args=(own, shared), name="child", daemon=True)
+        thread.start()
+        # an interpreter must not be taken down below a running thread
+        atexit.register(_end, thread)
 
 
-def _start_site(path: str) -> None:
-    options = settings.read(path)
-    pictures = None
-    if "thumbnail.cache" in options:
-        if _check_cache(options["thumbnail.cache"]):
-            _claim(options["thumbnail.cache"], options)
-        _check_snapshot(options["thumbnail.cache"], options.get("lookup.snapshot"))
-    if "lookup.database" in options:
-        pictures = lookup.open(options)
-        if "thumbnail.cache" in options:
-            pictures.on_change = functools.partial(_remove, options["thumbnail.cache"])
-        pictures.warm()
-    if "images.root" in options:
-        _check_root(options["images.root"])
-    if "thumbnail.cache" in options:
-        keeper.start(options["thumbnail.cache"], options, pictures)
-        purges.start(options["thumbnail.cache"], options)
-    is_default = os.path.basename(path) == _DEFAULT_FILE
-    Session.start_sweep(options, None if is_default else path)
+def ready():
+    """Import what answers requests, and return it: a WSGI application.
+
+    The entry script calls it at the first request.
+    """
+    from handlers.mod_python import install_as_mod_python
+
+    install_as_mod_python()
+    from handlers.runtime.entry import handle_request
+
+    _use_default()
+    if _default is not None:
+        from handlers import counting
+
+        counting.start(_default)
+    return handle_request
 
 
-def _count(options: settings.Settings) -> None:
-    """Let this process count for the status page, and keep its warnings for it."""
-    directory = options.get("thumbnail.cache")
-    if not directory:
-        return
-    try:
-        counters.use(directory)
-        notices.keep(directory)
-        history.start(directory)
-    except OSError as error:
-        # the fault of the cache itself has its line already
-        log.info("nothing is counted for the status page: %s", error)
+def start_mod_python() -> None:
+    """Do what :func:`start` does, in the directory of the server's ``PythonOption handlers.etc``.
 
+    Log records of the package go to Apache's error log first of all, and ``from mod_python import
+    Session`` gives the package's sessions instead of mod_python's own.
+    """
+    directory = _duties().install_in_mod_python()
+    if directory:
+        start(directory)
+        _use_default()
+        if _default is not None:
+            from handlers import counting
 
-def _check_snapshot(cache: str, snapshot: str | None) -> None:
-    """Say so if the snapshot lies in the cache where an Alias could publish it."""
-    if not snapshot:
-        return
-    place = os.path.realpath(os.path.dirname(snapshot)) + os.sep
-    closed = state_directory.path(os.path.realpath(cache))
-    if place.startswith(os.path.realpath(cache) + os.sep) and not place.startswith(closed + os.sep):
-        log.warning(
-            "lookup.snapshot %s lies in the cache, where a URL may lead to it: write %s",
-            snapshot,
-            os.path.join(closed, os.path.basename(snapshot)),
-        )
+            counting.start(_default)
 
 
 def most_requests() -> int:
@@ -110,81 +108,125 @@ def most_requests() -> int:
         return apache.mpm_query(apache.AP_MPMQ_MAX_DAEMONS) * threads
     try:
         # PyPI's package of that name is there without the server, too; Debian's is not
-        server = importlib.import_module("mod_wsgi")
+        import mod_wsgi
     except ModuleNotFoundError:
         return 1
-    return getattr(server, "maximum_processes", 1) * getattr(server, "threads_per_process", 1)
+    return getattr(mod_wsgi, "maximum_processes", 1) * getattr(mod_wsgi, "threads_per_process", 1)
 
 
-def _check_root(root: str) -> None:
+def peek(path: str) -> dict[str, str]:
+    """Return the options of the settings file *path* that a child needs at its start.
+
+    It is quick and knows less than :mod:`handlers.settings`, which says what is wrong with a file.
+    ``""`` is in the result if the file cannot be read.
+    """
+    found: dict[str, str] = {}
     try:
-        source.check_root(root)
-    except source.RootUnavailable as error:
-        faults.tell(log, logging.ERROR, "images.root", str(error))
+        with open(path, encoding="utf-8") as file:
+            # a mark of the byte order may stand before it
+            lines = file.read(1 << 20).removeprefix("\ufeff").splitlines()
+    except (OSError, ValueError) as error:
+        return {"": str(error)}
+    section = ""
+    for line in lines:
+        if line.startswith("["):
+            section = line.strip().strip("[]")
+        elif section in ("thumbnail", "lookup") and line[:1] not in "#; \t":
+            key, _, text = line.partition("=")
+            name = f"{section}.{key.strip().lower()}"
+            if name in ("thumbnail.cache", "lookup.database", "lookup.snapshot") and text.strip():
+                found[name] = text.strip()
+    return found
 
 
-def _check_cache(directory: str) -> bool:
-    """Make the cache directory if need be; say so, and return False, if nobody can write there."""
+def _listed(directory: str) -> list[str]:
     try:
-        os.makedirs(os.path.join(directory, "thumbs"), exist_ok=True)
-        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
-    except OSError as error:
-        why = access.why_unwritable(directory, error)
-        faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _use_default() -> None:
+    if _default is not None:
+        from handlers import settings
+
+        settings.use(_default)
+
+
+def _claim(path: str, cache: str | None) -> None:
+    """Bind the cache, or let another child do it and wait for that."""
+    duties = _duties()
+    descriptor = None
+    if cache:
+        try:
+            os.makedirs(receipt.state(cache), 0o700, exist_ok=True)
+            descriptor = os.open(receipt.state(cache), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # the claim says why
+            pass
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        if not (cache and receipt.is_claimed(path, cache)):
+            duties.claim(path)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _stand(own: list[str], shared: list[tuple[str, str | None]]) -> None:
+    """Stand for election until this child has the duties of all sites, or ends.
+
+    :param own: the settings files whose duties each child has.
+    :param shared: the others, each with its cache.
+    """
+    wait = _FIRST_ELECTION
+    _take(own)
+    waiting = list(shared)
+    # as the children of one start are, they would all come at the same moments
+    spread = 0.5 + os.urandom(1)[0] / 512
+    while waiting and not _stop.wait(wait * spread):
+        wait = min(wait * 2, _ELECTION)
+        for path, cache in list(waiting):
+            # without a cache that can be written, the settings file itself is the lock
+            if _is_elected(path, receipt.state(cache, "duties") if cache else path):
+                waiting.remove((path, cache))
+                _take([path])
+
+
+def _take(paths: list[str]) -> None:
+    for path in paths:
+        _duties().take(path, is_default=path == _default)
+
+
+def _duties():
+    """Import what those on duty need; handlers of the package name mod_python."""
+    from handlers.mod_python import install_as_mod_python
+
+    install_as_mod_python()
+    from handlers import duties
+
+    return duties
+
+
+def _is_elected(path: str, lock: str) -> bool:
+    """Try to take the lock; the kernel gives it to another child when this one ends."""
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    try:
+        if lock != path:
+            flags |= os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(lock, flags, 0o600)
+    except OSError:
+        return lock != path and _is_elected(path, path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
         return False
+    _won.append(descriptor)
     return True
 
 
-def _claim(directory: str, options: settings.Settings) -> None:
-    try:
-        stamp.claim(directory, options)
-    except (OSError, stamp.Outdated) as error:
-        # requests that need it try again, and are refused until it succeeds
-        faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {directory}: {error}")
-
-
-def _remove(directory: str, ids: Iterable[str]) -> None:
-    gone = remove(directory, map(names.of, ids))
-    if gone:
-        log.info("%d thumbnails removed, as the rows of their pictures have changed", gone)
-
-
-def start_mod_python() -> None:
-    """Do what :func:`start` does, in the directory of the server's ``PythonOption handlers.etc``.
-
-    Log records of the package go to Apache's error log first of all, as mod_wsgi's runtime does it,
-    and ``from mod_python import Session`` gives the package's sessions instead of mod_python's own.
-    """
-    from mod_python import apache
-
-    Session.install()
-
-    package = logging.getLogger("handlers")
-    package.setLevel(logging.INFO)
-    package.addHandler(_ErrorLog(apache))
-    directory = apache.main_server.get_options().get("handlers.etc")
-    if directory:
-        start(directory)
-
-
-class _ErrorLog(logging.Handler):
-    """Writes records through mod_python's ``apache.log_error``."""
-
-    def __init__(self, apache):
-        super().__init__()
-        self._log_error = apache.log_error
-        # without a server mod_python writes warnings and worse only, whatever LogLevel says
-        self._server = apache.main_server
-        self._levels = (
-            (logging.ERROR, apache.APLOG_ERR),
-            (logging.WARNING, apache.APLOG_WARNING),
-            (logging.INFO, apache.APLOG_INFO),
-            (logging.DEBUG, apache.APLOG_DEBUG),
-        )
-
-    def emit(self, record):
-        for least, level in self._levels:
-            if record.levelno >= least:
-                self._log_error(self.format(record), level, self._server)
-                return
+def _end(thread: threading.Thread) -> None:
+    _stop.set()
+    thread.join(_LAST_WORDS)

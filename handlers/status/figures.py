@@ -9,8 +9,9 @@ import handlers
 from handlers import counters, elected, lookup, settings, state_directory
 from handlers.cache.store import Store
 from handlers.cache.sweep import Round
+from handlers.counting import history, notices
 from handlers.errors import Misconfigured
-from handlers.status import health, history, notices
+from handlers.status import health
 
 #: What the graphs show, by the name of the counter.
 SERIES = (

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from handlers import lookup, settings
 from handlers.cache import stamp
+from handlers.counting import history
 from handlers.errors import Misconfigured
-from handlers.status import history
 
 #: Minutes without a made thumbnail and with failures, after which the makers count as broken.
 _FAILING = 5
