@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from handlers import restart
+from handlers import locks, restart
+from handlers.elected import read_state
 from handlers.lookup import Row, Unavailable
-from handlers.lookup import state as states
+from handlers.lookup.state import State
 from tests import support
 from tests.forked import forked
 from tests.support import lookups
@@ -63,7 +64,7 @@ def full_reads(mariadb):
 
 
 def refreshed(tmp_path):
-    state = states.read(f"{tmp_path}/snapshot.state")
+    state = read_state(f"{tmp_path}/snapshot.state", State)
     return state is not None and state.knows(restart.server_start())
 
 
@@ -86,6 +87,8 @@ def test_start_without_snapshot_is_one_full_read_for_64_children(
 def test_restart_is_one_full_read_and_known_ids_are_none(mariadb, name, open_lookup, tmp_path):
     pictures = open_lookup()
     until(lambda: pictures.page(0, 1))
+    # a fork while this process holds the lock would pass the lock on
+    os.close(locks.acquire(f"{tmp_path}/snapshot.state", 0, 60))
     mariadb.forget_statements()
 
     def child():

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from handlers.elected import read_state
 from handlers.lookup import Lookup, Row
-from handlers.lookup import state as states
+from handlers.lookup.state import State
 from tests.support import lookups, until
 
 COUNT = 500
@@ -75,7 +76,7 @@ def another(path):
 
 
 def state(path):
-    return states.read(f"{path.parent}/snapshot.state") or states.State()
+    return read_state(f"{path.parent}/snapshot.state", State) or State()
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ import time
 import pytest
 
 from handlers import locks, restart
+from handlers.elected import read_state
 from handlers.lookup import Row, Unavailable
-from handlers.lookup import state as states
+from handlers.lookup.state import State
 from tests.forked import forked
 from tests.support import lookups, until
 
@@ -56,7 +57,7 @@ def written(path, open_lookup):
     pictures = open_lookup()
     pictures.warm()
     until(lambda: len(pictures) == COUNT)
-    until(lambda: states.read(f"{path.parent}/snapshot.state"))
+    until(lambda: read_state(f"{path.parent}/snapshot.state", State))
     return path.parent / "snapshot"
 
 
@@ -153,7 +154,9 @@ def test_restart_reads_the_table_once_for_64_children(written, path, open_lookup
         pictures = open_lookup()
         assert pictures.warm() == COUNT
         assert pictures["p1"] == Row("a/1.jpg")
-        until(lambda: states.read(f"{path.parent}/snapshot.state").knows(restart.server_start()))
+        until(
+            lambda: read_state(f"{path.parent}/snapshot.state", State).knows(restart.server_start())
+        )
         # by now this child's thread, too, knows that nothing is left to do
         time.sleep(1)
         return sum("rows from sqlite" in message for message in caplog.messages)

@@ -9,10 +9,12 @@ from typing import Any
 from handlers import state_directory
 from handlers.commands import owner
 from handlers.commands.result import Failed, Result
-from handlers.lookup import Lookup, Row, snapshot, state
+from handlers.elected import read_state
+from handlers.lookup import Lookup, Row, snapshot
 from handlers.lookup import options as lookup_options
 from handlers.lookup.errors import Unavailable
 from handlers.lookup.refresh import Refresher
+from handlers.lookup.state import State
 from handlers.settings import Settings
 
 HELP = "warm the snapshot, show an id, or what is known"
@@ -120,7 +122,7 @@ def _stats(args, read: lookup_options.Options, options: Settings) -> Result:
     found, reason = _open(read)
     if found is None:
         raise Failed(f"snapshot {read.snapshot}: {reason}")
-    line = state.read(read.snapshot + ".state") or state.State()
+    line = read_state(read.snapshot + ".state", State) or State()
     values |= {
         "rows": found.rows,
         "public": found.public,

@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 
 import pymysql
-from pymysql.constants import CLIENT, CR, ER
+from pymysql.constants import CLIENT, CR, ER, FIELD_TYPE
+from pymysql.converters import conversions
 from pymysql.cursors import SSCursor
 
 from .errors import (
@@ -70,6 +71,8 @@ _LOST = {
 _READ_ONLY = {_READ_ONLY_TRANSACTION, _READ_ONLY_MODE}
 _CONTENDED = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT}
 _TOO_LARGE = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
+# a BIT comes as bytes, which would look like text
+_CONVERSIONS = {**conversions, FIELD_TYPE.BIT: lambda data: int.from_bytes(data, "big")}
 # PyMySQL names the plugin as text, bytes, or its own method for it
 _PLUGIN = re.compile(r"plugin '(?:b')?([\w.-]+)'|for (\w+?)(?:_password)?(?: or| auth|$)")
 _PACKAGE = re.compile(r"'(\w+)' package is required")
@@ -116,6 +119,7 @@ class Connection:
                 write_timeout=timeout,
                 # A repeatable read would show the first query's state for ever.
                 autocommit=True,
+                conv=_CONVERSIONS,
                 client_flag=CLIENT.FOUND_ROWS if found_rows else 0,
                 **arguments,
             )

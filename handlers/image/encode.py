@@ -28,10 +28,6 @@ _PIXEL_BYTES = {"jpg": 10, "png": 10, "webp": 26, "avif": 36}
 FORMATS = tuple(name for name in _OPTIONS if name != "avif" or features.check("avif"))
 
 
-#: The flag in a WebP file that something in it is clear (RFC 9649, section 2.7).
-_WEBP_ALPHA = 0x10
-
-
 class Moving(NamedTuple):
     """What makes frames a film: the milliseconds each is shown, and how often all (0: for ever)."""
 
@@ -67,12 +63,7 @@ def encoded_film(
     """Return *frames*, all of one size, as an animated WebP file."""
     options = _options("webp", quality, frames[0].size)
     options |= {"save_all": True, "duration": moving.durations, "loop": moving.loop}
-    plain = [_plain(frame, "webp") for frame in frames]
-    data = _saved(plain, options)
-    if any(frame.has_transparency_data for frame in plain) and data[12:16] == b"VP8X":
-        # libwebp leaves out what is clear in the first frame, and then says that nothing is
-        data = data[:20] + bytes((data[20] | _WEBP_ALPHA,)) + data[21:]
-    return data
+    return _saved([_plain(frame, "webp") for frame in frames], options)
 
 
 def _options(format: str, quality: int | None, size: tuple[int, int]) -> dict:

@@ -37,6 +37,7 @@ class Database:
         self._hosts = Hosts(options.database)
         self._outage = Outage(self.name, options.longest_pause)
         self._session = None
+        self._reading = None
 
     @property
     def is_away(self) -> bool:
@@ -79,7 +80,13 @@ class Database:
         """
         try:
             names, values = self._ask(self._session, id)
-            rows = map(reader(names, self._options.is_id), values) if names else ()
+            rows = (
+                map(
+                    reader(names, self._options.is_id, self._options.queries.private_column), values
+                )
+                if names
+                else ()
+            )
             # The database may compare otherwise than exactly: 012 as a number, case, blanks.
             row = next((row for found, row in rows if row and found == id), None)
         except (DatabaseAway, DatabaseMisconfigured) as error:
@@ -103,7 +110,7 @@ class Database:
                 self._connect, lambda connection: connection.stream(self._options.queries.all)
             )
             with contextlib.closing(connection):
-                read = reader(names, self._options.is_id)
+                read = self._reader(names)
                 for value in values:
                     id, row = read(value)
                     skipped.total += 1
@@ -128,13 +135,23 @@ class Database:
         self._outage.check()
         try:
             connection, _ = self._hosts.first(self._connect, lambda connection: connection.begin())
-            with contextlib.closing(connection):
+            self._reading = connection
+            try:
                 yield Reading(connection, self._options)
+            finally:
+                self._reading = None
+                connection.close()
         except (DatabaseAway, DatabaseMisconfigured) as error:
             self._hosts.skip()
             self._failed(error)
             raise
         self._outage.end()
+
+    def abort(self) -> None:
+        """Make what another thread reads in :meth:`reading` end soon, with an error."""
+        connection = self._reading
+        if connection is not None:
+            connection.abort()
 
     def close(self) -> None:
         """Close this process's connection; the next question makes a new one."""
@@ -177,6 +194,9 @@ class Database:
         )
         session.keep(connection, idle)
         return answer
+
+    def _reader(self, names):
+        return reader(names, self._options.is_id, self._options.queries.private_column)
 
     def _connect(self, host):
         options = self._options
@@ -232,7 +252,7 @@ class Reading:
 
     def _records(self, query: str, parameters: dict[str, Mark] | None = None):
         names, values = self._connection.stream(query, parameters)
-        read = reader(names, self._is_id)
+        read = reader(names, self._is_id, self._queries.private_column)
         place = None
         if self._queries.updated is not None:
             lowered = [name.lower() for name in names]

@@ -12,7 +12,6 @@ from time import monotonic
 from handlers import counters
 
 from . import options as _options
-from .current import Current
 from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured, Unavailable
 from .limit import Limit
@@ -21,6 +20,7 @@ from .missing import Missing
 from .refresh import Refresher
 from .row import Row, Skipped
 from .snapshot import Replaced, Snapshot, Unusable
+from .watcher import SnapshotWatcher
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Lookup(Mapping):
         self._is_id = options.is_id
         self._database = Database(options)
         warm = weakref.WeakMethod(self._warm_again)
-        self._current = Current(options, lambda: (method := warm()) and method())
+        self._watcher = SnapshotWatcher(options, lambda: (method := warm()) and method())
         self._limit = Limit(options.queries_per_second)
         self._quiet_until = 0.0
         self._warming = threading.Lock()
@@ -102,11 +102,11 @@ class Lookup(Mapping):
         removed. All ids come, in one call, however many; they come again in another call if it
         raises or its process dies.
         """
-        return self._current.on_change
+        return self._watcher.on_change
 
     @on_change.setter
     def on_change(self, told: Callable[[Iterator[str]], None] | None) -> None:
-        self._current.on_change = told
+        self._watcher.on_change = told
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> "Lookup":
@@ -122,10 +122,10 @@ class Lookup(Mapping):
 
         :raises Unavailable: if memory does not know and the database cannot tell, or is not asked.
         """
-        current = self._current
-        if monotonic() >= current.look_at:
-            current.look()
-        row = current.memory.rows.get(id)
+        watcher = self._watcher
+        if monotonic() >= watcher.look_at:
+            watcher.look()
+        row = watcher.memory.rows.get(id)
         if row is not None:
             return row
         row = self._find(id)
@@ -133,12 +133,12 @@ class Lookup(Mapping):
 
     def in_memory(self, id: str) -> Row | None:
         """Return the row of *id* if memory has it; the database is not asked."""
-        current = self._current
-        if monotonic() >= current.look_at:
-            current.look()
-        row = current.memory.rows.get(id)
+        watcher = self._watcher
+        if monotonic() >= watcher.look_at:
+            watcher.look()
+        row = watcher.memory.rows.get(id)
         if row is None and self._is_possible(id):
-            _, row = current.find(id)
+            _, row = watcher.find(id)
         return row
 
     def public(self, id: str) -> Row | None:
@@ -155,7 +155,7 @@ class Lookup(Mapping):
             return row
         if not self._is_possible(id):
             return None
-        memory = self._current.memory
+        memory = self._watcher.memory
         if id in memory.hidden:
             return None
         row = self._ask_limited(id, memory, memory.hidden)
@@ -170,11 +170,11 @@ class Lookup(Mapping):
 
         :raises Unavailable: if memory has none, or none that can be believed.
         """
-        current = self._current
-        current.look(wait=True)
+        watcher = self._watcher
+        watcher.look(wait=True)
         if not self._is_possible(id):
             return None
-        memory = current.memory
+        memory = watcher.memory
         row = self._in_snapshot(memory, id)
         if row is not None:
             memory.keep(id, row)
@@ -193,15 +193,15 @@ class Lookup(Mapping):
 
         0 if that is not known, and without ``lookup.snapshot``.
         """
-        return self._current.refreshed()
+        return self._watcher.refreshed()
 
     def newest(self, ids: Collection[str]) -> dict[str, Row | None] | None:
         """Return the rows of *ids* as the newest snapshot has them, with None for what it has not.
 
         Without a snapshot it returns what :meth:`asked` does. It changes nothing in memory.
         """
-        self._current.look()
-        memory = self._current.memory
+        self._watcher.look()
+        memory = self._watcher.memory
         if memory.snapshot is None:
             return self.asked(ids)
         return {id: self._in_snapshot(memory, id) for id in ids}
@@ -234,18 +234,18 @@ class Lookup(Mapping):
         return self.get(id) is not None
 
     def __iter__(self) -> Iterator[str]:
-        snapshot = self._current_snapshot()
+        snapshot = self._newest_snapshot()
         if snapshot is not None:
             return snapshot.ids()
         # a copy, as another thread may add a row meanwhile
-        return iter(list(self._current.memory.rows))
+        return iter(list(self._watcher.memory.rows))
 
     def __len__(self) -> int:
-        snapshot = self._current_snapshot()
-        return len(self._current.memory.rows) if snapshot is None else snapshot.rows
+        snapshot = self._newest_snapshot()
+        return len(self._watcher.memory.rows) if snapshot is None else snapshot.rows
 
     def __repr__(self):
-        return f"<Lookup of {self._database.name}, {len(self._current.memory)} rows in memory>"
+        return f"<Lookup of {self._database.name}, {len(self._watcher.memory)} rows in memory>"
 
     def warm(self) -> int:
         """Prepare for the first request; return the number of rows that are known.
@@ -260,8 +260,8 @@ class Lookup(Mapping):
         """
         with self._warming:
             if self._options.snapshot:
-                self._current.look(wait=True)
-                snapshot = self._current.memory.snapshot
+                self._watcher.look(wait=True)
+                snapshot = self._watcher.memory.snapshot
                 return 0 if snapshot is None else snapshot.rows
             return self._warm()
 
@@ -296,15 +296,15 @@ class Lookup(Mapping):
         if self._options.snapshot:
             ids, total = self._snapshot_page(start, count, private)
             return self._visible(ids, private), total
-        if not self._current.memory.complete:
+        if not self._watcher.memory.complete:
             with self._warming:
-                if not self._current.memory.complete:
+                if not self._watcher.memory.complete:
                     self._warm()
-            if not self._current.memory.complete:
+            if not self._watcher.memory.complete:
                 self._unavailable += 1
                 counters.add("lookup_unavailable")
                 raise Unavailable("the table was never read", self._database.retry_after)
-        memory = self._current.memory
+        memory = self._watcher.memory
         ids = list(memory.rows) if private else memory.public
         return self._visible(ids[start : start + count], private), len(ids)
 
@@ -317,12 +317,12 @@ class Lookup(Mapping):
         ``unavailable`` questions that it could not answer; ``database`` is its URL without the
         password, ``away`` tells whether it is away; ``snapshot`` is the file, or empty.
         """
-        memory = self._current.memory
+        memory = self._watcher.memory
         return {
             "rows": len(memory),
             "missing": len(memory.missing),
-            "warmed": self._current.warmed,
-            "warm_seconds": round(self._current.warm_seconds, 4),
+            "warmed": self._watcher.warmed,
+            "warm_seconds": round(self._watcher.warm_seconds, 4),
             "found": self._found,
             "not_found": self._not_found,
             "not_asked": self._not_asked,
@@ -337,7 +337,7 @@ class Lookup(Mapping):
 
         The next question of the database connects anew.
         """
-        self._current.close()
+        self._watcher.close()
         self._database.close()
 
     def _warm_again(self) -> None:
@@ -355,12 +355,13 @@ class Lookup(Mapping):
         start, began = time.monotonic(), time.time_ns()
         skipped = Skipped(self._options.encode_ids)
         rows = dict(self._database.rows(skipped))
-        self._current.put(rows, time.monotonic() - start, began)
+        self._watcher.put(rows, time.monotonic() - start, began)
         logger.info(
-            "lookup: %d rows from %s in %.0f ms",
+            "lookup: %d rows from %s in %.0f ms%s",
             len(rows),
             self._database.name,
-            self._current.warm_seconds * 1000,
+            self._watcher.warm_seconds * 1000,
+            f", {skipped.count} left out" if skipped.count else "",
         )
         for line in skipped.lines():
             logger.warning("lookup: %s", line)
@@ -370,7 +371,7 @@ class Lookup(Mapping):
         """Return the row of an id that is not in the first dict, or None."""
         if not self._is_possible(id):
             return None
-        memory, row = self._current.find(id)
+        memory, row = self._watcher.find(id)
         if row is not None or id in memory.missing:
             return row
         return self._ask_limited(id, memory, memory.missing)
@@ -383,7 +384,7 @@ class Lookup(Mapping):
             if memory.snapshot is not None and not memory.is_stale(id):
                 return memory.snapshot.get(id)
         except (Replaced, Unusable) as error:
-            self._current.give_up(memory, error)
+            self._watcher.give_up(memory, error)
         return None
 
     def _ask_limited(self, id: str, memory: Memory, answered: Missing) -> Row | None:
@@ -445,7 +446,7 @@ class Lookup(Mapping):
 
     def _visible(self, ids: list[str], private: bool) -> list[str]:
         """Return *ids* without those that were invalidated and are not public any more."""
-        memory = self._current.memory
+        memory = self._watcher.memory
         if private or not any(map(memory.is_stale, ids)):
             return ids
         visible = []
@@ -455,27 +456,27 @@ class Lookup(Mapping):
                     visible.append(id)
         return visible
 
-    def _current_snapshot(self) -> Snapshot | None:
-        if monotonic() >= self._current.look_at:
-            self._current.look()
-        return self._current.memory.snapshot
+    def _newest_snapshot(self) -> Snapshot | None:
+        if monotonic() >= self._watcher.look_at:
+            self._watcher.look()
+        return self._watcher.memory.snapshot
 
     def _snapshot_page(self, start: int, count: int, private: bool) -> tuple[list[str], int]:
-        current = self._current
+        watcher = self._watcher
         deadline = monotonic() + self._options.connect_timeout + self._options.timeout
         while True:
-            if monotonic() >= current.look_at:
-                current.look()
-            memory = current.memory
+            if monotonic() >= watcher.look_at:
+                watcher.look()
+            memory = watcher.memory
             if memory.snapshot is not None:
                 try:
                     return memory.snapshot.page(start, count, private)
                 except (Replaced, Unusable) as error:
-                    current.give_up(memory, error)
+                    watcher.give_up(memory, error)
             elif monotonic() >= deadline or self._database.is_away:
                 self._unavailable += 1
                 counters.add("lookup_unavailable")
                 raise Unavailable("there is no snapshot yet", max(1.0, self._database.retry_after))
             else:
                 time.sleep(_POLL)
-                current.look()
+                watcher.look()

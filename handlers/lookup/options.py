@@ -24,6 +24,8 @@ class Options:
     encode_ids: bool
     snapshot: str | None
     refresh: float
+    full_refresh: float
+    overlap: float
     preload: int
     hot: int
     queries_per_second: int
@@ -62,6 +64,8 @@ def from_mapping(options: Mapping[str, str]) -> Options:
         encode_ids=get("encode_ids"),
         snapshot=get("snapshot"),
         refresh=get("refresh"),
+        full_refresh=get("full_refresh"),
+        overlap=get("overlap"),
         preload=get("preload"),
         hot=get("hot"),
         queries_per_second=get("queries"),

@@ -1,4 +1,4 @@
-"""The SELECT statements of a lookup: all rows, one row by id, the rows of late."""
+"""The SELECT statements of a lookup: all rows, one row by id, the rows that have changed."""
 
 import re
 from typing import NamedTuple
@@ -28,6 +28,11 @@ class Queries(NamedTuple):
     def count(self) -> str:
         """The number of rows that *all* gives."""
         return f"SELECT COUNT(*) FROM ({self.all}) AS counted"
+
+    @property
+    def private_column(self) -> str:
+        """What the column ``private`` is called in the table, as far as that is known."""
+        return dict(self.columns).get("private", "private")
 
     def cure(self, missing: tuple[str, str] | None) -> str:
         """Return which option to correct if the database refuses these queries.

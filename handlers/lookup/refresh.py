@@ -5,16 +5,16 @@ import itertools
 import logging
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from handlers import access, faults, locks
+from handlers.elected import Worker, read_state, write_state
 from handlers.restart import server_start
 
-from . import state as states
 from . import updated
-from .database import Database
+from .database import Database, Reading
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .row import Skipped
@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 30.0
 # Until then every child has noticed a new snapshot, and had a second to finish what it was about.
 _NOTICED = 2.0
-_PAUSE = 30.0
+# a count that took a second is made every hundred
+_COUNTS_SHARE = 100
 
 OnChange = Callable[[Iterator[str]], None]
 
@@ -37,22 +38,24 @@ class Refresher:
     """Writes ``lookup.snapshot`` when that is due, if no other process is about it.
 
     It is due if there is no snapshot of this configuration, if there was none written since this
-    start of the server, and ``lookup.refresh`` seconds after the last time. Of all processes that
-    find it due, the one that gets the lock reads the table; should it be killed, the next one does.
-    While the database is away, that one alone tries again, and the snapshot stays as it is.
+    start of the server, and ``lookup.refresh`` seconds after the last time. All rows are read in
+    the first two cases, and ``lookup.full_refresh`` seconds after they were last. Of all processes
+    that find it due, the one that gets the lock reads the table; should it be killed, the next one
+    does. While the database is away, that one alone tries again, and the snapshot stays as it is.
 
     One thread at a time may use it.
 
-    :param stop: set to make :meth:`step` end early.
     :ivar damaged: the identity of a snapshot that a child met damage in; it is written anew.
     """
 
-    def __init__(self, options: Options, stop: threading.Event | None = None):
+    def __init__(self, options: Options):
         self.path = options.snapshot
         self.state_path = self.path + ".state"
         self.fingerprint = fingerprint(options)
         self.damaged: tuple[int, int] | None = None
         self._refresh_after = options.refresh
+        self._full_after = options.full_refresh
+        self._overlap = options.overlap
         self._encode_ids = options.encode_ids
         self._database = Database(
             dataclasses.replace(options, timeout=max(options.timeout, _PATIENCE))
@@ -61,29 +64,43 @@ class Refresher:
         self._started = time.time()
         self._is_settled = False
         self._seen: tuple[tuple[int, int] | None, str | None] = None, None
-        self._pause_until = 0.0
-        self._stop = stop or threading.Event()
 
-    def step(self, on_change: OnChange | None, written: Callable[[], None]) -> None:
-        """Do what is due, if anything; return at once if another process does it.
+    def elect(self, on_change: OnChange | None) -> AbstractContextManager[int] | None:
+        """Stand for election if something is due, see :class:`handlers.elected.Worker`."""
+        return locks.held(self.state_path, timeout=0) if self._is_due(on_change) else None
+
+    def work(
+        self, lock: int, worker: Worker, on_change: OnChange | None, written: Callable[[], None]
+    ) -> None:
+        """Do what is due until nothing is, as the elected process.
 
         :param on_change: gets the ids whose row is new, changed or went away, after the snapshot
             was replaced and no child answers from the old one any more. It is called again if it
             raises, or the process is killed while it runs.
         :param written: called when there is a new snapshot.
         """
-        if time.monotonic() < self._pause_until or not self._is_due(on_change):
-            return
-        try:
-            with locks.held(self.state_path, timeout=0) as lock:
-                while not self._stop.is_set() and self._is_due(on_change):
-                    self._work(lock, on_change, written)
-            faults.over(self.path)
-        except locks.LockTimeout:
-            return
-        except (OSError, sqlite3.Error, Unusable, Replaced) as error:
-            self._pause_until = time.monotonic() + _PAUSE
-            self._complain(error)
+        while not worker.stopped and self._is_due(on_change):
+            self._work(worker, on_change, written)
+        faults.over(self.path)
+
+    def complain(self, error: Exception) -> bool:
+        """Log why the snapshot cannot be written; tell whether *error* is a reason of that kind."""
+        directory = os.path.dirname(self.path)
+        if isinstance(error, PermissionError | FileNotFoundError):
+            # the cache mostly lies there, too, and has the same fault
+            why = access.why_unwritable(directory, error)
+            faults.tell(logger, logging.ERROR, directory, f"lookup.snapshot {why}", key=why)
+        elif isinstance(error, OSError | sqlite3.Error | Unusable | Replaced):
+            message = f"lookup: snapshot {self.path} cannot be written: {error}"
+            faults.tell(logger, logging.ERROR, self.path, message)
+        else:
+            # on_change is not ours
+            logger.exception("lookup: refreshing the snapshot %s failed", self.path)
+        return True
+
+    def abort(self) -> None:
+        """Make :meth:`work`, which another thread is at, end soon, with an error."""
+        self._database.abort()
 
     def refresh(self, lock_timeout: float, on_change: OnChange | None = None) -> Written:
         """Read all rows and bring the snapshot up to date now, due or not.
@@ -97,22 +114,22 @@ class Refresher:
         :raises OSError: if the snapshot cannot be written.
         :raises sqlite3.Error: the same.
         """
-        with locks.held(self.state_path, timeout=lock_timeout) as lock:
+        with locks.held(self.state_path, timeout=lock_timeout):
             state = self._state()
-            done = self._refresh(lock, state, self._usable(), full=True)
+            done = self._refresh(state, self._usable(), full=True)
             fresh = Snapshot(self.path, self.fingerprint)
             if on_change is not None and fresh.serial != state.told:
                 on_change(fresh.changed())
                 state.told = fresh.serial
-                states.write(lock, state)
+                write_state(self.state_path, state)
             return done
 
     def ensure(self, lock_timeout: float) -> None:
         """Write the snapshot now if there is none that can be used; raises as :meth:`refresh`."""
-        with locks.held(self.state_path, timeout=lock_timeout) as lock:
+        with locks.held(self.state_path, timeout=lock_timeout):
             current = self._usable()
             if current is None:
-                self._refresh(lock, self._state(), None, full=True)
+                self._refresh(self._state(), None, full=True)
 
     def refreshed(self) -> float:
         """Return when the snapshot was last compared with the table, 0 if that is not known."""
@@ -126,22 +143,8 @@ class Refresher:
             return None
         return status.st_mtime_ns, status.st_size
 
-    def pause(self) -> None:
-        """Do nothing for a while, as something went wrong."""
-        self._pause_until = time.monotonic() + _PAUSE
-
-    def _complain(self, error: Exception) -> None:
-        directory = os.path.dirname(self.path)
-        if isinstance(error, PermissionError | FileNotFoundError):
-            # the cache mostly lies there, too, and has the same fault
-            why = access.why_unwritable(directory, error)
-            faults.tell(logger, logging.ERROR, directory, f"lookup.snapshot {why}", key=why)
-        else:
-            message = f"lookup: snapshot {self.path} cannot be written: {error}"
-            faults.tell(logger, logging.ERROR, self.path, message)
-
     def _state(self) -> State:
-        return states.read(self.state_path) or State()
+        return read_state(self.state_path, State) or State()
 
     def _serial(self) -> str | None:
         """Return the serial of the snapshot that lies there, None if there is none to use."""
@@ -174,16 +177,29 @@ class Refresher:
             -60 <= time.time() - state.refreshed < self._refresh_after
         )
 
-    def _work(self, lock: int, on_change: OnChange | None, written: Callable[[], None]) -> None:
+    def _is_full_due(self, state: State) -> bool:
+        """Tell whether all rows are to be read, and not only those that say they have changed.
+
+        A row may have changed and not say so: written by a clock that is slow, an hour back when
+        summer time ends, in a transaction that lasted, or with the date of another system.
+        """
+        if not state.knows(self._start):
+            return True
+        return self._full_after > 0 and not -60 <= time.time() - state.full < self._full_after
+
+    def _work(
+        self, worker: Worker, on_change: OnChange | None, written: Callable[[], None]
+    ) -> None:
         state, current = self._state(), self._usable()
         if current is not None and current.serial != state.told and on_change is not None:
-            self._tell(lock, state, current, on_change)
+            self._tell(worker, state, current, on_change)
             return
         try:
+            full = self._is_full_due(state)
             state.note(self._start)
-            done = self._refresh(lock, state, current, full=False)
+            done = self._refresh(state, current, full)
         except (DatabaseAway, DatabaseMisconfigured) as error:
-            self._stop.wait(max(0.05, error.retry_after))
+            worker.rest(max(0.05, error.retry_after))
             return
         except sqlite3.OperationalError:
             raise
@@ -218,7 +234,7 @@ class Refresher:
             return None
         return snapshot
 
-    def _refresh(self, lock: int, state: State, current: Snapshot | None, full: bool) -> Written:
+    def _refresh(self, state: State, current: Snapshot | None, full: bool) -> Written:
         start = time.monotonic()
         untold = current is not None and current.serial != state.told
         if current is not None and current.serial == state.serial:
@@ -227,12 +243,12 @@ class Refresher:
         with self._database.reading() as reading:
             if not full and current is not None and current.mark is not None:
                 try:
-                    records = reading.since(updated.since(current.mark))
+                    records = reading.since(updated.since(current.mark, self._overlap))
                     done = write_changes(
                         self.path,
                         self.fingerprint,
                         records,
-                        reading.count,
+                        self._counter(state, reading),
                         began,
                         current,
                         untold,
@@ -242,6 +258,7 @@ class Refresher:
                     logger.info("lookup: reading all rows: %s", reason)
                     skipped = Skipped(self._encode_ids)
             if done is None:
+                full = True
                 rows = reading.all()
                 done = write_all(self.path, self.fingerprint, rows, began, current, untold, skipped)
         fresh = Snapshot(self.path, self.fingerprint)
@@ -249,27 +266,46 @@ class Refresher:
             # what was made of rows before is for the cache's next round to compare
             state.told = fresh.serial
         state.serial, state.mark, state.refreshed = fresh.serial, done.mark, time.time()
-        states.write(lock, state)
+        if full:
+            state.full = state.refreshed
+        write_state(self.state_path, state)
         self.damaged = None
         logger.info(
-            "lookup: %d rows from %s in %.0f ms: %s, %d changed or gone",
+            "lookup: %d rows from %s in %.0f ms: %s, %d changed or gone%s",
             done.read,
             self._database.name,
             (time.monotonic() - start) * 1000,
             "new snapshot" if done.new else "snapshot as before",
             done.changed,
+            f", {skipped.count} left out" if skipped.count else "",
         )
         if done.new:
             for line in skipped.lines():
                 logger.warning("lookup: %s", line)
         return done
 
-    def _tell(self, lock: int, state: State, current: Snapshot, on_change: OnChange) -> None:
+    def _counter(self, state: State, reading: Reading) -> Callable[[], int] | None:
+        """Return what counts the rows to notice those that are gone; None if that can wait.
+
+        A count reads the whole index: it gets a hundredth of the time.
+        """
+        if 0 <= time.time() - state.counted < _COUNTS_SHARE * state.count_seconds:
+            return None
+
+        def count() -> int:
+            start = time.monotonic()
+            number = reading.count()
+            state.counted, state.count_seconds = time.time(), time.monotonic() - start
+            return number
+
+        return count
+
+    def _tell(self, worker: Worker, state: State, current: Snapshot, on_change: OnChange) -> None:
         ids = current.changed()
         first = next(ids, None)
         if first is not None:
-            if self._stop.wait(max(0.0, min(_NOTICED, current.written + _NOTICED - time.time()))):
+            if not worker.rest(min(_NOTICED, current.written + _NOTICED - time.time())):
                 return
             on_change(itertools.chain((first,), ids))
         state.told = current.serial
-        states.write(lock, state)
+        write_state(self.state_path, state)

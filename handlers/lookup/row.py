@@ -1,14 +1,21 @@
 """One row of the table of pictures, and how it is read from what a database driver returns."""
 
+import logging
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from handlers import names
+from handlers import faults, names
 
 from .errors import DatabaseMisconfigured
 
+logger = logging.getLogger(__name__)
+
 _SHOWN = 40
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+# MySQL's dates that do not exist come as text, and are 0 where a number is wanted
+_ZERO_DATE = re.compile(r"0000-00-00(?: 00:00:00(?:\.0*)?)?", re.ASCII)
 NAMES = ("id", "path", "private", "focus_x", "focus_y")
 
 
@@ -16,7 +23,8 @@ class Row(NamedTuple):
     """What the lookup knows of one picture.
 
     :ivar path: as the database has it; bytes that are no UTF-8 come as surrogate escapes.
-    :ivar private: True if not everybody may see it; a NULL is False.
+    :ivar private: True if not everybody may see it: what SQL calls true, and text that is no
+        number; a NULL is False.
     :ivar focus_x: where the picture's subject is, from 0 (left) to 1 (right), or None.
     :ivar focus_y: the same from 0 (top) to 1 (bottom).
     """
@@ -43,6 +51,11 @@ class Skipped:
         )
         self._bad = self._without_id = self._without_path = 0
         self._example = ""
+
+    @property
+    def count(self) -> int:
+        """How many rows are skipped."""
+        return self._bad + self._without_id + self._without_path
 
     def add(self, id: str) -> None:
         """Count a row that is skipped."""
@@ -71,13 +84,15 @@ class Skipped:
 
 
 def reader(
-    columns: Sequence[str], is_id: Callable[[str], bool]
+    columns: Sequence[str], is_id: Callable[[str], bool], private_column: str = "private"
 ) -> Callable[[Sequence], tuple[str, Row | None]]:
     """Return a function that reads the id and the Row from a result with these *columns*.
 
     That function returns (id, None) for a row that no caller can ask for: *is_id* is not true of
-    its id, or it has no path.
+    its id, or it has no path. A value of the column ``private`` that is neither true nor false is
+    one error in the log.
 
+    :param private_column: what the log calls that column.
     :raises DatabaseMisconfigured: if the result has no column ``id`` or ``path``.
     """
     places = {name.lower(): place for place, name in enumerate(columns)}
@@ -97,7 +112,7 @@ def reader(
             return id, Row(path)
         return id, Row(
             path,
-            private_at is not None and _flag(values[private_at]),
+            private_at is not None and _flag(values[private_at], private_column),
             None if x_at is None else _fraction(values[x_at]),
             None if y_at is None else _fraction(values[y_at]),
         )
@@ -111,9 +126,30 @@ def _text(value) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _flag(value) -> bool:
-    # BIT(1) comes as a byte
-    return any(value) if isinstance(value, bytes) else bool(value)
+def _flag(value, column: str) -> bool:
+    """Tell what SQL takes a value for; text that is no number is told to the admin, and True."""
+    if not isinstance(value, str | bytes):
+        # also a date, which is true, and a NULL
+        return bool(value)
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        return float(text) != 0
+    if isinstance(value, bytes) and not any(value):
+        # a byte of a BLOB, or nothing
+        return False
+    if not text or _ZERO_DATE.fullmatch(text):
+        return False
+    if value != b"\1":
+        faults.tell(
+            logger,
+            logging.ERROR,
+            ("private", column),
+            f"lookup.private: column {column} has {text[:_SHOWN]!r}, which is no number: pictures "
+            "with such a value are private; let it have 0 or 1",
+            key=column,
+        )
+    return True
 
 
 def _fraction(value) -> float | None:

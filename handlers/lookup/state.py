@@ -1,18 +1,14 @@
 """What the processes that share a snapshot tell each other: the line in ``<snapshot>.state``.
 
 The file is also the lock that makes one process of all the one that writes the snapshot. It is
-never unlinked. Only the holder of the lock writes the line; others may read half of it, and take
-that for nothing new.
+never unlinked. Only the holder of the lock writes the line: see
+:func:`handlers.elected.write_state`.
 """
 
-import contextlib
-import json
-import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from .updated import Mark
 
-_LARGEST = 8192
 _STARTS_KEPT = 8
 
 
@@ -22,6 +18,8 @@ class State:
 
     :ivar starts: the generation that the snapshot was last refreshed for, of each server.
     :ivar refreshed: when the snapshot was last compared with the table, in seconds since 1970.
+    :ivar full: when all rows were last read for it.
+    :ivar counted: when the rows of the table were last counted, and how long that took.
     :ivar serial: the snapshot that ``mark`` belongs to.
     :ivar mark: up to where the column ``updated`` was seen, as of ``refreshed``.
     :ivar told: the snapshot whose changed ids have been told to everybody who must know.
@@ -29,6 +27,9 @@ class State:
 
     starts: dict[str, int] = field(default_factory=dict)
     refreshed: float = 0.0
+    full: float = 0.0
+    counted: float = 0.0
+    count_seconds: float = 0.0
     serial: str = ""
     mark: Mark | None = None
     told: str = ""
@@ -46,23 +47,3 @@ class State:
             self.starts[server] = generation
             for oldest in list(self.starts)[:-_STARTS_KEPT]:
                 del self.starts[oldest]
-
-
-def read(path: str) -> State | None:
-    """Return the state that the file *path* holds, or None if there is none, or half of one."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        with open(path, "rb") as file:
-            state = State(**json.loads(file.read(_LARGEST)))
-        if isinstance(state.starts, dict) and isinstance(state.refreshed, int | float):
-            return state
-    return None
-
-
-def write(descriptor: int, state: State) -> None:
-    """Write *state* to the lock file that *descriptor* holds.
-
-    :raises OSError: if the disk is full.
-    """
-    line = json.dumps(asdict(state)).encode() + b"\n"
-    os.pwrite(descriptor, line, 0)
-    os.ftruncate(descriptor, len(line))

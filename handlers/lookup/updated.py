@@ -4,8 +4,6 @@ import datetime
 import decimal
 import time
 
-# Transactions commit later than the time they write, and clocks of writers differ.
-_OVERLAP = 300
 # The database's zone may be that much before or behind this machine's.
 _ZONES = 26 * 3600
 
@@ -34,21 +32,23 @@ def encode(value) -> Mark | None:
     return value if isinstance(value, Mark) else None
 
 
-def since(mark: Mark) -> Mark:
-    """Return the value from which the column is to be read again, some minutes before *mark*.
+def since(mark: Mark, overlap: float) -> Mark:
+    """Return the value from which the column is to be read again, *overlap* seconds before *mark*.
+
+    Transactions commit later than the time they write, and clocks of writers differ.
 
     Numbers are seconds since 1970, text is ISO 8601 without a zone. A row from the future does not
     hide the changes until then. Any other text is taken as it is, and finds what is not before it.
     """
     if not isinstance(mark, str):
-        return _before(mark, time.time(), 1) - _OVERLAP
+        return _before(mark, time.time(), 1) - overlap
     try:
         moment = datetime.datetime.fromisoformat(mark)
         if moment.tzinfo is not None:
             return mark
         second = datetime.timedelta(seconds=1)
         now = datetime.datetime.now().replace(microsecond=0)
-        moment = _before(moment, now, second) - _OVERLAP * second
+        moment = _before(moment, now, second) - overlap * second
     except (ValueError, OverflowError):
         return mark
     return moment.isoformat(sep=mark[10] if len(mark) > 10 else " ")

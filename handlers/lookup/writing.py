@@ -1,5 +1,8 @@
 """How a snapshot is written: from the whole table, or from the one before and what changed.
 
+What changed in a large table goes into a layer above it (see :mod:`.snapshot`), until that has many
+rows: then both are written into one new file.
+
 It is written under a name of its own and then renamed, so that the snapshot is whole or not there.
 A writer that is killed leaves ``<snapshot>.new``, which the next one removes. The caller holds the
 lock. Rows wait for their order in SQLite's temporary files (in ``SQLITE_TMPDIR``, else /var/tmp),
@@ -20,7 +23,7 @@ from handlers.database.text import storable
 
 from . import updated
 from .row import Row, Skipped
-from .snapshot import ANCHOR, Snapshot, connect_uri
+from .snapshot import ANCHOR, LAYER, Snapshot, bits, connect_uri
 from .updated import Mark
 
 _CACHE_KB = 16_000
@@ -33,6 +36,16 @@ CREATE TABLE anchors (place INTEGER PRIMARY KEY, id TEXT);
 CREATE TABLE changed (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
+_LAYER_TABLES = """
+CREATE TABLE rows (id TEXT PRIMARY KEY, path, private, focus_x, focus_y, was_public) WITHOUT ROWID;
+CREATE TABLE changed (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+# rows from which a snapshot is so large that its changes go into a layer
+LAYERED_FROM = 20_000
+# rows of a layer, at most: half a megabyte, and one in so many of the rows below it
+_LARGEST_LAYER = 10_000
+_LARGEST_SHARE = 10
 _STAGE = "CREATE TEMP TABLE stage (id TEXT, path, private, focus_x, focus_y)"
 # The last of several rows of one id is the one that counts, as in a dict.
 _SORT = (
@@ -44,13 +57,18 @@ _DIFFERS = (
     " OR n.focus_x IS NOT o.focus_x OR n.focus_y IS NOT o.focus_y"
 )
 _CHANGED = (
-    "INSERT OR IGNORE INTO main.changed SELECT o.id FROM old.rows AS o"
+    "INSERT OR IGNORE INTO main.changed SELECT o.id FROM {old}.rows AS o"
     f" LEFT JOIN main.rows AS n ON n.id = o.id WHERE o.path IS NOT NULL AND ({_DIFFERS})"
 )
+_NOT_IN_LAYER = " AND NOT EXISTS (SELECT 1 FROM lay.rows AS l WHERE l.id = {row}.id)"
 # Somebody may have looked at a new row before, when it was public or had another path.
 _NEW = (
     "INSERT OR IGNORE INTO main.changed SELECT n.id FROM main.rows AS n"
     " LEFT JOIN old.rows AS o ON o.id = n.id WHERE n.path IS NOT NULL AND o.path IS NULL"
+)
+_NEW_ABOVE = (
+    "INSERT OR IGNORE INTO main.changed SELECT l.id FROM lay.rows AS l"
+    " JOIN main.rows AS n ON n.id = l.id WHERE n.path IS NOT NULL AND l.path IS NULL"
 )
 _PUBLIC = "path IS NOT NULL AND NOT private"
 _ANCHORS = (
@@ -111,24 +129,44 @@ def write_all(
         if old is not None:
             _attach(connection, old)
             connection.execute("BEGIN")
-            changed = connection.execute(_CHANGED).rowcount
-            connection.execute(_NEW)
+            changed = _note_changes(connection, old)
             if untold:
-                connection.execute("INSERT OR IGNORE INTO changed SELECT id FROM old.changed")
+                connection.execute(_told_before(old))
             connection.execute("COMMIT")
             rows = _one(connection, "SELECT count(*) FROM rows WHERE path IS NOT NULL")
             if not changed and (rows, tally.total) == (old.rows, old.total):
                 return Written(False, tally.total, 0, tally.mark)
         _finish(connection, fingerprint, tally.total, tally.mark, began)
         _publish(connection, new, path)
+    _remove_layer(path)
     return Written(True, tally.total, changed, tally.mark)
+
+
+def _note_changes(connection: sqlite3.Connection, old: Snapshot) -> int:
+    """Fill ``changed`` by comparing the new rows with those of *old*; return how many differ."""
+    below = _CHANGED.format(old="old")
+    if old.layer is None:
+        changed = connection.execute(below).rowcount
+        connection.execute(_NEW)
+        return changed
+    changed = connection.execute(below + _NOT_IN_LAYER.format(row="o")).rowcount
+    changed += connection.execute(_CHANGED.format(old="lay")).rowcount
+    connection.execute(_NEW + _NOT_IN_LAYER.format(row="n"))
+    connection.execute(_NEW_ABOVE)
+    return changed
+
+
+def _told_before(old: Snapshot) -> str:
+    """Return the statement that takes over what *old* has changed."""
+    source = "old" if old.layer is None else "lay"
+    return f"INSERT OR IGNORE INTO main.changed SELECT id FROM {source}.changed"
 
 
 def write_changes(
     path: str,
     fingerprint: str,
     records: Iterable[Record],
-    count: Callable[[], int],
+    count: Callable[[], int] | None,
     began: int,
     old: Snapshot,
     untold: bool,
@@ -137,6 +175,7 @@ def write_changes(
     """Write a snapshot of what *old* has and *records*, the rows that may have changed since.
 
     :param count: tells how many rows the database has, of the same state; asked after *records*.
+        None believes that no row is gone.
     :raises DeletedRows: if that many cannot be explained by *records*.
     :raises OSError: if it cannot be written.
     :raises sqlite3.Error: the same.
@@ -149,10 +188,19 @@ def write_changes(
         connection.executemany("INSERT INTO stage VALUES (?, ?, ?, ?, ?)", tally.values(records))
         connection.execute(_SORT)
         connection.execute("COMMIT")
-        total = count()
         _attach(connection, old)
-        joined = "FROM main.rows AS n LEFT JOIN old.rows AS o ON o.id = n.id"
+        connection.execute(
+            "CREATE TEMP TABLE before (id TEXT PRIMARY KEY, path, private, focus_x, focus_y)"
+            " WITHOUT ROWID"
+        )
+        for source in ("old", "lay") if old.layer else ("old",):
+            connection.execute(
+                "INSERT OR REPLACE INTO before SELECT o.id, o.path, o.private, o.focus_x, o.focus_y"
+                f" FROM main.rows AS n JOIN {source}.rows AS o ON o.id = n.id"
+            )
+        joined = "FROM main.rows AS n LEFT JOIN before AS o ON o.id = n.id"
         added = _one(connection, f"SELECT count(*) {joined} WHERE o.id IS NULL")
+        total = old.total + added if count is None else count()
         if old.total + added != total:
             raise DeletedRows(f"{total} rows instead of {old.total + added}")
         differing = f"{joined} WHERE o.id IS NULL OR {_DIFFERS}"
@@ -161,24 +209,96 @@ def write_changes(
         ).fetchone()
         if not fresh:
             return Written(False, tally.total, 0, tally.mark)
-        with _new_file(path, copied_from=old.path) as (new, target):
-            target.execute("BEGIN")
-            if not untold:
-                target.execute("DELETE FROM changed")
-            target.execute("CREATE TEMP TABLE fresh (id TEXT, path, private, focus_x, focus_y)")
-            rows = connection.execute(f"SELECT n.* {differing}")
-            target.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?)", rows)
-            target.execute(
-                "INSERT OR IGNORE INTO changed SELECT f.id FROM fresh AS f LEFT JOIN rows AS r"
-                " ON r.id = f.id WHERE coalesce(r.path, f.path) IS NOT NULL"
-            )
-            target.execute("INSERT OR REPLACE INTO rows SELECT * FROM fresh ORDER BY id")
-            target.execute("DELETE FROM anchors")
-            target.execute("DELETE FROM meta")
-            target.execute("COMMIT")
-            _finish(target, fingerprint, total, tally.mark, began)
-            _publish(target, new, path)
+        connection.execute(
+            "CREATE TEMP TABLE fresh AS SELECT n.id, n.path, n.private, n.focus_x, n.focus_y,"
+            " o.path IS NOT NULL AS was_readable,"
+            f" coalesce(o.path IS NOT NULL AND NOT o.private, 0) AS was_public {differing}"
+        )
+        most = min(_LARGEST_LAYER, old.total // _LARGEST_SHARE)
+        if old.total >= LAYERED_FROM and old.layered + fresh <= most:
+            _write_layer(path, connection, total, tally.mark, began, old, untold)
+        else:
+            _write_merged(path, fingerprint, connection, total, tally.mark, began, old, untold)
     return Written(True, tally.total, int(changed), tally.mark)
+
+
+def _write_merged(path, fingerprint, source, total, mark, began, old, untold) -> None:
+    """Write one file of *old*, its layer and the table ``fresh`` of the connection *source*."""
+    with _new_file(path, copied_from=old.path) as (new, target):
+        if old.layer is not None:
+            target.execute("ATTACH ? AS lay", (connect_uri(old.layer),))
+        target.execute("BEGIN")
+        if not untold or old.layer is not None:
+            target.execute("DELETE FROM main.changed")
+        if old.layer is not None:
+            if untold:
+                target.execute(_told_before(old))
+            target.execute(
+                "INSERT OR REPLACE INTO main.rows"
+                " SELECT id, path, private, focus_x, focus_y FROM lay.rows ORDER BY id"
+            )
+        target.execute("CREATE TEMP TABLE fresh (id TEXT, path, private, focus_x, focus_y, known)")
+        rows = source.execute(
+            "SELECT id, path, private, focus_x, focus_y, was_readable OR path IS NOT NULL"
+            " FROM fresh ORDER BY id"
+        )
+        target.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?, ?)", rows)
+        target.execute("INSERT OR IGNORE INTO main.changed SELECT id FROM fresh WHERE known")
+        target.execute(
+            "INSERT OR REPLACE INTO main.rows SELECT id, path, private, focus_x, focus_y FROM fresh"
+        )
+        target.execute("DELETE FROM anchors")
+        target.execute("DELETE FROM main.meta")
+        target.execute("COMMIT")
+        if old.layer is not None:
+            target.execute("DETACH lay")
+        _finish(target, fingerprint, total, mark, began)
+        _publish(target, new, path)
+    _remove_layer(path)
+
+
+def _write_layer(path, source, total, mark, began, old, untold) -> None:
+    """Write a layer of that of *old* and the table ``fresh`` of the connection *source*."""
+    with _new_file(path + LAYER) as (new, target):
+        target.executescript(_LAYER_TABLES)
+        target.execute("BEGIN")
+        if old.layer is not None:
+            rows = source.execute("SELECT * FROM lay.rows")
+            target.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", rows)
+        if untold:
+            changed = source.execute(f"SELECT id FROM {'lay' if old.layer else 'old'}.changed")
+            target.executemany("INSERT INTO changed VALUES (?)", changed)
+        rows = source.execute(
+            "SELECT f.id, f.path, f.private, f.focus_x, f.focus_y,"
+            f" coalesce((SELECT {_PUBLIC} FROM old.rows AS b WHERE b.id = f.id), 0) FROM fresh AS f"
+        )
+        target.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", rows)
+        known = source.execute("SELECT id FROM fresh WHERE was_readable OR path IS NOT NULL")
+        target.executemany("INSERT OR IGNORE INTO changed VALUES (?)", known)
+        readable, public = source.execute(
+            "SELECT total(path IS NOT NULL) - total(was_readable),"
+            f" total({_PUBLIC}) - total(was_public) FROM fresh"
+        ).fetchone()
+        meta = {
+            "base": old.base,
+            "serial": uuid.uuid4().hex,
+            "rows": old.rows + int(readable),
+            "public": old.public + int(public),
+            "total": total,
+            "mark": json.dumps(mark),
+            "began": began,
+            "layered": _one(target, "SELECT count(*) FROM rows"),
+            "bits": bits(id for (id,) in target.execute("SELECT id FROM rows")),
+        }
+        target.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        target.execute("COMMIT")
+        _publish(target, new, path + LAYER)
+
+
+def _remove_layer(path: str) -> None:
+    # above another file it is none, so nothing is lost if this is never reached
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + LAYER)
 
 
 class _Tally:
@@ -235,6 +355,8 @@ def _new_file(path: str, copied_from: str | None = None):
 
 def _attach(connection: sqlite3.Connection, old: Snapshot) -> None:
     connection.execute("ATTACH ? AS old", (connect_uri(old.path),))
+    if old.layer is not None:
+        connection.execute("ATTACH ? AS lay", (connect_uri(old.layer),))
 
 
 def _finish(
@@ -251,7 +373,7 @@ def _finish(
         "mark": json.dumps(mark),
         "began": began,
     }
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.executemany("INSERT INTO main.meta VALUES (?, ?)", meta.items())
     connection.execute("COMMIT")
 
 

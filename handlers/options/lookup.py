@@ -93,6 +93,22 @@ OPTIONS = (
         "60",
     ),
     Option(
+        "lookup.full_refresh",
+        WAIT_OR_0,
+        "21600",
+        "seconds after which a refresh reads all rows, as the first one after a restart does, and "
+        "not only those that say by `lookup.updated` that they have changed; 0: at a restart only",
+        "3600",
+    ),
+    Option(
+        "lookup.overlap",
+        WAIT_OR_0,
+        "7200",
+        "seconds that a refresh by `lookup.updated` goes back behind the last one: longer than a "
+        "transaction lasts, a clock is slow, or summer time shifts it",
+        "600",
+    ),
+    Option(
         "lookup.preload",
         COUNT,
         "20000",

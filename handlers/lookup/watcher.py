@@ -7,14 +7,15 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic
 
+from handlers.elected import ELECTION, Worker
 from handlers.invalidation import Invalidations
 
 from .memory import Memory
 from .options import Options
-from .refresh import Refresher
+from .refresh import OnChange, Refresher
 from .row import Row
 from .snapshot import Replaced, Snapshot, Unusable, identity
 
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 # seconds between two looks whether there is a new snapshot, or something was invalidated; less than
 # invalidation.NOTICED
 _LOOK = 1.0
-# seconds between two thoughts of a child's thread on whether a refresh is due
-_TICK = 5.0
+# seconds until the refresher tries again after a fault of its own
+_AFTER_FAULT = 30.0
 # seconds for which a child that has a snapshot attends to its first requests alone
 _CALM = 2.0
 # another snapshot may come between a look and an answer, but hardly twice
@@ -32,10 +33,10 @@ _ATTEMPTS = 3
 # so that the children of one start do not all read the table at the same time
 _SPREAD = 0.25
 
-_alive: weakref.WeakSet["Current"] = weakref.WeakSet()
+_alive: weakref.WeakSet["SnapshotWatcher"] = weakref.WeakSet()
 
 
-class Current:
+class SnapshotWatcher:
     """Holds the :class:`Memory` to answer from, and changes it when there is a new snapshot.
 
     It also lets memory forget what an admin's command has invalidated. Without ``lookup.snapshot``
@@ -59,13 +60,13 @@ class Current:
         self.memory = self._new_memory()
         is_fixed = not (options.snapshot or options.invalidations or options.refresh)
         self.look_at = math.inf if is_fixed else 0.0
-        self.on_change: Callable[[Iterator[str]], None] | None = None
+        self.on_change: OnChange | None = None
         self.warmed = 0
         self.warm_seconds = 0.0
         self._refreshed: tuple[int, int] | None = None
         self._looking = threading.Lock()
-        self._stop = threading.Event()
         self._refresher: Refresher | None = None
+        self._worker: Worker | None = None
         # the process that the thread runs in
         self._watching = 0
         self._refused: tuple[int, int] | None = None
@@ -95,8 +96,10 @@ class Current:
             if not self._options.snapshot:
                 self._age()
                 return
-            if self._watching != os.getpid():
-                self._watch()
+            is_new = self._watching != os.getpid()
+            if is_new:
+                self._watching = os.getpid()
+                self._refresher = Refresher(self._options)
             held = self.memory.snapshot
             found = identity(self._options.snapshot)
             # One that was removed is still open.
@@ -106,6 +109,8 @@ class Current:
             if refreshed != self._refreshed:
                 self._refreshed = refreshed
                 self.memory.forget_learned()
+            if is_new:
+                self._start_worker()
         finally:
             self._looking.release()
 
@@ -133,7 +138,8 @@ class Current:
 
     def close(self) -> None:
         """End the thread."""
-        self._stop.set()
+        if self._worker is not None:
+            self._worker.stop()
 
     def after_fork(self) -> None:
         """Forget in a forked child what belongs to its parent."""
@@ -188,59 +194,40 @@ class Current:
     def _new_memory(self, rows=None, snapshot=None, began=0) -> Memory:
         return Memory(self._options, rows, snapshot, self._invalidations, began)
 
-    def _watch(self) -> None:
-        self._watching = os.getpid()
-        self._stop = threading.Event()
-        self._refresher = Refresher(self._options, self._stop)
-        tick = min(_TICK, self._options.refresh or _TICK)
-        thread = threading.Thread(
-            target=_keep_fresh,
-            args=(weakref.ref(self), self._refresher, self._stop, tick),
-            name="lookup-snapshot",
-            daemon=True,
-        )
-        # A child that may have no more threads leaves it to the others.
-        with contextlib.suppress(RuntimeError):
-            thread.start()
+    def _start_worker(self) -> None:
+        """Let this process stand for election as the one that refreshes the snapshot."""
+        refresher, every = self._refresher, min(ELECTION, self._options.refresh or ELECTION)
+        # the thread must not keep alive what nobody answers from any more
+        reference = weakref.ref(self)
 
-
-def _keep_fresh(
-    reference: "weakref.ref[Current]", refresher: Refresher, stop: threading.Event, tick: float
-) -> None:
-    """Refresh the snapshot whenever it is due, as long as somebody answers from it."""
-
-    def look() -> None:
-        current = reference()
-        if current is not None:
-            current.look()
-
-    look()
-    current = reference()
-    is_ready = current is not None and current.memory.snapshot is not None
-    del current
-    if is_ready and stop.wait(min(tick, _CALM)):
-        return
-    while True:
-        current = reference()
-        if current is None:
-            return
-        on_change = current.on_change
-        del current
-        try:
+        def look() -> None:
             # An idle child, too, lets go of a file that was replaced.
-            look()
-            refresher.step(on_change, look)
-        except Exception:
-            # on_change is not ours; without this thread nobody would refresh any more
-            logger.exception("lookup: refreshing the snapshot %s failed", refresher.path)
-            refresher.pause()
-        if stop.wait(tick):
-            return
+            watcher = reference()
+            if watcher is not None:
+                watcher.look()
+
+        def on_change() -> OnChange | None:
+            watcher = reference()
+            return watcher and watcher.on_change
+
+        worker = self._worker = Worker(
+            "lookup-snapshot",
+            lambda: refresher.elect(on_change()),
+            lambda lock, worker: refresher.work(lock, worker, on_change(), look),
+            every=every,
+            first=0.0 if self.memory.snapshot is None else min(every, _CALM),
+            look=look,
+            complain=refresher.complain,
+            after_fault=_AFTER_FAULT,
+            interrupt=refresher.abort,
+        )
+        weakref.finalize(self, worker.stop).atexit = False
+        worker.start()
 
 
 def _after_fork() -> None:
-    for current in list(_alive):
-        current.after_fork()
+    for watcher in list(_alive):
+        watcher.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
