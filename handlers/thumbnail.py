@@ -66,7 +66,17 @@ def handler(req) -> int:
     options = settings.of(req)
     store = Store(settings.required(options, "thumbnail.cache"))
     # Where Apache looked for it, so that both of them always mean the same file.
-    name = store.name(guarded.text(req, "filename") + (guarded.text(req, "path_info") or ""))
+    path = guarded.text(req, "filename") + (guarded.text(req, "path_info") or "")
+    name = store.name(path)
+    if name is None and not path.startswith(store.directory):
+        faults.tell(
+            log,
+            logging.WARNING,
+            ("outside", store.directory),
+            f"thumbnail.cache is {store.directory}, and Apache looks for thumbnails elsewhere, in "
+            f"{path!r}: HANDLERS_CACHE must be the same directory",
+            key=store.directory,
+        )
     asked = parse(name) if name else None
     if asked is None:
         return _redirected(req, options)

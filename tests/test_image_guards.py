@@ -178,20 +178,28 @@ print(resident() - before)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "picture", "format", "options"),
+    ("mode", "size", "format", "options"),
     [
-        ("12 megapixel progressive photograph", (4000, 3000), "JPEG", {"progressive": True}),
-        ("24 megapixel photograph", (6000, 4000), "JPEG", {}),
-        ("4 megapixel png", (2400, 1700), "PNG", {"compress_level": 1}),
-        ("4 megapixel webp", (2400, 1700), "WEBP", {"method": 0}),
+        ("RGB", (6000, 4000), "JPEG", {}),
+        ("RGB", (6000, 4000), "JPEG", {"progressive": True}),
+        ("RGBA", (5200, 3900), "PNG", {"compress_level": 1}),
+        ("RGB", (4000, 3000), "WEBP", {"method": 0}),
+        ("RGBA", (4000, 3000), "WEBP", {"method": 0}),
+        ("RGB", (4000, 3000), "AVIF", {"speed": 10}),
     ],
 )
-def test_ordinary_photographs_are_served(name, picture, format, options):
-    source = io.BytesIO(
-        saved(Image.radial_gradient("L").resize(picture).convert("RGB"), format, **options)
-    )
-    for geometry in (FIT, Geometry(800, 800)):
-        assert make(source, geometry, "jpg").width == geometry.width
+def test_ordinary_pictures_are_served_within_the_memory(mode, size, format, options, tmp_path):
+    picture = Image.radial_gradient("L").resize(size).convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(picture.getchannel("R"))
+    source = tmp_path / "source"
+    source.write_bytes(saved(picture, format, **options))
+    outcome, growth, seconds = in_child(source)
+    assert outcome == "served"
+    assert growth < 264 * MEGABYTE
+    assert seconds < 5
+    with open(source, "rb") as file:
+        assert make(file, Geometry(2000, 2000), "jpg").width == 2000
 
 
 def noise(width, height):
