@@ -343,3 +343,9 @@ def test_conditions_are_those_of_the_headers_set():
     assert req.meets_conditions() == apache.HTTP_NOT_MODIFIED
     req.status = 404
     assert req.meets_conditions() == apache.OK
+
+
+def test_types_are_named_as_those_of_mod_python():
+    req = request()
+    named = [repr(type(found)) for found in (req, req.connection, req.server)]
+    assert named == ["<class 'mp_request'>", "<class 'mp_conn'>", "<class 'mp_server'>"]

@@ -105,6 +105,11 @@ class Connection:
         log_error(message, level)
 
 
+# as real mod_python names its type
+Connection.__name__ = Connection.__qualname__ = "mp_conn"
+Connection.__module__ = "builtins"
+
+
 class Server:
     """The virtual host."""
 
@@ -148,3 +153,8 @@ class Server:
     def register_cleanup(self, request, callable, data=None) -> None:
         """Call ``callable(data)`` when this process ends."""
         self._register_cleanup(callable, data)
+
+
+# as real mod_python names its type
+Server.__name__ = Server.__qualname__ = "mp_server"
+Server.__module__ = "builtins"

@@ -595,6 +595,11 @@ class Request:
         log_error(message, level)
 
 
+# as real mod_python names its type
+Request.__name__ = Request.__qualname__ = "mp_request"
+Request.__module__ = "builtins"
+
+
 def _status(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else constants.HTTP_OK
 
