@@ -2,8 +2,9 @@
 
 Compared is the CPU time of the children for each request, since other work on the machine disturbs
 it least; a ratio of 0.8 says that the rival takes 0.8 of our time. ``hello`` writes a line,
-``publisher`` is a published function with an argument, ``page`` a PSP page with a loop, ``upload``
-reads a form with a file of a megabyte. The bare callable for the upload only looks for the boundary
+``publisher`` is a published function with an argument, ``page`` a PSP page with a loop, ``file``
+one of 3 KB behind an access handler, which the bare callable has not got; ``upload`` reads a form
+with a file of a megabyte. The bare callable for the upload only looks for the boundary
 in the body, which it reads into memory.
 """
 
@@ -34,6 +35,10 @@ def with_length(req):
     req.content_type = "text/plain"
     req.write("Hello, world", 0)
     return apache.OK
+
+
+def access(req):
+    return apache.OK if req.headers_in.get("Host") else apache.HTTP_FORBIDDEN
 
 
 def upload(req):
@@ -90,6 +95,12 @@ def upload(environ, start_response):
     return _whole(f"{name} {size}", "text/plain", start_response)
 
 
+def file(environ, start_response):
+    opened = open(environ["SCRIPT_FILENAME"], "rb")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](opened, 65536)
+
+
 def _whole(text, kind, start_response):
     body = text.encode()
     start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
@@ -102,6 +113,7 @@ _BY_NAME = {
     "publisher": publisher,
     "page": page,
     "upload": upload,
+    "file.txt": file,
 }
 """
 _UPLOAD = """wrk.method = "POST"
@@ -110,6 +122,11 @@ local part = '--XX\\r\\nContent-Disposition: form-data; name="name"\\r\\n\\r\\nA
 local head = '--XX\\r\\nContent-Disposition: form-data; name="file"; filename="f"\\r\\n\\r\\n'
 wrk.body = part .. head .. string.rep("0123456789abcdef", 65536) .. "\\r\\n--XX--\\r\\n"
 """
+
+
+_PHASES = (
+    "WSGIHandlerScript python-phases ${HANDLERS_ETC}/handlers.wsgi application-group=%{GLOBAL}\n"
+)
 
 
 class Case(NamedTuple):
@@ -127,6 +144,7 @@ CASES = (
     Case("hello handler, with length", "/hello-length", "/bare/hello-length", 0.85),
     Case("publisher", "/code/published/hello?name=Anna", "/code/bare-publisher?name=Anna", 0.6),
     Case("PSP page", "/code/page.psp", "/code/bare-page"),
+    Case("phase before a static file", "/guarded/file.txt", "/files/bare-file.txt"),
     Case("form with a file of 1 MB", "/upload", "/bare/upload", script=_UPLOAD),
 )
 
@@ -147,6 +165,9 @@ def _run(base, count):
     (code / "hello.py").write_text(_HELLO)
     (code / "published.py").write_text(_PUBLISHED)
     (code / "page.psp").write_text(_PAGE)
+    (base / "files").mkdir()
+    for name in ("file.txt", "bare-file.txt"):
+        (base / "files" / name).write_text("x" * 3000)
     (base / "bare.wsgi").write_text(_BARE)
     url = make_images_table(base / "images.db", {})
     with contextlib.ExitStack() as stack:
@@ -222,8 +243,13 @@ def _configuration(server, base):
         )
     )
     return (
-        (bare if server == "mod_wsgi" else "")
+        (bare + _PHASES if server == "mod_wsgi" else "")
         + handlers
+        + f"Alias /guarded {base}/files\nAlias /files {base}/files\n"
+        + f"<Directory {base}/files>\nRequire all granted\n</Directory>\n<Location /guarded>\n"
+        + ("SetHandler python-phases\n" if server == "mod_wsgi" else "")
+        + f"{directive}PythonAccessHandler hello::access\n"
+        + f"{directive}PythonPath \"['{base}/code'] + sys.path\"\n</Location>\n"
         + f"Alias /code {base}/code\n<Directory {base}/code>\nRequire all granted\n"
         + f"SetHandler mod_python\n{directive}PythonHandler mod_python.publisher\n"
         + f"<Files page.psp>\n{directive}PythonHandler mod_python.psp\n</Files>\n</Directory>\n"
