@@ -56,7 +56,7 @@ def send_file(req, path: str, content_type: str) -> int:
 
 def _is_beyond(req, size: int, etag: str) -> bool:
     """Tell whether the request asks for nothing but bytes behind the last one (RFC 9110, 14.2)."""
-    asked = req.headers_in.get("Range", "").replace(" ", "")
+    asked = guarded.header(req, "Range", "").replace(" ", "")
     if req.method != "GET" or not asked.startswith("bytes="):
         return False
     if req.headers_in.get("If-Range", etag) != etag:
