@@ -59,7 +59,7 @@ def _is_beyond(req, size: int, etag: str) -> bool:
     asked = guarded.header(req, "Range", "").replace(" ", "")
     if req.method != "GET" or not asked.startswith("bytes="):
         return False
-    if req.headers_in.get("If-Range", etag) != etag:
+    if guarded.header(req, "If-Range", etag) != etag:
         return False
     ranges = [_RANGE.fullmatch(one) for one in asked.removeprefix("bytes=").split(",")]
     return all(

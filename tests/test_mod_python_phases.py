@@ -516,6 +516,8 @@ def test_redirect_ends_in_a_file_or_an_error(site):
 
     assert site(to("/files/b.txt")).body == b"text of b.txt"
     assert site(to("/files/none")).status == "404 Not Found"
+    # a section of the other directory may refuse what Apache was not asked about
+    assert site(to("/files/sub/c.txt")).status == "403 Forbidden"
 
 
 @pytest.mark.parametrize("target", ["/other/x", "/files/../etc/passwd", "/files/%2e%2e/x", "/"])
@@ -535,6 +537,15 @@ def test_redirect_out_of_the_handlers_directory_is_500(site, tmp_path, caplog):
 
     answer = site(content, **{"PythonHandler.directory": str(tmp_path / "sub") + "/"})
     assert answer.status == "500 Internal Server Error"
+    assert "is outside of" in caplog.text
+
+
+def test_directory_with_a_like_name_is_another(site, tmp_path, caplog):
+    def content(req):
+        req.internal_redirect("/files/sub/c.txt")
+        return apache.OK
+
+    assert site(content, **{"PythonHandler.directory": str(tmp_path / "su")}).status[:3] == "500"
     assert "is outside of" in caplog.text
 
 

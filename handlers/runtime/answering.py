@@ -62,7 +62,10 @@ def answer(request, result: int):
     announced the body's length.
     """
     if result == DECLINED:
-        result = OK if request.started() else serve_file(request)
+        if request.started():
+            result = OK
+        else:
+            result = serve_file(request) if request.serves_files else HTTP_FORBIDDEN
     if result in (OK, DONE):
         return request.output().finish()
     if result not in statuses.PHRASES:

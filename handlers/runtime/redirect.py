@@ -3,7 +3,9 @@
 mod_wsgi cannot call Apache for another address, so the runtime works out the file and runs the
 handlers of the section again. It does so only where it knows that the address is of this section:
 below the directory of the section, or the Alias or DocumentRoot that the request came by. For any
-other address, whose own section may keep strangers out, it raises :class:`Unreachable`.
+other address, whose own section may keep strangers out, it raises :class:`Unreachable`. For the
+same reason a file that the handlers decline is sent only if it lies beside the request's, and is
+403 else.
 """
 
 import os
@@ -85,7 +87,8 @@ def run_redirected(request, uri: str, make_request, respond) -> None:
         raise Unreachable(f"{uri}: more than {_MOST} internal redirects in a row")
     file, rest = split_path(file_of(request, path))
     section = options.configuration(environ).variables.get(f"{options.CONTENT}.directory", "")
-    if section and not f"{file}/".startswith(os.fsdecode(section.encode("latin-1"))):
+    below = os.fsdecode(section.encode("latin-1")).rstrip("/") + "/"
+    if section and not f"{file}/".startswith(below):
         raise Unreachable(f"{uri} is outside of {section}, whose handlers would answer")
     raw = path.encode("utf-8", "surrogateescape").decode("latin-1")
     raw_rest = rest.encode("utf-8", "surrogateescape").decode("latin-1")
@@ -111,6 +114,10 @@ def run_redirected(request, uri: str, make_request, respond) -> None:
     redirected = make_request(environ, start_response)
     redirected.set_file(file, rest)
     redirected.prev = request
+    # another directory may have a section that keeps strangers out
+    redirected.serves_files = request.serves_files and (
+        os.path.dirname(file) == os.path.dirname(request.filename)
+    )
     redirected.user, redirected.ap_auth_type = request.user, request.ap_auth_type
     redirected.share_body(request)
     request.next = redirected

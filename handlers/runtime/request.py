@@ -81,6 +81,8 @@ class Request:
     vlist_validator = None
     allowed_xmethods = ()
     expecting_100 = 0
+    #: whether the file is sent when the handlers decline
+    serves_files = True
     #: for each phase the handlers that others have added
     added_handlers: dict[str, tuple[Step, ...]] | None = None
     _registered_filters: dict | None = None
