@@ -24,6 +24,7 @@ from handlers import locks, state_directory
 COUNTERS = {
     "thumbnails_made": "Thumbnails made.",
     "thumbnails_found": "Requests that found the thumbnail made already.",
+    "thumbnails_waited": "Requests that waited while another one had the thumbnail made.",
     "thumbnails_refused": "Requests whose source is missing, refused or known to fail.",
     "thumbnails_failed": "Makers that died, ran out of time or could not be started.",
     "thumbnails_turned_away": "Requests turned away because too many thumbnails were being made.",

@@ -75,19 +75,28 @@ def tell_rarely(logger: logging.Logger, level: int, message: str, quiet: float =
 def answer(error: errors.Misconfigured | errors.Unavailable) -> tuple[int, float | None]:
     """Log *error*, once; return the HTTP status, and the seconds of Retry-After or None.
 
-    A wrong configuration is 500, and one line in the log of each child. What is away or busy is
-    503, and one line per outage, unless the part that raised the error keeps the log itself.
+    A wrong configuration is 500. What is away or busy is 503.
+    """
+    report(error)
+    if isinstance(error, errors.Unavailable):
+        counters.add("requests_unavailable")
+        return 503, error.retry_after
+    counters.add("requests_misconfigured")
+    return 500, None
+
+
+def report(error: errors.Misconfigured | errors.Unavailable) -> None:
+    """Log *error*: one line per outage, or one in each child for a wrong configuration.
+
+    The part that raised it may keep the log itself.
     """
     message = error.part + str(error)
     if isinstance(error, errors.Unavailable):
-        counters.add("requests_unavailable")
         if not error.is_logged:
             quiet = _QUIET if isinstance(error, errors.Busy) else LONG
             tell_rarely(_logger, logging.ERROR, message, quiet)
-        return 503, error.retry_after
-    counters.add("requests_misconfigured")
+        return
     tell(_logger, logging.ERROR, ("configuration", message), message)
-    return 500, None
 
 
 def _after_fork() -> None:

@@ -69,7 +69,7 @@ def _visitor(req, asked: Asked) -> tuple[str | None, list[str]]:
     except (Misconfigured, Unavailable) as error:
         if asked.favourites_only:
             raise
-        faults.answer(error)
+        faults.report(error)
         return None, []
 
 

@@ -116,7 +116,7 @@ def make(
     how: Recipe,
     turns: Turns,
     check: Callable[[], None] | None = None,
-) -> None:
+) -> bool:
     """Make the thumbnail *asked* for of the lookup's *row*, unless it is in the cache meanwhile.
 
     However many processes and threads ask at once, one of them makes it. It is decoded in another
@@ -125,6 +125,7 @@ def make(
     :param row: with the path of the source, see :func:`handlers.source.open_source`.
     :param check: called under the thumbnail's lock just before it appears, see :func:`still_true`;
         it does not if this raises.
+    :returns: whether this call made it; False if another one has, meanwhile.
     :raises handlers.source.SourceMissing, SourceRefused, RootUnavailable: as that does.
     :raises handlers.image.errors.ImageError: if it cannot be made of this source.
     :raises handlers.cache.failures.FailedBefore: if that is remembered.
@@ -137,7 +138,7 @@ def make(
     path, focus, mark = row.path, focus_of(row), marks.of_row(row)
     with turns.thumbnail(asked.name):
         if store.has(asked.name):
-            return
+            return False
         with source.open_source(how.root, path) as file, turns.picture(asked.id):
             with source.read(how.root, path):
                 found = os.fstat(file.fileno())
@@ -159,6 +160,7 @@ def make(
         store.write(target, made.data[:length], found.st_mtime_ns, own_mark, check)
         if len(made.data) > length:
             store.write_copy(asked.id, made.data[length:], found.st_mtime_ns, mark, check)
+    return True
 
 
 def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:

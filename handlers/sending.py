@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import re
+import sys
 
 from mod_python import apache
 
@@ -114,6 +115,14 @@ def faults_answered(handle):
             return status
 
     return handler
+
+
+def note(req, text: str) -> None:
+    """Leave *text* for the access log, where the format has ``%{X-Handlers}n``."""
+    req.notes["X-Handlers"] = text
+    if "_apache" not in sys.modules:
+        # mod_wsgi passes no notes on; the drop-in makes one of the header, and takes that away
+        req.err_headers_out["X-Handlers"] = text
 
 
 def unavailable(req, seconds: float) -> int:

@@ -49,6 +49,20 @@ CONTENT_TYPES = {
 }
 
 _NAME = re.compile(r"([0-9]+x[0-9]+(?:-crop)?)/([A-Za-z0-9_%-]{1,200})\.([a-z]{3,4})")
+_MADE = apache.OK, None
+_REFUSED = apache.HTTP_NOT_FOUND, None
+_LATER = apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
+#: What can come of a request: status, and the seconds after which another try may help. The names
+#: are those of the counters, and stand in the access log.
+_STATUSES = {
+    "made": _MADE,
+    "found": _MADE,
+    "waited": _MADE,
+    "refused": _REFUSED,
+    "failed": _LATER,
+    "turned_away": _LATER,
+    "unavailable": _LATER,
+}
 # a row may change while its thumbnail is made, but hardly so often
 _ATTEMPTS = 3
 
@@ -92,10 +106,15 @@ def handler(req) -> int:
                 return _with_picture(req, apache.HTTP_NOT_FOUND, asked, options)
             own = Store(store.directory, "private") if row.private else store
             try:
-                status, retry_after = _made(own, asked, row, pictures, options)
+                outcome = _made(own, asked, row, pictures, options)
             except making.RowChanged:
                 # made in vain: what the row says now is known by now
                 continue
+            if outcome != "made":
+                # those are counted where they are made
+                counters.add(f"thumbnails_{outcome}")
+            sending.note(req, outcome)
+            status, retry_after = _STATUSES[outcome]
             if status == apache.OK:
                 with contextlib.suppress(FileNotFoundError):
                     return _sent(req, own, asked, row.private)
@@ -183,47 +202,43 @@ def _made(
     row: lookup.Row,
     pictures: lookup.Lookup,
     options: settings.Settings,
-) -> tuple[int, float | None]:
-    """Make the thumbnail; return the status, and the seconds after which another try may help."""
+) -> str:
+    """Make the thumbnail; return what came of it, a key of :data:`_STATUSES`."""
     check = making.still_true(store, asked, row, pictures, options)
     try:
         if store.has(asked.name):
-            counters.add("thumbnails_found")
-        else:
-            how, turns = making.recipe(options), _turns(store, options)
-            making.make(store, asked, row, how, turns, check)
-            for subject in ("images.root", store.directory):
-                faults.over(subject)
-        return apache.OK, None
+            return "found"
+        how, turns = making.recipe(options), _turns(store, options)
+        is_own = making.make(store, asked, row, how, turns, check)
+        for subject in ("images.root", store.directory):
+            faults.over(subject)
+        return "made" if is_own else "waited"
     except FailedBefore:
-        counters.add("thumbnails_refused")
-        return apache.HTTP_NOT_FOUND, None
+        return "refused"
     except (source.SourceMissing, source.SourceRefused, ImageError) as error:
-        counters.add("thumbnails_refused")
         log.warning("thumbnail %s: %s", asked.name, error)
-        return apache.HTTP_NOT_FOUND, None
+        return "refused"
     except (worker.WorkerDied, worker.WorkerTimeout) as error:
-        counters.add("thumbnails_failed")
         log.error("thumbnail %s: %s", asked.name, error)
+        return "failed"
     except stamp.Outdated as error:
-        counters.add("thumbnails_unavailable")
         faults.tell_rarely(log, logging.WARNING, f"thumbnail.cache {store.directory}: {error}")
+        return "unavailable"
     except (Busy, LockTimeout) as error:
-        counters.add("thumbnails_turned_away")
         faults.tell_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
+        return "turned_away"
     except source.RootUnavailable as error:
-        counters.add("thumbnails_unavailable")
         faults.tell(log, logging.ERROR, "images.root", str(error))
+        return "unavailable"
     except worker.NotStarted as error:
-        counters.add("thumbnails_failed")
         faults.tell_rarely(
             log, logging.ERROR, f"no process can be started to make thumbnails: {error}"
         )
+        return "failed"
     except OSError as error:
-        counters.add("thumbnails_unavailable")
         why = access.why_unwritable(store.directory, error)
         faults.tell(log, logging.ERROR, store.directory, f"thumbnail.cache {why}", key=why)
-    return apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
+        return "unavailable"
 
 
 def _turns(store: Store, options: settings.Settings) -> Turns:

@@ -174,3 +174,14 @@ def test_sessions_and_faults_are_counted(own_site):
         after = totals(own_site)
     for name in ("sessions_begun", "sessions_ended", "requests_unavailable"):
         assert after[f"{name}_total",] == before[f"{name}_total",] + 1, name
+
+
+def test_access_log_tells_what_the_handler_did(own_site):
+    own_site.expect("thumbnail 200x200/gone.jpg")
+    with own_site:
+        for name in ("p001", "p001", "gone"):
+            answer = own_site.request(f"/thumbs/200x200/{name}.jpg")
+            assert "X-Handlers" not in answer.headers
+    lines = pathlib.Path(own_site.work.directory, "logs", "access.log").read_text().splitlines()
+    found = [line.split()[-1] for line in lines if "/thumbs/" in line]
+    assert found == ["made", "-", "refused"]

@@ -12,7 +12,6 @@ import sys
 import time
 
 import pytest
-from mod_python import apache
 
 from handlers import lookup, making, thumbnail, worker
 from handlers.cache.store import Store
@@ -161,8 +160,8 @@ def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
     assert len(os.listdir("/proc/self/fd")) == opened
     monkeypatch.setattr(making, "make", lambda *_: call(forked.spin, BOUNDS))
     asked, options = thumbnail.parse("200x200/1.jpg"), Settings({"images.root": str(tmp_path)})
-    status, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
-    assert status == apache.HTTP_SERVICE_UNAVAILABLE
+    outcome = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
+    assert outcome == "failed"
     (said,) = caplog.messages
     assert said.startswith("no process can be started to make thumbnails: ")
 

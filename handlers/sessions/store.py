@@ -33,7 +33,7 @@ def report(error: Exception) -> None:
     """Log the failure of a store in one line: once in this process, and again if it lasts."""
     if isinstance(error, (Misconfigured, Unavailable)):
         # as the handlers log it
-        faults.answer(error)
+        faults.report(error)
     else:
         faults.tell_rarely(logger, logging.ERROR, f"{StoreError.part}{error}", faults.LONG)
 
