@@ -52,19 +52,16 @@ def read(directory: str, minutes: int = MINUTES, now: float | None = None) -> li
     nothing; what happened then shows in the next one that has.
     """
     this = int((time.time() if now is None else now) // _MINUTE)
-    samples = _samples(directory)
+    # the minute that runs is not over: what was counted in it so far
+    samples = _samples(directory) | {this: counters.sums(directory)}
     before = max((minute for minute in samples if minute <= this - minutes), default=None)
-    last = samples.get(before) or next(
-        (samples[minute] for minute in sorted(samples) if minute > this - minutes), None
-    )
+    last = samples.get(before, [0] * counters.WORDS)
     found = []
     for minute in range(this - minutes + 1, this + 1):
         words = samples.get(minute, last)
-        counted = [0] * counters.WORDS
-        if words is not None:
-            # a sum that went down is that of a new file
-            counted = [max(0, now - then) for now, then in zip(words, last, strict=True)]
-            last = words
+        # a sum that went down is that of a new file
+        counted = [max(0, now - then) for now, then in zip(words, last, strict=True)]
+        last = words
         found.append(counters.named(counted))
     return found
 

@@ -72,6 +72,12 @@ def _health(checks: dict[str, dict]) -> str:
 def _thumbnails(found: dict[str, Any]) -> str:
     making = found["making"]
     totals = found["totals"]
+    times = "None was made in the last hour."
+    if making["median"] is not None:
+        times = (
+            f"Half of those made in the last hour took up to {_seconds(making['median'])}, "
+            f"99 of 100 up to {_seconds(making['p99'])}."
+        )
     rows = [(name, totals[series]) for series, name in _NAMES.items()]
     rows += [
         ("any request answered 503", totals["requests_unavailable"]),
@@ -84,9 +90,7 @@ def _thumbnails(found: dict[str, Any]) -> str:
     ]
     return (
         "<section><h2>Thumbnails</h2>\n"
-        f"<p>Of those made in the last hour half took up to {_seconds(making['median'])}, "
-        f"99 of 100 up to {_seconds(making['p99'])}. "
-        "Apache itself counts what it serves from the cache.</p>"
+        f"<p>{times} Apache itself counts what it serves from the cache.</p>"
         + _graph("Per minute, last hour", found["hour"])
         + _graph("Per minute, last day", found["day"])
         + _table(("since the first start", "requests"), rows)
@@ -199,9 +203,7 @@ def _bytes(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "- (none was made)"
+def _seconds(value: float) -> str:
     return "more than 10 s" if value == float("inf") else f"{value * 1000:.0f} ms"
 
 
