@@ -145,7 +145,7 @@ def test_options_of_setup_are_those_of_its_help():
 def test_options_of_convert_are_those_of_its_help():
     parser = argparse.ArgumentParser()
     convert.configure(parser)
-    section = README[README.index("## Moving from mod_python") : README.index("## Sessions")]
+    section = part("## One site before and after")
     described = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section))
     assert described == set(re.findall(r"(?m)^  (--[a-z-]+)", parser.format_help())) - {"--help"}
 
