@@ -708,7 +708,8 @@ def test_start_sweep_sets_the_options_of_the_process(site, caplog):
         Session.start_sweep({OWN + "session_type": "BananaSession"})
         assert "BananaSession" in caplog.text
     finally:
-        session_options.use({})
+        session_options._defaults.clear()
+        session_options._of_file.cache_clear()
 
 
 def test_start_sweep_without_options_of_sessions_starts_nothing(monkeypatch, tmp_path):

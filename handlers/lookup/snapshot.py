@@ -243,6 +243,9 @@ class Snapshot:
             raise Unusable(f"it is damaged ({error})") from error
 
     def _public_page(self, start: int, count: int) -> list[str]:
+        if start >= self.public:
+            # a place that a visitor has made up may lie behind a billion of anchors
+            return []
         execute = self._execute()
         place = start - start % ANCHOR
         while True:

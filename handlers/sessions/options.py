@@ -30,7 +30,7 @@ _KEPT = "_session_options"
 
 # the value of this PythonOption, None without, to the defaults of such requests
 _SETTINGS = "handlers.settings"
-_defaults: dict[str | None, dict[str, str]] = {None: {}}
+_defaults: dict[str | None, dict[str, str]] = {}
 
 
 class Options(NamedTuple):
@@ -62,12 +62,14 @@ class Options(NamedTuple):
 
 
 def use(options: Mapping[str, str], settings_file: str | None = None) -> None:
-    """Make *options* those of every request; its own PythonOptions win over them.
+    """Make *options* those of every request, in place of the settings file's.
+
+    A request's own PythonOptions win over them.
 
     :param settings_file: of those requests only whose ``PythonOption handlers.settings`` is this.
     """
     _defaults[settings_file] = dict(_of_sessions(options.items()))
-    of_child.cache_clear()
+    _of_file.cache_clear()
     _of_pairs.cache_clear()
 
 
@@ -82,7 +84,8 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
     found = getattr(req, _KEPT, None)
     if found is None:
         pairs = getattr(req, "option_pairs", None)
-        found = _of_pairs(tuple(req.get_options().items()) if pairs is None else pairs())
+        pairs = tuple(req.get_options().items()) if pairs is None else pairs()
+        found = _of_pairs(pairs, settings.file_of({}))
         setattr(req, _KEPT, found)
     if overrides:
         return parse(tuple(sorted((dict(found.given) | overrides).items())))
@@ -90,25 +93,39 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
 
 
 @functools.lru_cache(maxsize=256)
-def _of_pairs(pairs: tuple[tuple[str, str], ...]) -> Options:
+def _of_pairs(pairs: tuple[tuple[str, str], ...], default: str | None) -> Options:
     given = dict(pairs)
     own, file = _of_sessions(given.items()), given.get(_SETTINGS)
-    if file not in _defaults:
-        file = None
     if not own:
-        return of_child(file)
-    return parse(tuple(sorted((_defaults[file] | own).items())))
+        return _of_file(file, default)
+    return parse(tuple(sorted((_given_in(file, default) | own).items())))
+
+
+def of_child(settings_file: str | None = None) -> Options:
+    """Return the options of a request without PythonOptions of its own; raises as :func:`of` does.
+
+    :param settings_file: its ``PythonOption handlers.settings``, None for the child's own file.
+    """
+    return _of_file(settings_file, settings.file_of({}))
 
 
 @functools.cache
-def of_child(settings_file: str | None = None) -> Options:
-    """Return the options of :func:`use` by themselves; raises as :func:`of` does."""
-    return parse(tuple(sorted(_defaults[settings_file].items())))
+def _of_file(file: str | None, default: str | None) -> Options:
+    return parse(tuple(sorted(_given_in(file, default).items())))
+
+
+def _given_in(file: str | None, default: str | None) -> dict[str, str]:
+    """Return the options of sessions in the settings *file*, or in the child's own, *default*."""
+    if file in _defaults:
+        return _defaults[file]
+    path = file or default
+    return _of_sessions(settings.read(path).items()) if path else {}
 
 
 def given() -> tuple[dict[str, str], str]:
     """Return the options of :func:`use` as they stand there, unread, and the session type."""
-    return dict(_defaults[None]), settings.value(_defaults[None], _OWN + "session_type")
+    found = _given_in(None, settings.file_of({}))
+    return dict(found), settings.value(found, _OWN + "session_type")
 
 
 @functools.lru_cache(maxsize=64)
