@@ -71,6 +71,8 @@ def site(request, public_dir, pictures):
 def filled(site):
     """Start the site, and make of everything something."""
     site.expect("client denied by server configuration")
+    # the socket of a maker
+    site.expect("AH00038: Forbidden: .*/handlers-state/maker-")
     site.expect("thumbnail 200x200/broken.jpg")
     site.start(warm=False)
     ann = Visitor(site)

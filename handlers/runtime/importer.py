@@ -107,6 +107,9 @@ class Place:
         if file == spec.origin or (file and _state(file) == _state(spec.origin)):
             return None
         if spec.submodule_search_locations is not None:
+            if file and _is_of_python(file):
+                # what Python itself has imported comes first, as it does on mod_python
+                return None
             raise TwoModules(
                 f"{spec.origin} and {file or 'a module of Python'} have one name, {name}, in one "
                 "interpreter; give each site a WSGIApplicationGroup of its own, or rename one"
@@ -126,7 +129,7 @@ class Place:
         """Return whether a file lies in a directory of this place, and not in one of Python's."""
         return any(
             path.startswith(directory.rstrip("/") + "/") for directory in self.directories
-        ) and not any(f"/{name}/" in path for name in _OF_PYTHON)
+        ) and not _is_of_python(path)
 
     def note(self, path: str, name: str) -> None:
         """Note that the file *path*, whose module is *name*, is about to be read."""
@@ -268,6 +271,10 @@ def use_python_path(value: str) -> tuple[str, ...]:
             sys.path[:] = path
             _python_paths[value] = tuple(path)
         return _python_paths[value]
+
+
+def _is_of_python(path: str) -> bool:
+    return any(f"/{name}/" in path for name in _OF_PYTHON)
 
 
 def place_of_code(globals: dict) -> Place | None:
