@@ -68,7 +68,7 @@ def refreshed(tmp_path):
     return state is not None and state.knows(restart.server_start())
 
 
-def test_start_without_snapshot_is_one_full_read_for_64_children(
+def test_start_without_snapshot_is_one_full_read_for_24_children(
     mariadb, name, open_lookup, tmp_path
 ):
     def child():
@@ -80,7 +80,7 @@ def test_start_without_snapshot_is_one_full_read_for_64_children(
         time.sleep(0.2)
         return first.path
 
-    assert server(64, child) == ["a/1.jpg"] * 64
+    assert server(24, child) == ["a/1.jpg"] * 24
     assert len(full_reads(mariadb)) == 1
 
 
@@ -102,7 +102,7 @@ def test_restart_is_one_full_read_and_known_ids_are_none(mariadb, name, open_loo
 
     for _ in range(2):
         mariadb.forget_statements()
-        assert server(64, child) == ["0"] * 64
+        assert server(24, child) == ["0"] * 24
         assert len(full_reads(mariadb)) == 1
         assert mariadb.statements("WHERE") == []
 

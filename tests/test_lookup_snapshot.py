@@ -143,7 +143,7 @@ def test_hot_rows_are_bounded(written, open_lookup):
 
 
 @pytest.mark.slow
-def test_restart_reads_the_table_once_for_64_children(written, path, open_lookup, caplog):
+def test_restart_reads_the_table_once_for_24_children(written, path, open_lookup, caplog):
     caplog.set_level(logging.INFO, "handlers.lookup")
     state = json.loads((path.parent / "snapshot.state").read_text())
     server, generation = restart.server_start()
@@ -162,7 +162,7 @@ def test_restart_reads_the_table_once_for_64_children(written, path, open_lookup
         return sum("rows from sqlite" in message for message in caplog.messages)
 
     def server():
-        return [sum(map(int, forked([ask] * count))) for count in (64, 4)]
+        return [sum(map(int, forked([ask] * count))) for count in (24, 4)]
 
     # A process that was no child's parent before is a server that was just started; the children
     # that it starts later need nothing.
