@@ -21,6 +21,8 @@ ALLOWED = {
     "_weakrefset",
     "atexit",
     "fcntl",
+    # Python 3.13 has it in the interpreter
+    "warnings",
     "handlers",
     "handlers.child",
     "handlers.receipt",
@@ -167,7 +169,11 @@ def site(base):
 
 def on_duty(site):
     """The children that hold the lock of those on duty, as proc(5) lists it."""
-    status = os.stat(pathlib.Path(site.work.cache, "handlers-state", "duties"))
+    try:
+        status = os.stat(pathlib.Path(site.work.cache, "handlers-state", "duties"))
+    except FileNotFoundError:
+        # no child has stood for election yet
+        return []
     found = []
     for line in pathlib.Path("/proc/locks").read_text().splitlines():
         fields = line.split()

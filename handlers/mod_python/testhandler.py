@@ -11,6 +11,8 @@ import os
 import sys
 from html import escape
 
+from handlers.runtime.server_configuration import Unreadable
+
 from . import apache, util
 
 __all__ = ["handler", "write_table", "write_tree"]
@@ -127,10 +129,10 @@ def _options(table, debug):
 
 
 def _known(ask):
-    """Return what *ask* returns, None for what WSGI does not tell."""
+    """Return what *ask* returns, None for what neither WSGI nor httpd's own files tell."""
     try:
         return ask()
-    except AttributeError:
+    except (AttributeError, Unreadable):
         return None
 
 
