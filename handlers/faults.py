@@ -55,7 +55,7 @@ def over(subject: Hashable) -> bool:
 
 
 def tell_once(logger: logging.Logger, level: int, message: str) -> None:
-    """Log *message* once in this process, whoever says it."""
+    """Log *message* once in this process, however many callers have it to say."""
     tell(logger, level, ("once", message), message)
 
 

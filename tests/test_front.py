@@ -8,14 +8,8 @@ import pytest
 
 from handlers.mod_python import apache
 from handlers.runtime.front import Front, Refused, import_at_start
-from handlers.runtime.log import log_once
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(autouse=True)
-def nothing_said():
-    log_once.cache_clear()
 
 
 def named(handler) -> str:

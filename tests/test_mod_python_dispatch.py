@@ -6,7 +6,6 @@ import pytest
 from handlers.mod_python import apache
 from handlers.runtime.dispatch import find_handler, parse_handlers
 from handlers.runtime.importer import use_python_path
-from handlers.runtime.log import log_once
 from tests.wsgi import named, serve
 
 
@@ -227,7 +226,6 @@ def test_python_path_that_is_no_list_is_500(caplog):
     ],
 )
 def test_variable_that_asks_for_what_is_not_supported_is_500_and_one_line(name, caplog):
-    log_once.cache_clear()
     for _ in range(3):
         answer = serve(writes("secret"), **{name: "x"})
         assert answer.status == "500 Internal Server Error"
@@ -250,7 +248,6 @@ def test_variables_of_others_change_nothing():
     ],
 )
 def test_module_that_is_not_there_is_500_and_one_line(spec, said, caplog):
-    log_once.cache_clear()
     for _ in range(3):
         assert serve(PythonHandler=spec).status == "500 Internal Server Error"
     (line,) = caplog.messages

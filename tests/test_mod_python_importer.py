@@ -8,7 +8,6 @@ import pytest
 
 from handlers.mod_python import apache
 from handlers.runtime import importer
-from handlers.runtime.log import log_once
 from tests.wsgi import serve
 
 PAGE = """
@@ -26,7 +25,6 @@ def handler(req):
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Import nothing for the tests that follow, and look at files without a pause."""
-    log_once.cache_clear()
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(importer, "_PAUSE", 0.0)
     for name in ("_places", "_by_directory", "_python_paths"):

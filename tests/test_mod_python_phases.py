@@ -6,15 +6,9 @@ import pytest
 
 from handlers.mod_python import apache
 from handlers.runtime import options
-from handlers.runtime.log import log_once
 from tests.wsgi import named, serve
 
 BEFORE = {name[len("Python") : -len("Handler")]: name for name in options.BEFORE}
-
-
-@pytest.fixture(autouse=True)
-def nothing_logged_yet():
-    log_once.cache_clear()
 
 
 def page(req):

@@ -4,8 +4,10 @@ import logging
 import sys
 from importlib.machinery import ModuleSpec
 
+from handlers import faults
+
 from .answering import respond
-from .log import log_once, route_to_apache
+from .log import route_to_apache
 from .request import Request
 
 _logger = logging.getLogger(__name__)
@@ -54,8 +56,9 @@ def handle_own_request(environ: dict, start_response):
     meant = environ["mod_wsgi.application_group"]
     found = _application_group()
     if meant != found:
-        log_once(
+        faults.tell_once(
             _logger,
+            logging.ERROR,
             f"a request for the interpreter {meant or 'main_interpreter'!r} came to {found!r}: "
             "this Python mixes the main interpreter up with others in one process; write "
             "WSGIApplicationGroup with a name instead of %{GLOBAL}",

@@ -19,9 +19,10 @@ and the request is answered 500 if nothing was sent.
 import logging
 import os
 
+from handlers import faults
+
 from . import importer, options
 from .dispatch import SERVER_RETURN, HandlerError, resolve_object
-from .log import log_once
 
 _logger = logging.getLogger(__name__)
 _BLOCK = 8192
@@ -200,8 +201,9 @@ def named(request, name: str, is_input: bool, registered: dict) -> Filter | None
     for variable, handler in variables.items():
         if variable.startswith(prefix) and variable[len(prefix) :].lower() == lowered:
             return Filter(request, lowered, handler, directory, is_input)
-    log_once(
+    faults.tell_once(
         _logger,
+        logging.ERROR,
         f"an unknown filter was not added: {name}; only filters of Python can be added on mod_wsgi",
     )
     return None

@@ -25,9 +25,10 @@ import os
 import re
 from itertools import chain
 
+from handlers import faults
+
 from .constants import DECLINED, HTTP_UNAUTHORIZED, OK
 from .dispatch import SERVER_RETURN, find_handler, look_in, parse_lists, use_python_path
-from .log import log_once
 from .request import Request
 from .variables import text
 
@@ -227,8 +228,9 @@ class Front:
     @staticmethod
     def _say(phase: str, result: int, status: int) -> None:
         if result != status:
-            log_once(
+            faults.tell_once(
                 _logger,
+                logging.ERROR,
                 f"{phase} returned {result}; before content that mod_wsgi does not serve it can "
                 f"only refuse, so the client got {status}",
             )
@@ -245,8 +247,9 @@ class Front:
         if changed:
             raise Refused(f"{phase} has changed req.{changed[0]}, which Apache is not told")
         if request.headers_out or request.err_headers_out:
-            log_once(
+            faults.tell_once(
                 _logger,
+                logging.ERROR,
                 f"{phase} has set header fields; before content that mod_wsgi does not serve they "
                 "can't be sent",
             )

@@ -9,7 +9,6 @@ those from warning up to stderr, unless the site has configured it.
 """
 
 import contextlib
-import functools
 import logging
 
 from .constants import (
@@ -53,12 +52,6 @@ def log_error(message: str, level: int | None = None, server=None) -> None:
     if level is None:
         level = APLOG_ERR
     _handlers_log.log(_LEVELS[level & _LEVEL_MASK], "%s", message)
-
-
-@functools.lru_cache(maxsize=256)
-def log_once(logger: logging.Logger, message: str) -> None:
-    """Log the error *message*, which the next requests will meet again, once in this process."""
-    logger.error("%s", message)
 
 
 def route_to_apache() -> None:

@@ -9,6 +9,8 @@ PythonLogHandler run when the response is out, and those of PythonCleanupHandler
 
 import logging
 
+from handlers import faults
+
 from . import authentication, filters, options
 from .constants import (
     DECLINED,
@@ -18,7 +20,6 @@ from .constants import (
     OK,
 )
 from .dispatch import HandlerError, HandlerMissing, run_list
-from .log import log_once
 from .redirect import file_of, split_path
 
 _logger = logging.getLogger(__name__)
@@ -36,8 +37,9 @@ def run(request, configuration: options.Configuration) -> int:
     :raises HandlerError: for whatever a handler raises, or if it returns something other than int.
     """
     if configuration.refused:
-        log_once(
+        faults.tell_once(
             _logger,
+            logging.ERROR,
             f"SetEnv {' '.join(configuration.refused)} is not supported on mod_wsgi: what it would "
             "do is not done, so the request is refused; remove it, or see Differences in README",
         )
@@ -48,7 +50,7 @@ def run(request, configuration: options.Configuration) -> int:
         else:
             result = run_list(request, configuration, options.CONTENT)
     except HandlerMissing as error:
-        log_once(_logger, str(error))
+        faults.tell_once(_logger, logging.ERROR, str(error))
         return HTTP_INTERNAL_SERVER_ERROR
     return DECLINED if result is None else result
 
@@ -121,7 +123,11 @@ def _decided(request, phase, result):
     basic = authentication.is_basic(request.environment())
     if result == DECLINED and request.user is None:
         if not basic:
-            log_once(_logger, f"{phase} declined, and nobody else has authenticated the user")
+            faults.tell_once(
+                _logger,
+                logging.ERROR,
+                f"{phase} declined, and nobody else has authenticated the user",
+            )
             return HTTP_INTERNAL_SERVER_ERROR
         result = HTTP_UNAUTHORIZED
     if result == HTTP_UNAUTHORIZED and basic and "WWW-Authenticate" not in request.err_headers_out:
@@ -146,6 +152,6 @@ def _run_late(what):
     try:
         run_list(request, configuration, phase)
     except HandlerMissing as error:
-        log_once(_logger, str(error))
+        faults.tell_once(_logger, logging.ERROR, str(error))
     except HandlerError as error:
         _logger.error("%s", error, exc_info=error.__cause__ or error)
