@@ -75,11 +75,7 @@ def ready():
     install_as_mod_python()
     from handlers.runtime.entry import handle_request
 
-    _use_default()
-    if _default is not None:
-        from handlers import counting
-
-        counting.start(_default)
+    _begin()
     return handle_request
 
 
@@ -92,11 +88,7 @@ def start_mod_python() -> None:
     directory = _duties().install_in_mod_python()
     if directory:
         start(directory)
-        _use_default()
-        if _default is not None:
-            from handlers import counting
-
-            counting.start(_default)
+        _begin()
 
 
 def most_requests() -> int:
@@ -144,6 +136,15 @@ def _listed(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError:
         return []
+
+
+def _begin() -> None:
+    """Go by the settings of the child's own file, and count what it answers."""
+    _use_default()
+    if _default is not None:
+        from handlers import counting
+
+        counting.start(_default)
 
 
 def _use_default() -> None:
