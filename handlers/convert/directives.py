@@ -1,5 +1,7 @@
 """The names of mod_python's directives, by what becomes of them."""
 
+from handlers.runtime import options
+
 #: Every one, by its name in lower case.
 NAMES = {
     name.lower(): name
@@ -13,12 +15,9 @@ NAMES = {
         *("PythonPostReadRequestHandler", "PythonTransHandler", "PythonTypeHandler"),
     )
 }
-#: Phases before the content handler, which any of them may refuse, in their order.
-BEFORE = (
-    *("pythonpostreadrequesthandler", "pythontranshandler", "pythonheaderparserhandler"),
-    *("pythoninithandler", "pythonaccesshandler", "pythontypehandler", "pythonfixuphandler"),
-)
 AUTH = ("pythonauthenhandler", "pythonauthzhandler")
+#: Other phases before the content handler, which any of them may refuse, in their order.
+BEFORE = tuple(phase.lower() for phase in options.BEFORE if phase.lower() not in AUTH)
 #: Phases that refuse nothing.
 AFTER = ("pythonhandler", "pythonloghandler", "pythoncleanuphandler")
 FLAGS = ("pythonautoreload", "pythondebug", "pythonenablepdb")

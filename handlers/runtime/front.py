@@ -27,6 +27,7 @@ from itertools import chain
 
 from handlers import faults
 
+from . import options
 from .constants import DECLINED, HTTP_UNAUTHORIZED, OK
 from .dispatch import SERVER_RETURN, find_handler, look_in, parse_lists, use_python_path
 from .request import Request
@@ -36,11 +37,8 @@ from .variables import text
 GROUP = "mod_python"
 
 _logger = logging.getLogger(__name__)
-_BEFORE = (
-    *("PythonPostReadRequestHandler", "PythonTransHandler", "PythonInitHandler"),
-    *("PythonHeaderParserHandler", "PythonAccessHandler"),
-    *("PythonTypeHandler", "PythonFixupHandler"),
-)
+_USERS = ("PythonAuthenHandler", "PythonAuthzHandler")
+_BEFORE = tuple(phase for phase in options.BEFORE if phase not in _USERS)
 # what a handler may change to have another content sent
 _OF_CONTENT = ("uri", "filename", "path_info", "args", "handler", "content_type")
 
@@ -218,10 +216,7 @@ class Front:
                     break
         finally:
             request.run_cleanups()
-        if result not in (OK, DECLINED, HTTP_UNAUTHORIZED) and phase not in (
-            "PythonAuthenHandler",
-            "PythonAuthzHandler",
-        ):
+        if result not in (OK, DECLINED, HTTP_UNAUTHORIZED) and phase not in _USERS:
             self._say(phase, result, 403)
         return result, request
 
