@@ -343,17 +343,21 @@ os.write(1, json.dumps([missing, answers]).encode())
 """
 
 
-def test_process_that_is_shut_in_opens_connects_and_executes_nothing(tmp_path):
-    (tmp_path / "file").write_text("x")
+def attempted(code, path):
+    """Run *code* in a process of its own, beside a server; return what it prints as JSON."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        command = [sys.executable, "-c", ATTEMPTS, json.dumps(server.getsockname())]
-        said = subprocess.run(
-            [*command, tmp_path / "file"],
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(server.getsockname()), path],
             cwd=pathlib.Path(__file__).parent.parent,
             capture_output=True,
             check=True,
-        ).stdout
-    missing, answers = json.loads(said)
+        )
+    return json.loads(done.stdout)
+
+
+def test_process_that_is_shut_in_opens_connects_and_executes_nothing(tmp_path):
+    (tmp_path / "file").write_text("x")
+    missing, answers = attempted(ATTEMPTS, tmp_path / "file")
     assert "seccomp" not in missing
     assert answers.pop("read what is open") == 0
     assert answers == dict.fromkeys(answers, errno.EPERM)
@@ -365,15 +369,7 @@ def test_landlock_alone_takes_files_and_ports_away(tmp_path):
     code = ATTEMPTS.replace("confinement.confine()", "confinement._restrict_files()")
     code = code.replace("missing =", "confinement._libc.prctl(38, 1, 0, 0, 0); missing =")
     code = code.replace('"fork": tried(os.fork),', "")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        command = [sys.executable, "-c", code, json.dumps(server.getsockname())]
-        said = subprocess.run(
-            [*command, tmp_path / "file"],
-            cwd=pathlib.Path(__file__).parent.parent,
-            capture_output=True,
-            check=True,
-        ).stdout
-    _, answers = json.loads(said)
+    _, answers = attempted(code, tmp_path / "file")
     files, ports = ("open", "write", "list", "execute"), ("connect", "listen")
     expected = dict.fromkeys(files, errno.EACCES if version >= 1 else 0)
     expected |= dict.fromkeys(ports, errno.EACCES if version >= 4 else 0)

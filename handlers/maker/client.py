@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Sequence
@@ -145,9 +144,7 @@ def _greeted(connection: socket.socket, seconds: float) -> bool:
         return False
     except TimeoutError:
         # stopped, or at a job that nobody waits for: its turn is the caller's
-        pid, uid, _ = struct.unpack(
-            "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        )
+        pid, uid = wire.peer_of(connection)
         # the maker that this process has just started has its end from this process
         if uid == os.geteuid() and pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):

@@ -11,7 +11,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import time
 import traceback
 
@@ -38,7 +37,7 @@ def run(
     idle: float,
     most_kept: int,
 ) -> None:
-    """Serve the connection *first*, and then whoever connects, until it is time to go.
+    """Serve the connection *first*, then one after the other, until it is time to go.
 
     :param parent: a pidfd of the process with which the maker goes, httpd's parent process.
     :param directory: a descriptor of the directory in which the maker's socket is.
@@ -97,8 +96,8 @@ def _next(listening: socket.socket, parent: int, idle: float) -> socket.socket |
         if parent in ready or not ready:
             return None
         connection = listening.accept()[0]
-        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        if struct.unpack("3i", peer)[1] == os.geteuid():
+        _, uid = wire.peer_of(connection)
+        if uid == os.geteuid():
             return connection
         connection.close()
     return None

@@ -21,6 +21,8 @@ MESSAGE = b"M"
 OUT_OF_TIME = b"\x1b"
 
 _HEAD = struct.Struct("!1sII")
+# struct ucred of unix(7): pid, uid, gid
+_CREDENTIALS = struct.Struct("3i")
 _MOST_DESCRIPTORS = 3
 # a job is some hundred bytes, a thumbnail with a copy some megabytes
 _LONGEST = 1 << 30
@@ -32,6 +34,14 @@ class Ended(Exception):
 
 class OutOfTime(Exception):
     """Raised when the maker says that the CPU time of its job is used up."""
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Return pid and uid of the process at the other end of a connection, when it was made."""
+    pid, uid, _ = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return pid, uid
 
 
 def socket_name(slot: int) -> str:
