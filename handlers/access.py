@@ -42,6 +42,15 @@ def why_unreadable(path: str, error: OSError, what: str = "file") -> str:
     return error.strerror or str(error)
 
 
+def check_writable(directory: str) -> None:
+    """Make sure that this process may make files in *directory*.
+
+    :raises OSError: if it may not, for :func:`why_unwritable`.
+    """
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+
 def why_unwritable(directory: str, error: OSError) -> str:
     """Return why nothing could be written below *directory*, its name and what to type.
 

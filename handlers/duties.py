@@ -7,7 +7,6 @@ decides which; children that only answer import nothing of this.
 """
 
 import contextlib
-import errno
 import functools
 import logging
 import os
@@ -132,8 +131,7 @@ def _check_cache(directory: str) -> bool:
     """Make the cache directory if need be; say so, and return False, if nobody can write there."""
     try:
         os.makedirs(os.path.join(directory, "thumbs"), exist_ok=True)
-        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+        access.check_writable(directory)
     except OSError as error:
         why = access.why_unwritable(directory, error)
         faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)

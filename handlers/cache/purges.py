@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from handlers import elected, faults, locks, settings, state_directory
 from handlers.cache.store import purge
 from handlers.database.errors import DatabaseMisconfigured
-from handlers.database.hosts import Hosts
 from handlers.database.url import URL
 from handlers.errors import Misconfigured, Unavailable
 
@@ -127,10 +126,7 @@ def _connected(url: URL):
     # sites without a table of purges need not have PyMySQL in every child's memory
     from handlers.database import mysql
 
-    hosts = Hosts(url)
-    return hosts.first(
-        lambda host: mysql.Connection(url, host, _PATIENCE, _PATIENCE, ask_variables=len(hosts) > 1)
-    )[0]
+    return mysql.connected(url, _PATIENCE, _PATIENCE)
 
 
 def _quoted(table: str) -> str:

@@ -45,6 +45,19 @@ class Directive(NamedTuple):
         return next((text for name, text in self.sections if name == "virtualhost"), "")
 
 
+def find(directory: str | None) -> "Apache | None":
+    """Return the configuration below *directory*, or that of this machine; None if it has none.
+
+    :raises Failed: if *directory* is given and is none.
+    """
+    try:
+        return Apache(directory)
+    except Failed:
+        if directory:
+            raise
+        return None
+
+
 class Apache:
     """The configuration below *directory*: ``/etc/apache2``, ``/etc/httpd`` or one like them.
 

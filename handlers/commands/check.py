@@ -16,7 +16,7 @@ from typing import NamedTuple
 from handlers import access, making, names, settings, source
 from handlers.cache import stamp
 from handlers.commands import checks, owner
-from handlers.commands.apache import PLACES, Apache
+from handlers.commands.apache import PLACES, Apache, find
 from handlers.commands.result import Failed, Result
 from handlers.database import url as database_url
 from handlers.errors import Misconfigured, Unavailable
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, options: settings.Settings) -> Result:
     :raises Failed: if ``--apache`` names a directory that is no configuration of Apache's.
     """
     found = list(_settings(options))
-    apache = _apache(args.apache)
+    apache = find(args.apache)
     if apache is None:
         found.append(Finding("Apache", True, "none on this machine; its files were not looked at"))
     else:
@@ -91,15 +91,6 @@ def run(args: argparse.Namespace, options: settings.Settings) -> Result:
 
 def _text(finding: dict) -> str:
     return f"{'ok   ' if finding['is_well'] else 'WRONG'} {finding['part']}: {finding['text']}"
-
-
-def _apache(directory: str | None) -> Apache | None:
-    try:
-        return Apache(directory)
-    except Failed:
-        if directory:
-            raise
-        return None
 
 
 def _settings(options: settings.Settings) -> Iterator[Finding]:
@@ -201,8 +192,7 @@ def _cache(options: settings.Settings) -> Iterator[Finding]:
         return
     try:
         os.listdir(directory)
-        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-            raise PermissionError(13, "Permission denied", directory)
+        access.check_writable(directory)
     except OSError as error:
         yield Finding("cache", False, access.why_unwritable(directory, error))
         return

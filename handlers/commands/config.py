@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Iterator
 
 from handlers import settings
-from handlers.commands.apache import Apache, Directive
-from handlers.commands.result import Failed, Result
+from handlers.commands.apache import Directive, find
+from handlers.commands.result import Result
 from handlers.kinds import Option, Words
 from handlers.options import OPTIONS
 from handlers.settings import Settings
@@ -64,11 +64,8 @@ def _place(directive: Directive) -> str:
 
 def _python_options(directory: str | None) -> dict[str, list[tuple[Directive, str]]]:
     """Return the PythonOptions of Apache's configuration, by name, in its order."""
-    try:
-        apache = Apache(directory)
-    except Failed:
-        if directory:
-            raise
+    apache = find(directory)
+    if apache is None:
         return {}
     found: dict[str, list[tuple[Directive, str]]] = {}
     for directive in apache.named("PythonOption", "SetEnv"):

@@ -22,6 +22,7 @@ from .errors import (
     ReadOnly,
     TooLarge,
 )
+from .hosts import Hosts
 from .text import percent_style, storable
 from .url import URL
 
@@ -226,6 +227,19 @@ class Connection:
         # an enumeration in later versions of MariaDB
         self.read_only = str(read_only).upper() not in ("0", "OFF")
         self.max_packet = int(packet)
+
+
+def connected(url: URL, connect_timeout: float, timeout: float) -> Connection:
+    """Return a connection to the first host of *url* that answers; see :class:`.hosts.Hosts`.
+
+    :raises DatabaseAway: if none answers.
+    :raises DatabaseMisconfigured: the same, if one of them refuses what is configured.
+    """
+    hosts = Hosts(url)
+    several = len(hosts) > 1
+    return hosts.first(
+        lambda host: Connection(url, host, connect_timeout, timeout, ask_variables=several)
+    )[0]
 
 
 class _Stream(SSCursor):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from handlers.database import mysql
 from handlers.database import url as database_url
 from handlers.database.errors import DatabaseAway, DatabaseMisconfigured
-from handlers.database.hosts import Hosts
 from handlers.quickstart.pictures import is_private
 from handlers.quickstart.rights import Failed
 
@@ -119,10 +118,7 @@ def _open_sqlite(url: database_url.URL) -> sqlite3.Connection:
 
 
 def _connect_mysql(url: database_url.URL) -> mysql.Connection:
-    hosts = Hosts(url)
-    return hosts.first(
-        lambda host: mysql.Connection(url, host, _PATIENCE, _ANSWER, ask_variables=len(hosts) > 1)
-    )[0]
+    return mysql.connected(url, _PATIENCE, _ANSWER)
 
 
 @contextlib.contextmanager
