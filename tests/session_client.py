@@ -87,3 +87,25 @@ def in_thread(call):
     thread.start()
     thread.join(20)
     assert not thread.is_alive()
+
+
+class OwnSession(Session.BaseSession):
+    """A backend as people have written them for mod_python."""
+
+    stored = {}  # noqa: RUF012
+    cleanups = 0
+
+    def __init__(self, req, sid=0, secret=None, timeout=0, lock=1):
+        Session.BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
+
+    def do_load(self):
+        return self.stored.get(self._sid)
+
+    def do_save(self, dict):
+        self.stored[self._sid] = dict
+
+    def do_delete(self):
+        self.stored.pop(self._sid, None)
+
+    def do_cleanup(self):
+        OwnSession.cleanups += 1

@@ -14,7 +14,16 @@ from handlers.sessions import options as session_options
 from handlers.sessions import sid as sids
 from handlers.sessions.serial import SerialError
 from handlers.sessions.store import Record
-from tests.session_client import Client, count, in_thread, locked, read, request, store_of
+from tests.session_client import (
+    Client,
+    OwnSession,
+    count,
+    in_thread,
+    locked,
+    read,
+    request,
+    store_of,
+)
 from tests.wsgi import serve
 
 OWN = "mod_python.session."
@@ -572,28 +581,6 @@ def test_sessions_of_mod_python_are_taken_over(client, tmp_path):
     assert not (directory / sid).exists()
     assert client.visit(count) == 42
     assert client.cookies["pysid"] == sid
-
-
-class OwnSession(Session.BaseSession):
-    """A backend as people have written them for mod_python."""
-
-    stored = {}  # noqa: RUF012
-    cleanups = 0
-
-    def __init__(self, req, sid=0, secret=None, timeout=0, lock=1):
-        Session.BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
-
-    def do_load(self):
-        return self.stored.get(self._sid)
-
-    def do_save(self, dict):
-        self.stored[self._sid] = dict
-
-    def do_delete(self):
-        self.stored.pop(self._sid, None)
-
-    def do_cleanup(self):
-        OwnSession.cleanups += 1
 
 
 def test_backend_of_peoples_own(client):

@@ -18,7 +18,7 @@ from handlers.sessions.dbm import DbmStore
 from handlers.sessions.file import FileStore
 from handlers.sessions.store import Record, StoreRefused
 from handlers.sessions.sweep import Pace
-from tests.session_client import Client, count, locked, read, request, store_of
+from tests.session_client import Client, OwnSession, count, locked, read, request, store_of
 
 OWN = "mod_python.session."
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
@@ -260,24 +260,6 @@ def test_load_of_a_new_session_does_not_end_it(client):
 
     client.visit(start)
     assert client.visit(read) == (False, {"n": 1})
-
-
-class OwnSession(Session.BaseSession):
-    """A backend as people have written them for mod_python."""
-
-    stored = {}  # noqa: RUF012
-
-    def __init__(self, req, sid=0, secret=None, timeout=0, lock=1):
-        Session.BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
-
-    def do_load(self):
-        return self.stored.get(self._sid)
-
-    def do_save(self, dict):
-        self.stored[self._sid] = dict
-
-    def do_delete(self):
-        self.stored.pop(self._sid, None)
 
 
 def test_session_of_peoples_own_ended_while_unlocked_does_not_come_back(client):
