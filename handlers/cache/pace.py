@@ -39,12 +39,12 @@ class Pace:
         return _USUAL
 
     def note(self, seconds: float) -> None:
-        """Count a thumbnail that has taken so many seconds."""
+        """Count a thumbnail that has taken *seconds*."""
         before = self.seconds()
         self._write(before + _WEIGHT * (seconds - before))
 
     def note_at_least(self, seconds: float) -> None:
-        """Count one that has not come in so many seconds."""
+        """Count one that has not come within *seconds*."""
         if seconds > self.seconds():
             self._write(seconds)
 

@@ -29,8 +29,8 @@ class Turns:
     :param makers: how many may work at once, on this machine.
     :param waiters: how many may wait at once; None for any number.
     :param wait: seconds that this request waits in total; None for as long as it takes.
-    :param soon: one more than *waiters* waits if its turn is expected within so many seconds, and
-        for no longer.
+    :param soon: one more than *waiters* waits if its turn is expected within *soon* seconds,
+        and for no longer.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ _BLOCK_BYTES = 64 * 2
 _ROWS_KEPT = 64
 _PIECE = 1 << 16
 _BAND = 64
-#: So many zeros at the end of a file stand for what is not there yet.
+#: A file that ends in this many zeros or more is taken for one that is not whole yet.
 _ZEROS = 16
 #: Bytes between segments that are none; cameras fill up to a few kilobytes.
 _MOST_FILLING = 1 << 20
@@ -368,7 +368,7 @@ def _ends_in_zeros(file: BinaryIO) -> bool:
 def _without_zeros(file: BinaryIO, start: int, end: int) -> int:
     """Return where what is stored between the two places ends, but for zeros.
 
-    A disk that is full, and some uploads in progress, leave zeros in place of what is not there.
+    A full disk and some uploads in progress leave zeros in place of the rest of the file.
     """
     while end > start:
         size = min(_PIECE, end - start)

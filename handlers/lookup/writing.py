@@ -43,7 +43,7 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 # rows from which a snapshot is so large that its changes go into a layer
 LAYERED_FROM = 20_000
-# rows of a layer, at most: half a megabyte, and one in so many of the rows below it
+# rows of a layer, at most: this many, half a megabyte, and a tenth of the rows below it
 _LARGEST_LAYER = 10_000
 _LARGEST_SHARE = 10
 _STAGE = "CREATE TEMP TABLE stage (id TEXT, path, private, focus_x, focus_y)"

@@ -1,9 +1,9 @@
 """Caches that build what they are asked for: ``from mod_python import cache``.
 
-A cache is indexed by a name; what is not there, or is stale, is built while others who ask for the
-same name wait, and those who ask for another do not. Every class is safe in threads; each process
-has its own. A subclass says what a name's :meth:`~Cache.key` is, when an entry is stale
-(:meth:`~Cache.check`) and how its value is made (:meth:`~Cache.build`).
+A cache is indexed by a name. It builds an entry that is missing or stale; threads that ask for the
+same name wait meanwhile, and those that ask for another do not. Every class is safe in threads;
+each process has its own. A subclass says what a name's :meth:`~Cache.key` is, when an entry is
+stale (:meth:`~Cache.check`) and how its value is made (:meth:`~Cache.build`).
 
 What works in another way than in mod_python under Python 3: :class:`HTTPCache` works at all;
 :meth:`Cache.lru` and :meth:`Cache.mru` stay right when an entry is deleted; a file that cannot be
@@ -296,7 +296,7 @@ class HTTPCache(Cache):
 
 
 class HttpModuleCache(HTTPCache):
-    """Modules by the URLs of their code. Whoever can change what is there runs code in here."""
+    """Modules by the URLs of their code. Anybody who can change that code runs it in this child."""
 
     def build(self, key, name, opened, entry):
         """Return the module that the code makes."""
