@@ -14,7 +14,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection
 
 from handlers.errors import Busy
 
@@ -59,14 +59,14 @@ def acquire(path: str, offset: int = 0, timeout: float | None = None, shared: bo
 
 
 def acquire_any(
-    path: str, offsets: Iterable[int], timeout: float | None, shared: bool = False
+    path: str, offsets: Collection[int], timeout: float | None, shared: bool = False
 ) -> int:
     """Take the first of the bytes *offsets* that is free; otherwise as :func:`acquire`."""
     return acquire_one(path, offsets, timeout, shared)[0]
 
 
 def acquire_one(
-    path: str, offsets: Iterable[int], timeout: float | None, shared: bool = False
+    path: str, offsets: Collection[int], timeout: float | None, shared: bool = False
 ) -> tuple[int, int]:
     """Do what :func:`acquire_any` does; return the descriptor, and which of the bytes it holds.
 
@@ -74,9 +74,8 @@ def acquire_one(
     busy.
     """
     fd = _opened(path)
-    wanted = {offset: _wanted(offset, shared) for offset in offsets}
     try:
-        return fd, _wait(fd, wanted, timeout, path)
+        return fd, _wait(fd, offsets, shared, timeout, path)
     except BaseException:
         os.close(fd)
         raise
@@ -94,7 +93,7 @@ def take(fd: int, offset: int, timeout: float | None, path: str) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
     except (BlockingIOError, PermissionError):
-        _wait(fd, {offset: wanted}, timeout, path)
+        _wait(fd, (offset,), False, timeout, path)
 
 
 def give_back(fd: int, offset: int) -> None:
@@ -120,12 +119,13 @@ def held(path: str, offset: int = 0, timeout: float | None = None, shared: bool 
         os.close(fd)
 
 
-def _wait(fd: int, wanted: Mapping[int, bytes], timeout: float | None, path: str) -> int:
-    """Take one of the locks *wanted* by offset; return which one."""
+def _wait(fd: int, offsets: Collection[int], shared: bool, timeout: float | None, path: str) -> int:
+    """Take the first of the bytes *offsets* that is free; return which one."""
     started = time.monotonic()
     while True:
-        for offset, lock in wanted.items():
-            if _try(fd, lock):
+        # there may be thousands of them, and mostly the first one is free
+        for offset in offsets:
+            if _try(fd, _wanted(offset, shared)):
                 return offset
         waited = time.monotonic() - started
         if timeout is not None and waited >= timeout:

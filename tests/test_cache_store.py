@@ -140,6 +140,36 @@ def test_wait_is_bounded_in_total(store):
                 pass
 
 
+class Counted:
+    """A range of numbers that counts how many of them were asked for."""
+
+    def __init__(self, numbers):
+        self.numbers, self.taken = numbers, 0
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __contains__(self, number):
+        return number in self.numbers
+
+    def __iter__(self):
+        for number in self.numbers:
+            self.taken += 1
+            yield number
+
+
+def test_no_more_bytes_of_a_long_queue_are_looked_at_than_are_taken(tmp_path):
+    """Each request that waits takes the first free one of some ten thousand."""
+    queue = Counted(range(1 << 40, (1 << 40) + 50_000))
+    path = str(tmp_path / "queue")
+    with contextlib.ExitStack() as stack:
+        for number in range(3):
+            fd, offset = locks.acquire_one(path, queue, 0)
+            stack.callback(os.close, fd)
+            assert offset == (1 << 40) + number
+    assert queue.taken == 1 + 2 + 3
+
+
 def test_one_more_than_may_wait_waits_if_its_turn_comes_soon(store):
     def thumbnail(soon):
         return Turns(store.directory, 1, 0, 30, soon).thumbnail(NAME)
