@@ -1,22 +1,26 @@
 """Phases before content that mod_wsgi does not serve: what lets a request pass, and what not."""
 
 import itertools
+import os
 import sys
 import types
 
 import pytest
 
 from handlers.mod_python import apache
+from handlers.runtime import options
+from handlers.runtime.dispatch import HandlerError, HandlerMissing
 from handlers.runtime.front import Front, Refused, import_at_start
 
 _numbers = itertools.count()
 
 
 def named(handler) -> str:
-    """Return a text that names *handler*, a function."""
+    """Return a text that names *handler*, a function that is the default one of each phase."""
     module = types.ModuleType(f"front_handler_{next(_numbers)}")
     module.__file__ = "here.py"
-    module.handler = handler
+    for phase in options.BEFORE:
+        setattr(module, phase.removeprefix("Python").lower(), handler)
     sys.modules[module.__name__] = module
     return module.__name__
 
@@ -66,14 +70,16 @@ def test_only_ok_and_declined_let_a_request_pass(result, allowed):
 
 @pytest.mark.parametrize("result", [None, "OK", True, 0.0])
 def test_result_that_is_no_int_is_an_error(result):
-    with pytest.raises(Refused, match="no int"):
+    with pytest.raises(HandlerError) as found:
         Front.of(PythonAccessHandler=returning(result)).allow_access(environ())
+    assert isinstance(found.value.__cause__, TypeError)
 
 
 def test_error_of_a_handler_is_one():
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(HandlerError) as found:
         Front.of(PythonAccessHandler=named(lambda req: 1 // 0)).allow_access(environ())
-    with pytest.raises(ModuleNotFoundError):
+    assert isinstance(found.value.__cause__, ZeroDivisionError)
+    with pytest.raises(HandlerMissing):
         Front.of(PythonAccessHandler="no_module_of_this_name").allow_access(environ())
 
 
@@ -92,18 +98,95 @@ def test_every_phase_may_refuse():
         assert front.allow_access(environ()) is False
 
 
-def test_handlers_of_a_phase_run_until_one_does_not_return_ok():
-    ok, no = returning(apache.OK), returning(403)
+def test_handlers_of_a_phase_run_while_their_results_let_it_go_on():
+    ok, no, declined = returning(apache.OK), returning(403), returning(apache.DECLINED)
     assert Front.of(PythonAccessHandler=f"{ok} {no}").allow_access(environ()) is False
-    declined = returning(apache.DECLINED)
-    assert Front.of(PythonAccessHandler=f"{declined} {no}").allow_access(environ()) is None
+    assert Front.of(PythonAccessHandler=f"{declined} {no}").allow_access(environ()) is False
+    assert Front.of(PythonAccessHandler=f"{no} {ok}").allow_access(environ()) is False
+    assert Front.of(PythonAccessHandler=f"{ok} {declined}").allow_access(environ()) is None
+    # these two phases end with the first OK
+    for phase in ("PythonTransHandler", "PythonTypeHandler"):
+        assert Front.of(**{phase: f"{ok} {no}"}).allow_access(environ()) is True
+        assert Front.of(**{phase: f"{declined} {no}"}).allow_access(environ()) is False
 
 
 def test_handlers_of_an_extension_stand_for_the_others():
-    text = f"{returning(apache.OK)} ; {returning(403)} | .txt"
+    text = f"{returning(apache.OK)} ; {returning(403)} | .txt .tar.gz"
     front = Front.of(PythonAccessHandler=text)
     assert front.allow_access(environ("/x.txt")) is False
     assert front.allow_access(environ("/x.html")) is True
+    # the extension is the name from its first dot on
+    assert front.allow_access(environ("/x.tar.gz")) is False
+    assert front.allow_access(environ("/x.old.txt")) is True
+    only = Front.of(PythonAccessHandler=f"{returning(403)} | .txt", PythonAuthzHandler="x | .txt")
+    assert only.allow_access(environ("/x.html")) is None
+    assert only.groups_for_user(environ("/x.html"), "ann") == ["mod_python"]
+
+
+@pytest.fixture
+def two_places(tmp_path):
+    """Return two directories with a module guard in each, whose handlers differ."""
+    source = (
+        "from mod_python import apache\n\n\nclass Guard:\n    def __init__(self, req):\n"
+        "        self.uri = req.uri\n\n    def check(self, req):\n"
+        "        return RESULT if self.uri == req.uri else 500\n\n\n"
+        "def accesshandler(req):\n    return RESULT\n\n\n"
+        "def headerparserhandler(req):\n    return 403 if req.args == 'no' else RESULT\n\n\n"
+        "def authenhandler(req):\n    req.get_basic_auth_pw()\n    return RESULT or 401\n\n\n"
+        "def authzhandler(req):\n    return RESULT\n"
+    )
+    directories = [str(tmp_path / name) for name in ("yes", "no")]
+    for directory, result in zip(directories, ("apache.OK", "apache.HTTP_FORBIDDEN"), strict=True):
+        os.mkdir(directory)
+        with open(f"{directory}/two_guards.py", "w") as file:
+            file.write(source.replace("RESULT", result))
+    before = list(sys.path)
+    yield directories
+    sys.path[:] = before
+    sys.modules.pop("two_guards", None)
+
+
+def in_directory(directory, **settings):
+    return Front([{"where": [], "set": settings, "directory": directory}])
+
+
+@pytest.mark.parametrize(
+    "spec", ["two_guards", "two_guards::accesshandler", "two_guards::Guard.check"]
+)
+def test_modules_of_one_name_are_kept_apart_by_directory(two_places, spec):
+    yes, no = (in_directory(one, PythonAccessHandler=spec) for one in two_places)
+    for _ in range(2):
+        assert yes.allow_access(environ()) is True
+        assert no.allow_access(environ()) is False
+    paths = (f"[{one!r}] + sys.path" for one in two_places)
+    yes, no = (Front.of(PythonAccessHandler=spec, PythonPath=path) for path in paths)
+    for _ in range(2):
+        assert yes.allow_access(environ()) is True
+        assert no.allow_access(environ()) is False
+
+
+def test_module_has_the_handlers_of_all_phases(two_places):
+    yes, no = (in_directory(one, PythonHandlerModule="two_guards") for one in two_places)
+    assert yes.allow_access(environ()) is True
+    assert yes.allow_access(environ(QUERY_STRING="no")) is False
+    assert no.allow_access(environ()) is False
+    assert yes.groups_for_user(environ(), "ann") == ["mod_python"]
+    assert no.groups_for_user(environ(), "ann") == []
+    # without handlers of these phases
+    lacking = Front.of(PythonHandlerModule="colorsys")
+    assert lacking.allow_access(environ()) is None
+    assert lacking.check_password(environ(), "a", "b") is None
+    assert lacking.groups_for_user(environ(), "ann") == ["mod_python"]
+
+
+def test_phases_share_the_request_and_may_add_to_later_ones():
+    def early(req):
+        req.note = "seen"
+        req.add_handler("PythonAccessHandler", late)
+        return apache.OK
+
+    late = named(lambda req: 403 if req.note == "seen" else apache.OK)
+    assert Front.of(PythonHeaderParserHandler=named(early)).allow_access(environ()) is False
 
 
 @pytest.mark.parametrize(
@@ -179,6 +262,7 @@ def test_handler_sees_the_request_and_its_options():
         lambda req: setattr(req, "handler", "mod_python"),
         lambda req: setattr(req, "content_type", "text/x"),
         lambda req: req.add_handler("PythonAuthenHandler", "x"),
+        lambda req: req.add_handler("PythonAccessHandler", "x"),
         lambda req: req.internal_redirect("/x"),
         lambda req: req.read(),
     ],
@@ -188,8 +272,9 @@ def test_change_that_apache_is_not_told_of_refuses(change):
         change(req)
         return apache.OK
 
-    with pytest.raises((Refused, apache.SERVER_RETURN, OSError)):
+    with pytest.raises((Refused, HandlerError)) as found:
         Front.of(PythonFixupHandler=named(handler)).allow_access(environ(CONTENT_LENGTH="4"))
+    assert isinstance(found.value, Refused) or isinstance(found.value.__cause__, Refused)
 
 
 def test_header_that_cannot_be_sent_is_one_line(caplog):

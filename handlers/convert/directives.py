@@ -20,6 +20,8 @@ AUTH = ("pythonauthenhandler", "pythonauthzhandler")
 BEFORE = tuple(phase.lower() for phase in options.BEFORE if phase.lower() not in AUTH)
 #: Phases that refuse nothing.
 AFTER = ("pythonhandler", "pythonloghandler", "pythoncleanuphandler")
+#: Names one module for the handlers of all phases.
+HANDLER_MODULE = options.HANDLER_MODULE.lower()
 FLAGS = ("pythonautoreload", "pythondebug", "pythonenablepdb")
 FILTERS = ("pythoninputfilter", "pythonoutputfilter")
 #: Apache's directives that name a filter, and the variables that stand for them.

@@ -9,7 +9,7 @@ none of these can be told to.
 
 import re
 
-from handlers.convert.directives import AUTH, BEFORE, FLAGS, NAMES
+from handlers.convert.directives import AUTH, BEFORE, FLAGS, HANDLER_MODULE, NAMES
 from handlers.convert.scope import Place, is_within
 from handlers.convert.scripts import Scripts
 from handlers.convert.text import Line
@@ -51,7 +51,7 @@ class Gates:
         #: Places whose access handlers get a password that the client was asked for.
         self.asking: set[Place] = set()
         for place in places:
-            if lines(place, *BEFORE, "pythonhandlermodule"):
+            if lines(place, *BEFORE, HANDLER_MODULE):
                 self._decide(place)
         self._close_what_hides_another()
 
@@ -75,17 +75,12 @@ class Gates:
         return list({place.host: None for place in gated if server and place.host not in server})
 
     def _decide(self, place: Place) -> None:
-        modules = self._lines(place, "pythonhandlermodule")
         if place.is_served():
             self._mode[place] = RUNTIME
         elif self._lines(place, *_CHANGING) and place.has_only_files():
             self._mode[place] = FILES
         elif place.server.kind == "htaccess":
             self.close(place, _IN_HTACCESS)
-        elif modules:
-            self.close(
-                place, "name the phases of the module one by one, PythonAccessHandler and so on"
-            )
         else:
             self._mode[place] = SCRIPT
 
@@ -162,10 +157,10 @@ class Gates:
                 found[name] = value
             elif line.key in FLAGS or line.key == "pythonpath":
                 found[name] = (words or [""])[0]
-            elif line.key in BEFORE and mode != SCRIPT:
+            elif line.key in (*BEFORE, HANDLER_MODULE) and mode != SCRIPT:
                 # what is said further out does not hold here
                 found[name] = ""
-            elif line.key in BEFORE or line.key in AUTH:
+            elif line.key in (*BEFORE, *AUTH, HANDLER_MODULE):
                 found[name] = in_one_list(found.get(name, ""), line)
         if mode == CLOSED:
             found[REFUSED] = "1"

@@ -16,6 +16,7 @@ from handlers.convert.directives import (
     BEFORE,
     FILTERS,
     FLAGS,
+    HANDLER_MODULE,
     NAMES,
     USES_OF_FILTERS,
 )
@@ -183,7 +184,7 @@ class _Rewriter:
             **dict.fromkeys((*FLAGS, "pythonpath"), self._rewrite_value),
             **dict.fromkeys(FILTERS, self._rewrite_filter),
             **dict.fromkeys(USES_OF_FILTERS, self._rewrite_use_of_filter),
-            "pythonhandlermodule": self._rewrite_before,
+            HANDLER_MODULE: self._rewrite_before,
             "pythonhandler": self._rewrite_handler,
             "addhandler": self._rewrite_extensions,
             "pythonoption": self._rewrite_option,
@@ -404,11 +405,15 @@ class _Rewriter:
                     self._edits.after.setdefault(line, []).append(text)
         lines = self._view.lines(place, *AUTH)
         requires = self._view.lines(place, "require")
+        is_basic = self._view.nearest(place, "authtype").lower() == "basic"
+        modules = []
+        if users.asks_module(self._view, place):
+            modules = self._view.lines(place, HANDLER_MODULE)
         if self._gates.mode(place) == CLOSED:
             for line in lines:
                 self._close(place, line, self._gates.reason[place])
-        elif lines and self._view.nearest(place, "authtype").lower() == "basic":
-            self._ask_script(place, lines, requires)
+        elif (lines and is_basic) or modules:
+            self._ask_script(place, [*lines, *modules], requires)
         elif lines:
             for line in requires:
                 said = f"# asked by the phases of mod_python: {one_line(line)}"
@@ -421,19 +426,24 @@ class _Rewriter:
         """Let Apache's Basic authentication ask the script."""
         at_start = []
         for line in lines:
-            directive = "WSGIAuthGroupScript"
-            if line.key == "pythonauthenhandler":
-                directive = "WSGIAuthUserScript"
+            text = []
+            if line.key != "pythonauthzhandler":
                 at_start = [users.providers(self._view, place)]
-            text = [self._gate_line(place, directive)]
+                text.append(self._gate_line(place, "WSGIAuthUserScript"))
+            if line.key != "pythonauthenhandler":
+                text.append(self._gate_line(place, "WSGIAuthGroupScript"))
             if place.is_host:
                 text = [
                     '<Location "/">',
                     *(f"    {one}" for one in (*at_start, *text)),
                     "</Location>",
                 ]
-            self._carry(line, f"# in a script: {one_line(line)}", *text)
-            if line.key == "pythonauthzhandler":
+            if line in self._edits.instead:
+                # a module, which has a script for its other phases
+                self._edits.instead[line] += text
+            else:
+                self._carry(line, f"# in a script: {one_line(line)}", *text)
+            if line.key != "pythonauthenhandler":
                 for require in requires:
                     self._edits.instead[require] = [
                         f"# {one_line(require)}",

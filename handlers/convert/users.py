@@ -1,6 +1,6 @@
 """Whether a place's users can be asked for as mod_python does it, and in which order."""
 
-from handlers.convert.directives import AUTH, BEFORE
+from handlers.convert.directives import AUTH, BEFORE, HANDLER_MODULE
 from handlers.convert.edits import ancestors
 from handlers.convert.scope import Place, is_apart
 from handlers.convert.text import Line
@@ -21,12 +21,12 @@ def why_closed(view: View, place: Place) -> str:
     if any(_adds_to_a_condition(view, place, name) for name in (*BEFORE, *AUTH)):
         return _CONDITION
     lines = view.lines(place, *AUTH)
-    if not lines:
-        return ""
     kind = view.nearest(place, "authtype").lower()
     requires = view.lines(place, "require")
-    others = [line for line in requires if [w.lower() for w in line.words] != ["valid-user"]]
-    decides = any(line.key == "pythonauthzhandler" for line in lines)
+    others = [line for line in requires if not _is(line, "valid-user")]
+    if not lines:
+        return _why_module_is_closed(view, place, kind, others)
+    decides = any(line.key == "pythonauthzhandler" for line in lines) or asks_module(view, place)
     if others and (decides or kind != "basic"):
         return "it would have to stand above the other Require lines of this section"
     if kind != "basic":
@@ -35,10 +35,46 @@ def why_closed(view: View, place: Place) -> str:
         return f"mod_wsgi can ask for a user with AuthType Basic only, not {kind or 'without one'}"
     if decides and not requires:
         return "it needs a line Require valid-user in the same section"
-    file = view.nearest(place, "authuserfile")
-    if file in ("", "/dev/null") or asks_file_first(view, place) or _is_python_first(view):
+    if _asks_python(view, place):
         return ""
+    file = view.nearest(place, "authuserfile")
     return f"Apache asks {file} alone, unless AuthBasicAuthoritative is Off"
+
+
+def _why_module_is_closed(view: View, place: Place, kind: str, others: list[Line]) -> str:
+    """Return why the users that a module's handlers may check can't be asked for."""
+    if not view.lines(place, HANDLER_MODULE) or not kind or not _asks_for_user(view, place):
+        return ""
+    if kind != "basic" or (others and asks_module(view, place)):
+        return (
+            "whether the module checks users can't be told: name its phases one by one, "
+            "PythonAccessHandler and so on"
+        )
+    return ""
+
+
+def asks_module(view: View, place: Place) -> bool:
+    """Tell whether the handlers of a place's PythonHandlerModule may be asked for users."""
+    return (
+        bool(view.lines(place, HANDLER_MODULE))
+        and view.nearest(place, "authtype").lower() == "basic"
+        and _asks_for_user(view, place)
+        and _asks_python(view, place)
+    )
+
+
+def _asks_for_user(view: View, place: Place) -> bool:
+    return any(not _is(line, "all", "granted") for line in view.lines(place, "require"))
+
+
+def _is(line: Line, *words: str) -> bool:
+    return [word.lower() for word in line.words] == list(words)
+
+
+def _asks_python(view: View, place: Place) -> bool:
+    """Tell whether Apache leaves users that it does not know, or all, to mod_python."""
+    file = view.nearest(place, "authuserfile")
+    return file in ("", "/dev/null") or asks_file_first(view, place) or _is_python_first(view)
 
 
 def may_ask(view: View, place: Place) -> bool:
@@ -61,11 +97,10 @@ def may_ask(view: View, place: Place) -> bool:
 
 def _lets_all_in(place: Place, line: Line) -> bool:
     """Tell whether a line lets everybody in, or is the usual one that holds for nothing served."""
-    words = [word.lower() for word in line.words]
     if line.key != "require":
         return False
-    return words == ["all", "granted"] or (
-        words == ["all", "denied"] and place.kind == "directory" and place.argument == "/"
+    return _is(line, "all", "granted") or (
+        _is(line, "all", "denied") and place.kind == "directory" and place.argument == "/"
     )
 
 

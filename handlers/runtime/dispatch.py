@@ -15,19 +15,16 @@ result is the result of the list. Objects are kept until a file of theirs change
 :mod:`.importer`.
 """
 
-import logging
+import contextlib
 import os
 import pdb
 from typing import NamedTuple
 
 from . import importer, options
 from .constants import DECLINED, OK
-from .importer import TwoModules, use_python_path
+from .importer import TwoModules
 from .server_configuration import exists_config_define
 
-__all__ = ["SERVER_RETURN", "use_python_path"]
-
-_logger = logging.getLogger(__name__)
 _FURTHER = {
     **dict.fromkeys(options.PHASES, (DECLINED, OK)),
     **dict.fromkeys(
@@ -220,14 +217,6 @@ def resolve_object(module, obj_str: str, arg=None, silent: int = 0):
     return found
 
 
-def look_in(directory: str) -> None:
-    """Find modules in the directory of a section, as mod_python does where no PythonPath holds.
-
-    :param directory: as SetEnv gives it, empty for none.
-    """
-    importer.place_of(directory, "")
-
-
 def _for_extension(steps, request):
     name = os.path.basename(request.filename or "")
     dot = name.find(".")
@@ -259,7 +248,10 @@ def _resolved(configuration, phase):
         for names, extensions in parse_lists(variables[phase]):
             for name in names:
                 step = Step(name, extensions, None, directory)
-                steps.append(step._replace(call=_find(step, phase, configuration)))
+                # what can't be found is an error when its turn comes, if it comes
+                with contextlib.suppress(HandlerError, HandlerMissing):
+                    step = step._replace(call=_find(step, phase, configuration))
+                steps.append(step)
     for name in variables.get(options.HANDLER_MODULE, "").split():
         own = variables.get(f"{options.HANDLER_MODULE}.directory", "")
         step = Step(name, (), None, own, True)

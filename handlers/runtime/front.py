@@ -3,11 +3,13 @@
 mod_wsgi asks a script whether a client may pass (``WSGIAccessScript``), whether a password is
 right (``WSGIAuthUserScript``) and which groups a user is in (``WSGIAuthGroupScript``, ``Require
 wsgi-group mod_python``). :class:`Front` answers with the handlers of mod_python's directives.
-Such a script can let a request pass or refuse it, and nothing else: what is neither ``OK`` nor
-``DECLINED`` refuses, with 403 or 401, and so does everything that is unknown here. Handlers see the
-request as mod_wsgi tells these scripts of it: without a body, without ``Authorization`` (but the
-name and password of Basic authentication where they are asked for), and with ``filename`` worked
-out from Alias and DocumentRoot.
+The lists of handlers run by :mod:`.dispatch`, as those of the runtime do. Such a script can let a
+request pass or refuse it, and nothing else: a list that comes to neither ``OK`` nor ``DECLINED``
+refuses, with 403 or 401, and so does everything that is unknown here. Handlers see the request as
+mod_wsgi tells these scripts of it: without a body, without ``Authorization`` (but the name and
+password of Basic authentication where they are asked for), and with ``filename`` worked out from
+Alias and DocumentRoot. The phases of one script share one request object; those of access,
+authentication and authorization are scripts of their own.
 
 ``modpython-handlers convert`` writes such scripts. One written by hand::
 
@@ -19,17 +21,15 @@ out from Alias and DocumentRoot.
 
 import base64
 import fnmatch
-import importlib
 import logging
 import os
 import re
-from itertools import chain
 
 from handlers import faults
 
-from . import options
+from . import importer, options
 from .constants import DECLINED, HTTP_UNAUTHORIZED, OK
-from .dispatch import SERVER_RETURN, find_handler, look_in, parse_lists, use_python_path
+from .dispatch import find_handler, run_list
 from .request import Request
 from .variables import text
 
@@ -48,15 +48,19 @@ class Refused(Exception):
 
 
 class FrontRequest(Request):
-    """The request as a phase before other content sees it: its response goes nowhere."""
+    """The request as the phases before other content see it: its response goes nowhere."""
 
-    def __init__(self, environ: dict, phase: str):
+    def __init__(self, environ: dict):
         super().__init__(environ, lambda *_: lambda _: None)
-        self.phase = phase
 
-    def add_handler(self, htype, handler, dir=None):
-        """Refuse: what is added would not run."""
-        raise Refused(f"{self.phase} adds {htype} {handler}, which can't run before other content")
+    def add_handler(self, htype, handler, dir="", /):
+        """Add *handler* to a phase that the same script runs, now or later; refuse any other."""
+        follow = _BEFORE[_BEFORE.index(self.phase) :] if self.phase in _BEFORE else (self.phase,)
+        if htype not in follow:
+            raise Refused(
+                f"{self.phase} adds {htype} {handler}, which can't run before other content"
+            )
+        super().add_handler(htype, handler, dir)
 
     def internal_redirect(self, new_uri):
         """Refuse: Apache would not follow."""
@@ -108,18 +112,23 @@ class Front:
         """Return what :meth:`allow_access` does, and the user whom a handler has named."""
         if environ.get("refused"):
             return False, None
-        result: bool | None = None
-        user = None
-        for phase in _BEFORE:
-            if environ.get(phase):
-                decision, request = self._run(phase, environ)
-                if decision not in (OK, DECLINED):
+        allowed: bool | None = None
+        request = FrontRequest(environ)
+        try:
+            for phase in _BEFORE:
+                result = self._run(phase, request)
+                if result is None:
+                    continue
+                if result not in (OK, DECLINED):
+                    if result != HTTP_UNAUTHORIZED or not environ.get("asking"):
+                        self._say(phase, result, 403)
                     return False, None
-                self._check_unchanged(phase, request, environ)
-                user = request.user or user
-                if decision == OK:
-                    result = True
-        return result, user
+                self._check_unchanged(phase, request)
+                if result == OK:
+                    allowed = True
+        finally:
+            request.run_cleanups()
+        return allowed, request.user
 
     def check_password(self, environ: dict, user: str, password: str) -> bool | str | None:
         """Tell mod_wsgi whether PythonAuthenHandler accepts a user: True, or the user's new name.
@@ -135,34 +144,34 @@ class Front:
         credentials = f"{user}:{password}".encode("latin-1", "replace")
         environ["HTTP_AUTHORIZATION"] = f"Basic {base64.b64encode(credentials).decode()}"
         environ["PythonOption.mod_python.auth_type"] = "Basic"
-        if not environ.get("PythonAuthenHandler"):
-            if not environ.get("asking"):
-                return None
+        result, name = self._run_alone("PythonAuthenHandler", environ)
+        if result is None and environ.get("asking"):
             allowed, name = self._allowed(environ)
-            if allowed is False or name is None:
-                # who was let in without a name needs none
-                return False
-            return True if name == text(user) else name
-        decision, request = self._run("PythonAuthenHandler", environ)
-        if decision == DECLINED:
+            # who was let in without a name needs none
+            result = HTTP_UNAUTHORIZED if allowed is False or name is None else OK
+        if result in (None, DECLINED):
             return None
-        if decision != OK:
-            if decision != HTTP_UNAUTHORIZED:
-                self._say("PythonAuthenHandler", decision, 401)
+        if result != OK:
+            self._say("PythonAuthenHandler", result, HTTP_UNAUTHORIZED)
             return False
-        if request.user is None:
+        if name is None:
             raise Refused("PythonAuthenHandler returned OK and has set no req.user")
-        return True if request.user == text(user) else request.user
+        return True if name == text(user) else name
 
     def groups_for_user(self, environ: dict, user: str) -> list[str]:
-        """Return the group ``mod_python`` if PythonAuthzHandler accepts the user, or declines."""
+        """Return the group ``mod_python`` if PythonAuthzHandler accepts the user, or declines.
+
+        It declines where it is for other extensions, or where its PythonHandlerModule lacks it.
+        """
         environ = self._completed(environ)
-        if environ.get("refused") or not environ.get("PythonAuthzHandler"):
+        if environ.get("refused") or not (
+            environ.get("PythonAuthzHandler") or environ.get(options.HANDLER_MODULE)
+        ):
             return []
         environ["REMOTE_USER"] = user
         environ["AUTH_TYPE"] = "Basic"
-        decision, _ = self._run("PythonAuthzHandler", environ)
-        return [GROUP] if decision in (OK, DECLINED) else []
+        result, _ = self._run_alone("PythonAuthzHandler", environ)
+        return [GROUP] if result in (None, OK, DECLINED) else []
 
     def _completed(self, environ: dict) -> dict:
         """Return the environment with what the sections set, and what WSGI wants."""
@@ -184,7 +193,7 @@ class Front:
             if all(condition(uri, filename) for condition in conditions):
                 for name, value in layer["set"].items():
                     environ[name] = value
-                    if name.endswith("Handler"):
+                    if name.endswith(("Handler", options.HANDLER_MODULE)):
                         environ[f"{name}.directory"] = layer.get("directory", "")
         return environ
 
@@ -196,29 +205,19 @@ class Front:
         root = environ.get("DOCUMENT_ROOT", "")
         return os.fsencode(root).decode("latin-1").rstrip("/") + uri
 
-    def _run(self, phase: str, environ: dict) -> tuple[int, Request]:
-        """Run the handlers of a phase until one returns something other than OK."""
-        request = FrontRequest(environ, phase)
-        result = DECLINED
+    @staticmethod
+    def _run(phase: str, request: FrontRequest) -> int | None:
+        """Run the handlers of a phase; return what the list comes to, None if there are none."""
+        request.phase = phase
+        return run_list(request, options.configuration(request.environment()), phase)
+
+    def _run_alone(self, phase: str, environ: dict) -> tuple[int | None, str | None]:
+        """Run the handlers of one phase; return what it comes to, and the user of the request."""
+        request = FrontRequest(environ)
         try:
-            for spec in _specs(environ[phase], environ["SCRIPT_FILENAME"]):
-                if environ.get("PythonPath"):
-                    use_python_path(environ["PythonPath"])
-                else:
-                    look_in(environ.get(f"{phase}.directory", ""))
-                try:
-                    result = find_handler(spec)(request)
-                except SERVER_RETURN as error:
-                    result = error.args[0] if error.args else None
-                if type(result) is not int:
-                    raise Refused(f"{phase} {spec} returned {result!r}, which is no int")
-                if result != OK:
-                    break
+            return self._run(phase, request), request.user
         finally:
             request.run_cleanups()
-        if result not in (OK, DECLINED, HTTP_UNAUTHORIZED) and phase not in _USERS:
-            self._say(phase, result, 403)
-        return result, request
 
     @staticmethod
     def _say(phase: str, result: int, status: int) -> None:
@@ -231,9 +230,9 @@ class Front:
             )
 
     @staticmethod
-    def _check_unchanged(phase: str, request: Request, environ: dict) -> None:
+    def _check_unchanged(phase: str, request: FrontRequest) -> None:
         """Refuse a request that a handler has given other content, which Apache is not told."""
-        untouched = FrontRequest(environ, phase)
+        untouched = FrontRequest(request.environment())
         changed = [
             name
             for name in _OF_CONTENT
@@ -256,20 +255,11 @@ def import_at_start(handler: str, python_path: str = "") -> None:
     :param handler: ``module`` or ``module::function``.
     :raises Exception: whatever the module or the function raises.
     """
-    if python_path:
-        use_python_path(python_path)
+    place = importer.place_of("", python_path)
     module, _, function = handler.partition("::")
-    importlib.import_module(module)
+    place.import_module(module)
     if function:
-        find_handler(f"{module}::{function}")()
-
-
-def _specs(value: str, filename: str) -> list[str]:
-    """Return the handlers of a text that are for the file: those of its extension, if any are."""
-    extension = os.path.splitext(filename)[1]
-    lists = parse_lists(value)
-    own = [names for names, extensions in lists if extension and extension in extensions]
-    return list(chain(*(own or [names for names, extensions in lists if not extensions])))
+        find_handler(handler, place=place)()
 
 
 def _condition(kind: str, pattern: str):
