@@ -35,6 +35,7 @@ COUNTERS = {
     "lookup_unavailable": "Questions that it could not answer.",
     "sessions_begun": "Sessions stored for the first time.",
     "sessions_ended": "Sessions ended by their owner.",
+    "sessions_expired": "Sessions that the sweep has deleted.",
     "requests_unavailable": "Requests answered 503, as something was away or busy.",
     "requests_misconfigured": "Requests answered 500, as something is configured wrongly.",
 }
@@ -81,12 +82,14 @@ _VERSION = hashlib.blake2b(repr(_PLACES).encode(), digest_size=4).hexdigest()
 class Counters:
     """The slot of this process in the file below the cache *directory*; any thread may count.
 
+    :ivar directory: the cache directory.
     :raises OSError: if the file cannot be made or written.
     """
 
     def __init__(self, directory: str):
         state_directory.ensure(directory)
         path = path_in(directory)
+        self.directory = directory
         self._lock = threading.Lock()
         self._fd, slot = _claimed(path)
         try:
@@ -165,6 +168,11 @@ def observe(name: str, value: float) -> None:
         _own.observe(name, value)
 
 
+def directory() -> str | None:
+    """Return the cache directory that this process counts into, None if it does not count."""
+    return None if _own is None else _own.directory
+
+
 def read(directory: str) -> dict[str, int | tuple[list[int], float]]:
     """Return the sums over all processes, living and gone.
 
@@ -223,7 +231,7 @@ def _claimed(path: str) -> tuple[int, int]:
 
 def _slots(path: str) -> Iterator[memoryview]:
     """Yield the words of each slot that was ever used."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
+    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
         end = os.fstat(file.fileno()).st_size
         place = _next_data(file.fileno(), 0, end)
         while place < end:

@@ -146,7 +146,8 @@ def _encoded(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def _is_empty(root: str) -> bool:
+def is_empty(root: str) -> bool:
+    """Tell whether nothing lies in the directory *root*, as below a mount point without a mount."""
     try:
         with os.scandir(_encoded(root)) as entries:
             return next(entries, None) is None
@@ -188,7 +189,7 @@ def _relative(root: str, path: str) -> str | None:
 
 def _meaning(root: str, root_fd: int, path: str, error: OSError) -> Exception:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        if _is_empty(root):
+        if is_empty(root):
             return RootUnavailable(root, "it is empty: is its file system mounted?")
         return SourceMissing(path)
     if error.errno in (errno.EACCES, errno.EPERM):

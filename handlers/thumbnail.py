@@ -140,10 +140,9 @@ def _is_bound(directory: str, options: settings.Settings) -> bool:
 
     :raises handlers.settings.BadSettings: if it is another one's.
     """
-    if stamp.holds(directory, options):
-        return True
     try:
-        stamp.claim(directory, options)
+        if not stamp.holds(directory, options):
+            stamp.claim(directory, options)
         return True
     except stamp.Outdated as error:
         faults.tell_rarely(log, logging.WARNING, f"thumbnail.cache {directory}: {error}")
@@ -219,7 +218,11 @@ def _made(
         log.warning("thumbnail %s: %s", asked.name, error)
         return "refused"
     except (worker.WorkerDied, worker.WorkerTimeout) as error:
-        log.error("thumbnail %s: %s", asked.name, error)
+        log.error(
+            "thumbnail %s: %s: replace %r if it is wanted, or raise thumbnail.cpu or "
+            "thumbnail.memory; it is given up after thumbnail.tries attempts",
+            *(asked.name, error, row.path),
+        )
         return "failed"
     except stamp.Outdated as error:
         faults.tell_rarely(log, logging.WARNING, f"thumbnail.cache {store.directory}: {error}")

@@ -1,6 +1,7 @@
 """One contract for all session stores, each on its real file or server."""
 
 import contextlib
+import dataclasses
 import itertools
 import multiprocessing
 import random
@@ -9,9 +10,12 @@ import time
 
 import pytest
 
+from handlers import state_directory
 from handlers.database.url import parse
+from handlers.elected import write_state
 from handlers.locks import LockTimeout
 from handlers.sessions import sid as sids
+from handlers.sessions import tally
 from handlers.sessions.dbm import DbmStore
 from handlers.sessions.file import FileStore
 from handlers.sessions.memcached import MemcachedStore
@@ -19,7 +23,7 @@ from handlers.sessions.memory import MemoryStore
 from handlers.sessions.mysql import MysqlStore
 from handlers.sessions.sqlite import SqliteStore
 from handlers.sessions.store import Conflict, Record, RecordTooLarge
-from handlers.sessions.sweep import Pace
+from handlers.sessions.sweep import Pace, Swept
 from tests.servers.memcached import Memcached
 
 STORES = (
@@ -347,6 +351,42 @@ def test_sweep_deletes_expired_sessions_and_no_others(listing, clock):
     assert (swept.deleted, swept.finished) == (30, True)
     assert listing.stats()[:2] == (30, 0)
     assert all(listing.load(sid) is not None for sid in live)
+
+
+def test_sweep_tells_the_status_page_how_many_live(listing, clock, tmp_path):
+    state_directory.ensure(str(tmp_path))
+    for number in range(20):
+        # of the first ten, five are over, within the grain of the tables
+        save(listing, sids.new(), timeout=100 if number < 5 else 20_000)
+    clock.moved = 200
+    for _ in range(2):
+        swept = listing.sweep(Pace.flat_out())
+        tally.note(listing, "here", swept, str(tmp_path))
+    found = tally.read(str(tmp_path), "here")
+    if listing.shared:
+        assert found.live == 15
+        assert abs(found.finished - time.time()) < 60 and found.finished >= found.counted > 0
+    else:
+        # each process has its own
+        assert found.live == -1
+
+
+def test_count_of_a_slow_table_is_not_repeated_with_each_sweep(tmp_path, monkeypatch):
+    state_directory.ensure(str(tmp_path))
+    opened = SqliteStore(str(tmp_path / "sessions.db"))
+    counts = iter([3, 5, 7])
+    monkeypatch.setattr(opened, "count", lambda: next(counts))
+    swept = Swept(1, 1, 0.1, True)
+    tally.note(opened, "here", swept, str(tmp_path))
+    assert tally.read(str(tmp_path), "here").live == 3
+    slow = dataclasses.replace(tally.read(str(tmp_path), "here"), count_seconds=9.0)
+    write_state(tally._path(str(tmp_path), "here"), slow)
+    tally.note(opened, "here", swept, str(tmp_path))
+    assert tally.read(str(tmp_path), "here").live == 3
+    early = dataclasses.replace(slow, counted=time.time() - 901)
+    write_state(tally._path(str(tmp_path), "here"), early)
+    tally.note(opened, "here", swept, str(tmp_path))
+    assert tally.read(str(tmp_path), "here").live == 5
 
 
 def test_sweep_gives_grace(listing, clock):

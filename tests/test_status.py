@@ -110,32 +110,6 @@ def test_warnings_are_kept_with_what_to_do(own_site):
     assert any("sub/gone.jpg" in notice["text"] for notice in found["notices"])
 
 
-@pytest.mark.parametrize(
-    "fault, part, says",
-    [
-        ("pictures", "pictures", "mount images.root"),
-        ("cache", "cache", "let Apache's user write to"),
-        ("database", "database", "start the database|correct lookup.database"),
-    ],
-)
-def test_page_says_why_pictures_are_missing(own_site, tmp_path, fault, part, says):
-    own_site.expect(".")
-    root = tmp_path / "pictures"
-    own_site.settings(f"images.root = {root}" if fault == "pictures" else "cache.age = 9")
-    if fault == "database":
-        own_site.settings("lookup.database = mysql://a@127.0.0.1:1/b")
-    with own_site:
-        if fault == "cache":
-            os.chown(own_site.work.cache, 0, 0)
-            os.chmod(own_site.work.cache, 0o755)
-        own_site.request("/thumbs/200x200/p001.jpg")
-        health = own_site.request("/handlers-health")
-        page = own_site.request("/handlers-status").body.decode()
-    assert health.status == 503
-    assert re.search(says, json.loads(health.body)[part])
-    assert "unwell" in page and re.search(says.replace("'", "&#x27;"), page)
-
-
 def test_killed_children_lose_no_count(own_site):
     own_site.expect(r"exit signal Killed|AH00052")
     chance = random.Random(3)
@@ -175,6 +149,51 @@ def test_sessions_and_faults_are_counted(own_site):
         after = totals(own_site)
     for name in ("sessions_begun", "sessions_ended", "requests_unavailable"):
         assert after[f"{name}_total",] == before[f"{name}_total",] + 1, name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "mod_python.session.session_type = DbmSession",
+        "mod_python.session.session_type = SqlSession\n"
+        "mod_python.session.database = sqlite:///{sessions}/sessions.db",
+    ],
+)
+def test_sessions_are_counted_by_the_sweep(own_site, options):
+    own_site.settings(options.format(sessions=own_site.work.sessions) or "cache.age = 9")
+    own_site.settings("mod_python.session.sweep_interval = 0.3")
+    with own_site:
+        for _ in range(3):
+            Visitor(own_site).mark("p001")
+        found = until(
+            lambda: (
+                (now := json.loads(own_site.request("/handlers-status?format=json").body))
+                and now["sessions"]["live"] == 3
+                and now["sessions"]
+            )
+        )
+        told = totals(own_site)
+        page = own_site.request("/handlers-status").body.decode()
+    assert found["swept"] >= found["counted"] > 0
+    assert sum(found["begun"]) == 3
+    assert told["sessions_live",] == 3
+    assert told["sessions_sweep_timestamp_seconds",] >= found["swept"]
+    assert re.search(r"<td>live, counted [^<]*</td><td>3</td>", page)
+
+
+def test_makers_are_told_with_their_jobs(site):
+    size = f"3{random.randrange(10, 99)}x120"
+    for number in (3, 4):
+        site.request(f"/thumbs/400x400-crop/p05{number}.webp")
+    site.request(f"/thumbs/{size}/p009.jpg")
+    found = json.loads(site.request("/handlers-status?format=json").body)["makers"]
+    told = totals(site)
+    assert 1 <= len(found["alive"]) <= found["most"] == told["makers_limit",] == os.cpu_count()
+    assert {maker["pid"] for maker in found["alive"]} == set(site.maker_pids())
+    assert sum(maker["jobs"] for maker in found["alive"]) >= 2
+    assert all(maker["memory"] > 1 << 20 for maker in found["alive"])
+    assert told["makers",] >= 1 and told["makers_memory_bytes",] > 1 << 20
 
 
 def test_access_log_tells_what_the_handler_did(own_site):

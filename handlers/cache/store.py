@@ -60,7 +60,7 @@ class Store:
 
     def sizes(self) -> list[str]:
         """Return the sizes of which there is, or was, a thumbnail."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.path("")) as entries:
+        with contextlib.suppress(OSError), os.scandir(self.path("")) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         return []
 

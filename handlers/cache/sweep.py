@@ -40,6 +40,8 @@ _REST = 4
 #: Seconds after which a round follows one that could not compare all files with their rows.
 _COMPARED_AGAIN = 60.0
 _COUNTING, _DELETING = "counting", "deleting"
+# the file of Counted, beside that of the round
+_COUNTED = "counted"
 
 
 class Limits(NamedTuple):
@@ -90,7 +92,28 @@ class Round:
     #: Bytes by the hour of last use, and the hour up to which files are deleted.
     by_hour: dict[str, int] = field(default_factory=dict)
     until_hour: int = 0
+    #: The same by the size of the thumbnails.
+    by_size: dict[str, int] = field(default_factory=dict)
     to_free: int = 0
+
+
+@dataclass
+class Counted:
+    """What the last finished round has left in the cache, which the status page shows.
+
+    Bytes are those on the disk, by the hour of last use and by size, such as ``200x200``.
+    """
+
+    at: float = 0.0
+    files: int = 0
+    bytes: int = 0
+    by_hour: dict[str, int] = field(default_factory=dict)
+    by_size: dict[str, int] = field(default_factory=dict)
+
+
+def counted(directory: str) -> Counted:
+    """Return what the last round over the cache *directory* has found; nothing before the first."""
+    return elected.read_state(state_directory.path(directory, _COUNTED), Counted) or Counted()
 
 
 class Sweep:
@@ -161,6 +184,7 @@ class Sweep:
         now = time.monotonic()
         if ended:
             self._finish()
+            self._tell()
         if ended or now - self._saved > _SAVED_EVERY:
             self._save()
             self._saved = now
@@ -270,6 +294,8 @@ class Sweep:
         self.round.bytes += size
         hour = str(int(found.st_atime // _HOUR))
         self.round.by_hour[hour] = self.round.by_hour.get(hour, 0) + size
+        name = self._size_of(path)
+        self.round.by_size[name] = self.round.by_size.get(name, 0) + size
 
     def _evict(self, path: str, found: os.stat_result) -> None:
         if self.round.to_free <= 0:
@@ -280,6 +306,16 @@ class Sweep:
             at = self.round
             at.files, at.bytes, at.to_free = at.files - 1, at.bytes - size, at.to_free - size
             at.deleted, at.freed = at.deleted + 1, at.freed + size
+            for counts, key in (
+                (at.by_hour, str(int(found.st_atime // _HOUR))),
+                (at.by_size, self._size_of(path)),
+            ):
+                counts[key] = max(0, counts.get(key, 0) - size)
+
+    @staticmethod
+    def _size_of(path: str) -> str:
+        """Return the size of the thumbnail at *path*; ``copies`` for a middle-size copy."""
+        return os.path.basename(os.path.dirname(path))
 
     def _next_phase(self) -> bool:
         at, limit = self.round, self._limits.bytes
@@ -320,6 +356,14 @@ class Sweep:
     def _begun(self, extra: bool = False) -> Round:
         self._store.forget_growth()
         return Round(time.time(), extra=extra)
+
+    def _tell(self) -> None:
+        at = self.round
+        state_directory.ensure(self.directory)
+        elected.write_state(
+            self._store.part(_COUNTED),
+            Counted(at.finished, at.files, at.bytes, at.by_hour, at.by_size),
+        )
 
     def _save(self) -> None:
         # read by nobody but the next sweep, under the same lock; a torn one begins a new round

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from handlers.commands import owner
 from handlers.commands.result import Failed, Result
 from handlers.locks import LockTimeout
-from handlers.sessions import directory_of_store, grace_period, missing_file, open_store
+from handlers.sessions import directory_of_store, grace_period, missing_file, open_store, tally
 from handlers.sessions import options as session_options
 from handlers.sessions.store import Entry, Store
 from handlers.sessions.sweep import Pace
@@ -47,9 +47,12 @@ def _create(args, options) -> Result:
 
 def _sweep(args, options) -> Result:
     pace = Pace.flat_out() if args.fast else Pace(limit=args.seconds)
-    swept = _open(options).sweep(pace, grace_period(options))
+    store = _open(options)
+    swept = store.sweep(pace, grace_period(options))
     if swept is None:
         raise LockTimeout("another process is sweeping")
+    if swept.finished and options.get("thumbnail.cache"):
+        tally.note(store, tally.of_settings(options)[1], swept, options["thumbnail.cache"])
     values = swept._asdict() | {"seconds": round(swept.seconds, 3)}
     return Result(
         values,

@@ -7,6 +7,7 @@ for a day and does not grow.
 import array
 import contextlib
 import os
+import struct
 import time
 
 from handlers import counters, elected, locks, state_directory
@@ -14,6 +15,7 @@ from handlers import counters, elected, locks, state_directory
 MINUTES = 1440
 
 _MINUTE = 60.0
+_WORD = struct.Struct("=Q")
 # one more, as a difference needs two
 _ROOM = MINUTES + 1
 _SAMPLE = (1 + counters.WORDS) * 8
@@ -53,7 +55,7 @@ def read(directory: str, minutes: int = MINUTES, now: float | None = None) -> li
     """
     this = int((time.time() if now is None else now) // _MINUTE)
     # the minute that runs is not over: what was counted in it so far
-    samples = _samples(directory) | {this: counters.sums(directory)}
+    samples = _samples(directory, this - minutes) | {this: counters.sums(directory)}
     before = max((minute for minute in samples if minute <= this - minutes), default=None)
     last = samples.get(before, [0] * counters.WORDS)
     found = []
@@ -66,14 +68,20 @@ def read(directory: str, minutes: int = MINUTES, now: float | None = None) -> li
     return found
 
 
-def _samples(directory: str) -> dict[int, list[int]]:
-    found = {}
-    with contextlib.suppress(FileNotFoundError), open(_path(directory), "rb") as file:
-        while len(data := file.read(_SAMPLE)) == _SAMPLE:
-            minute, *words = array.array("Q", data)
-            if minute:
-                found[minute] = words
-    return found
+def _samples(directory: str, since: int) -> dict[int, list[int]]:
+    """Return the samples by their minute: those after the minute *since*, and the last before."""
+    data = b""
+    # without a file, or closed to this process, it is as if there were no samples
+    with contextlib.suppress(OSError), open(_path(directory), "rb") as file:
+        data = file.read()
+    places = range(0, len(data) - _SAMPLE + 1, _SAMPLE)
+    minutes = {_WORD.unpack_from(data, place)[0]: place for place in places}
+    before = max((minute for minute in minutes if minute <= since), default=0)
+    return {
+        minute: array.array("Q", data[place + _WORD.size : place + _SAMPLE]).tolist()
+        for minute, place in minutes.items()
+        if minute and minute >= before
+    }
 
 
 def _sample(directory: str, worker: elected.Worker) -> None:

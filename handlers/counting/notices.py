@@ -55,7 +55,7 @@ def keep(directory: str) -> None:
 def read(directory: str) -> list[Notice]:
     """Return the last :data:`KEPT` notices, the newest first."""
     found = []
-    with contextlib.suppress(FileNotFoundError), open(_path(directory), "rb") as file:
+    with contextlib.suppress(OSError), open(_path(directory), "rb") as file:
         file.seek(_HEADER.size)
         while data := file.read(_ROOM):
             with contextlib.suppress(ValueError, TypeError):

@@ -35,7 +35,7 @@ class Database:
         self.name = str(options.database)
         self._options = options
         self._hosts = Hosts(options.database)
-        self._outage = Outage(self.name, options.longest_pause)
+        self._outage = Outage(self.name, options.longest_pause, options.verdict)
         self._session = None
         self._reading = None
 
@@ -121,7 +121,7 @@ class Database:
         except (DatabaseAway, DatabaseMisconfigured) as error:
             self._failed(error)
             raise
-        self._outage.end()
+        self._outage.end(is_rare=True)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator["Reading"]:
@@ -145,7 +145,7 @@ class Database:
             self._hosts.skip()
             self._failed(error)
             raise
-        self._outage.end()
+        self._outage.end(is_rare=True)
 
     def abort(self) -> None:
         """Make what another thread reads in :meth:`reading` end soon, with an error."""

@@ -12,6 +12,7 @@ from time import monotonic
 from handlers import counters
 
 from . import options as _options
+from . import verdict
 from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured, Unavailable
 from .limit import Limit
@@ -194,6 +195,12 @@ class Lookup(Mapping):
         0 if that is not known, and without ``lookup.snapshot``.
         """
         return self._watcher.refreshed()
+
+    @property
+    def verdict(self) -> verdict.Verdict:
+        """What the processes of the site have last found out of the database."""
+        path = self._options.verdict
+        return verdict.Verdict() if path is None else verdict.read(path)
 
     def newest(self, ids: Collection[str]) -> dict[str, Row | None] | None:
         """Return the rows of *ids* as the newest snapshot has them, with None for what it has not.

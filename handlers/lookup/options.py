@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from handlers import invalidation, names, settings
+from handlers import invalidation, names, settings, state_directory
 from handlers.database.url import URL
 from handlers.errors import Misconfigured
 from handlers.options import OPTIONS
@@ -37,6 +37,8 @@ class Options:
     longest_pause: float
     #: The file of :mod:`handlers.invalidation`, in the cache that ``thumbnail.cache`` names.
     invalidations: str | None = None
+    #: The file of :mod:`.verdict` in there.
+    verdict: str | None = None
 
     @property
     def is_id(self) -> Callable[[str], bool]:
@@ -58,6 +60,8 @@ def from_mapping(options: Mapping[str, str]) -> Options:
     def get(name):
         return settings.value(given, _SECTION + name)
 
+    cache = options.get("thumbnail.cache")
+    cache = cache and os.path.abspath(cache)
     return Options(
         database=settings.required(given, "lookup.database"),
         queries=_queries(given),
@@ -75,12 +79,9 @@ def from_mapping(options: Mapping[str, str]) -> Options:
         timeout=get("timeout"),
         idle=get("idle"),
         longest_pause=get("longest_pause"),
-        invalidations=_invalidations(options.get("thumbnail.cache")),
+        invalidations=invalidation.path_in(cache) if cache else None,
+        verdict=state_directory.path(cache, "database") if cache else None,
     )
-
-
-def _invalidations(cache: str | None) -> str | None:
-    return invalidation.path_in(os.path.abspath(cache)) if cache else None
 
 
 def _queries(given: Mapping[str, str]) -> query.Queries:

@@ -7,6 +7,7 @@ import time
 
 from handlers import faults
 
+from . import verdict
 from .errors import DatabaseAway, DatabaseMisconfigured
 
 logger = logging.getLogger(__name__)
@@ -24,13 +25,17 @@ class Outage:
 
     :param name: what the log calls the database.
     :param longest: seconds that a pause grows to, before jitter of a half more or less.
+    :param shared: the file of :mod:`.verdict`, None if there is none.
     """
 
-    def __init__(self, name: str, longest: float):
+    def __init__(self, name: str, longest: float, shared: str | None = None):
         self._name = name
         # One process may ask the same database on several connections.
         self._subject = "database", name
         self._longest = longest
+        self._shared = shared
+        # a process that is no more may have had the last word
+        self._is_confirmed = False
         self._lock = threading.Lock()
         self._error: DatabaseAway | DatabaseMisconfigured | None = None
         self._since = 0.0
@@ -72,21 +77,25 @@ class Outage:
         error.retry_after = wait
         meanwhile = "until then known ids are answered from memory"
         if isinstance(error, DatabaseAway):
-            faults.tell(
-                logger,
-                logging.WARNING,
-                self._subject,
-                f"lookup: database {self._name} is away ({error}): start it, or correct "
-                f"lookup.database; {meanwhile}",
-                # how it is away differs from one attempt to the next
-                key=DatabaseAway,
-            )
+            said = f"database {self._name} is away ({error}): start it, or correct lookup.database"
+            # how it is away differs from one attempt to the next
+            level, key = logging.WARNING, DatabaseAway
         else:
-            message = f"lookup: database {self._name}: {error}; {meanwhile}"
-            faults.tell(logger, logging.ERROR, self._subject, message)
+            said = f"database {self._name}: {error}"
+            level, key = logging.ERROR, said
+        if self._shared is not None:
+            verdict.failed(self._shared, said)
+        faults.tell(logger, level, self._subject, f"lookup: {said}; {meanwhile}", key=key)
 
-    def end(self) -> None:
-        """Note that the database has answered; log it if it had been away."""
+    def end(self, is_rare: bool = False) -> None:
+        """Note that the database has answered; log it if it had been away.
+
+        :param is_rare: whether there is time to look at what other processes say of it.
+        """
+        if self._shared is not None and (is_rare or not self._is_confirmed):
+            self._is_confirmed = True
+            if verdict.read(self._shared).is_away():
+                verdict.answered(self._shared)
         if self._error is None:
             return
         with self._lock:
@@ -94,5 +103,7 @@ class Outage:
                 return
             self._error = None
             lasted = time.monotonic() - self._since
+        if self._shared is not None:
+            verdict.answered(self._shared)
         if faults.over(self._subject):
             logger.warning("lookup: database %s is back after %.1f s", self._name, lasted)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from handlers import faults, state_directory, worker
-from handlers.maker import wire
+from handlers.maker import roll, wire
 from handlers.maker.job import Job, run
 
 log = logging.getLogger(__name__)
@@ -81,14 +81,16 @@ def ask(
     :raises handlers.worker.NotStarted: if there is none and none can be started.
     """
     try:
-        connection = _connected(cache, slot, bounds.seconds)
+        found = _connected(cache, slot, bounds.seconds)
         # one that somebody kills while it starts says nothing about the next one
         starts = (_started(cache, slot) for _ in range(_STARTS))
-        connection = connection or next(filter(None, starts), None)
-        if connection is None:
+        found = found or next(filter(None, starts), None)
+        if found is None:
             raise OSError(errno.ECONNREFUSED, "it ends at once")
     except OSError as error:
         raise worker.NotStarted(error.errno, error.strerror or str(error)) from error
+    connection, hello = found
+    roll.note(cache, slot, hello["pid"], hello["jobs"])
     asked = {"job": job.packed(), "cpu_seconds": bounds.cpu_seconds, "memory": bounds.memory}
     with connection, _alive() as alive:
         try:
@@ -118,8 +120,9 @@ def _alive():
         os.close(reading)
 
 
-def _connected(cache: str, slot: int, seconds: float) -> socket.socket | None:
-    """Return a connection to the maker that is there; None if there is none to work with.
+def _connected(cache: str, slot: int, seconds: float) -> tuple[socket.socket, dict] | None:
+    """Return a connection to the maker that is there, and what it has said first; None if there is
+    none to work with.
 
     :param seconds: that it may take to answer, as it gets the CPU time that others leave.
     """
@@ -127,8 +130,8 @@ def _connected(cache: str, slot: int, seconds: float) -> socket.socket | None:
     try:
         with _directory(cache) as directory:
             connection.connect(f"/proc/self/fd/{directory}/{wire.socket_name(slot)}")
-        if _greeted(connection, seconds):
-            return connection
+        if hello := _greeted(connection, seconds):
+            return connection, hello
     except OSError:
         # none has been started, or it has gone
         pass
@@ -136,12 +139,12 @@ def _connected(cache: str, slot: int, seconds: float) -> socket.socket | None:
     return None
 
 
-def _greeted(connection: socket.socket, seconds: float) -> bool:
-    """Wait for what a maker says first; tell whether it is one to work with."""
+def _greeted(connection: socket.socket, seconds: float) -> dict | None:
+    """Return what a maker says first; None if it is none to work with."""
     try:
         hello, _, _ = wire.receive(connection, time.monotonic() + seconds)
     except wire.Ended:
-        return False
+        return None
     except TimeoutError:
         # stopped, or at a job that nobody waits for: its turn is the caller's
         pid, uid = wire.peer_of(connection)
@@ -149,18 +152,19 @@ def _greeted(connection: socket.socket, seconds: float) -> bool:
         if uid == os.geteuid() and pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return False
+        return None
     if hello["build"] != wire.BUILD:
         # this process, or the maker, is older than the last upgrade
-        return False
+        return None
     if hello["missing"]:
         message = f"makers are not shut in: this kernel has no {', '.join(hello['missing'])}"
         faults.tell(log, logging.INFO, "confinement", message)
-    return True
+    return hello
 
 
-def _started(cache: str, slot: int) -> socket.socket | None:
-    """Start a maker; return the connection over which it takes its first job; None if it ends.
+def _started(cache: str, slot: int) -> tuple[socket.socket, dict] | None:
+    """Start a maker; return the connection over which it takes its first job, and what it has said
+    first; None if it ends.
 
     Its parent ends at once, so it is no child of this process: this one may end before it, and
     need not wait for its end.
@@ -185,8 +189,8 @@ def _started(cache: str, slot: int) -> socket.socket | None:
                 os.waitpid(pid, 0)
         finally:
             os.close(parent)
-        if _greeted(ours, _STARTING):
-            return ours
+        if hello := _greeted(ours, _STARTING):
+            return ours, hello
     except BaseException:
         ours.close()
         raise

@@ -56,10 +56,11 @@ def run(
     # sched(7). Requests that keep all cores busy keep 0.93 of their rate beside such processes, and
     # 0.81 beside those of nice value 19, which keep the CPU for a slice once they have it.
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    hello = {"build": wire.BUILD, "missing": missing}
+    hello = {"build": wire.BUILD, "missing": missing, "pid": os.getpid(), "jobs": 0}
     connection = first
     while connection is not None:
         with connection:
+            hello["jobs"] += 1
             if not process.serve(connection, hello):
                 return
         if listening is None:

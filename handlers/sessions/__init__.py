@@ -7,11 +7,11 @@ no harm; ``memory`` for one process; ``dbm`` for its likeness to mod_python's.
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from handlers import settings
 from handlers.sessions.store import Store
-from handlers.sessions.sweep import Sweeper
+from handlers.sessions.sweep import Sweeper, Swept
 
 NAMES = ("file", "dbm", "memory", "sql", "memcached")
 _OWN = "mod_python.session."
@@ -56,8 +56,12 @@ def open_store(name: str, options: Mapping[str, str], create: bool = True) -> St
     raise ValueError(f"no session store {name!r}: there are {', '.join(NAMES)}")
 
 
-def open_sweeper(store: Store, options: Mapping[str, str]) -> Sweeper:
+def open_sweeper(
+    store: Store, options: Mapping[str, str], note: Callable[[Swept], None] = lambda swept: None
+) -> Sweeper:
     """Return the sweeper of this child for *store*, to be started after the fork.
+
+    :param note: is told of each finished round.
 
     Options: ``mod_python.session.sweep_interval`` (seconds between two rounds),
     ``mod_python.session.sweep_rate`` (deletions per second), and mod_python's
@@ -68,6 +72,7 @@ def open_sweeper(store: Store, options: Mapping[str, str]) -> Sweeper:
         interval=settings.value(options, _OWN + "sweep_interval"),
         deletes=settings.value(options, _OWN + "sweep_rate"),
         grace=grace_period(options),
+        note=note,
     )
 
 

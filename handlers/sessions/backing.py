@@ -3,12 +3,13 @@
 Opened once in each process for the same options, in the child, and kept.
 """
 
+import functools
 import logging
 import os
 import threading
 from typing import NamedTuple
 
-from . import directory_of_store, open_store, open_sweeper
+from . import directory_of_store, open_store, open_sweeper, tally
 from .options import Options
 from .serial import Serializer
 from .store import Store, StoreRefused, StoreUnavailable
@@ -91,7 +92,8 @@ def _open(name: str, options: Options, sweep: bool = True) -> tuple[Store, Sweep
     key = (name, tuple(given.items()))
     if key not in _stores:
         store = open_store(name, given)
-        _stores[key] = store, open_sweeper(store, given)
+        note = functools.partial(tally.note, store, tally.place(given, name))
+        _stores[key] = store, open_sweeper(store, given, note)
     store, sweeper = _stores[key]
     if sweep and options.sweep:
         sweeper.start()

@@ -98,7 +98,7 @@ class DbmStore(Store):
             old = [key for key, record in _records(db) if record.expired(now, grace)]
             for key in old:
                 del db[key.encode()]
-        return Swept(len(old), seen, time.monotonic() - started, True)
+        return Swept(len(old), seen, time.monotonic() - started, True, seen - len(old))
 
     def entries(self, user: str | None = None) -> Iterator[Entry]:
         now = self.clock()

@@ -77,7 +77,8 @@ class MemoryStore(Store):
             deleted += gone
             if not pace.go_on(gone):
                 return Swept(deleted, len(keys), time.monotonic() - started, False)
-        return Swept(deleted, len(keys), time.monotonic() - started, True)
+        seconds, left = time.monotonic() - started, len(keys) - deleted
+        return Swept(deleted, len(keys), seconds, True, left)
 
     def entries(self, user: str | None = None) -> Iterator[Entry]:
         now = self.clock()

@@ -68,7 +68,7 @@ def use(options: Mapping[str, str], settings_file: str | None = None) -> None:
 
     :param settings_file: of those requests only whose ``PythonOption handlers.settings`` is this.
     """
-    _defaults[settings_file] = dict(_of_sessions(options.items()))
+    _defaults[settings_file] = dict(of_sessions(options.items()))
     _of_file.cache_clear()
     _of_pairs.cache_clear()
 
@@ -95,7 +95,7 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
 @functools.lru_cache(maxsize=256)
 def _of_pairs(pairs: tuple[tuple[str, str], ...], default: str | None) -> Options:
     given = dict(pairs)
-    own, file = _of_sessions(given.items()), given.get(_SETTINGS)
+    own, file = of_sessions(given.items()), given.get(_SETTINGS)
     if not own:
         return _of_file(file, default)
     return parse(tuple(sorted((_given_in(file, default) | own).items())))
@@ -119,7 +119,7 @@ def _given_in(file: str | None, default: str | None) -> dict[str, str]:
     if file in _defaults:
         return _defaults[file]
     path = file or default
-    return _of_sessions(settings.read(path).items()) if path else {}
+    return of_sessions(settings.read(path).items()) if path else {}
 
 
 def given() -> tuple[dict[str, str], str]:
@@ -193,7 +193,8 @@ def store_of(session_type: str) -> str:
     return name
 
 
-def _of_sessions(items) -> dict[str, str]:
+def of_sessions(items) -> dict[str, str]:
+    """Return those of the options *items* that are of sessions, under their present names."""
     found = {}
     for name, value in items:
         if name in _LEGACY:

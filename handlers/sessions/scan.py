@@ -66,7 +66,8 @@ def sweep(
         if not through:
             return Swept(state.deleted, state.seen, state.seconds, False)
     _write_state(path, State(finished=now))
-    return Swept(state.deleted, state.seen, state.seconds, True)
+    left = state.seen - state.deleted
+    return Swept(state.deleted, state.seen, state.seconds, True, left)
 
 
 def read_state(path: str) -> State:

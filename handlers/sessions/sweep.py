@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from handlers import elected
@@ -30,12 +31,16 @@ _LAST_SLICE = 0.5
 
 
 class Swept(NamedTuple):
-    """What a sweep did: since its round began, over all its interruptions, if it is finished."""
+    """What a sweep did: since its round began, over all its interruptions, if it is finished.
+
+    :ivar left: how many sessions remain; None if it has not looked at all of them.
+    """
 
     deleted: int
     seen: int
     seconds: float
     finished: bool
+    left: int | None = None
 
 
 class Pace:
@@ -96,6 +101,7 @@ class Sweeper(elected.Worker):
     :param deletes: deletions per second, as for :class:`Pace`; it is raised up to four times
         while rounds take longer than *interval*, so that the sweep never falls behind.
     :param grace: how long a session must have been expired before it is deleted.
+    :param note: is told of each finished round.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Sweeper(elected.Worker):
         deletes: float = DELETES_PER_SECOND,
         share: float = SHARE,
         grace: float = 0,
+        note: Callable[["Swept"], None] = lambda swept: None,
     ):
         super().__init__(
             "session sweeper",
@@ -120,6 +127,7 @@ class Sweeper(elected.Worker):
         self._deletes = deletes
         self._share = share
         self._grace = grace
+        self._note = note
         self._haste = 1
 
     def start(self) -> None:
@@ -140,6 +148,7 @@ class Sweeper(elected.Worker):
             swept = self._store.sweep(pace, self._grace)
             if swept is not None and swept.finished:
                 report(swept)
+                self._note(swept)
                 behind = swept.seconds > self._interval
                 self._haste = min(self._haste * 2, _MOST_HASTE) if behind else 1
 

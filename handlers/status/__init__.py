@@ -52,7 +52,7 @@ def health(req) -> int:
     checks = wellness.checks(settings.of(req))
     is_well = all(check.is_well for check in checks)
     req.status = apache.HTTP_OK if is_well else apache.HTTP_SERVICE_UNAVAILABLE
-    parts = {check.name: "well" if check.is_well else check.advice for check in checks}
+    parts = {check.name: check.advice or "well" for check in checks}
     return _sent(
         req, json.dumps({"status": "well" if is_well else "unwell", **parts}) + "\n", _JSON
     )

@@ -6,7 +6,7 @@ Names and units follow Prometheus' conventions; there is no label that a visitor
 
 import handlers
 from handlers import counters, settings
-from handlers.status import figures, health
+from handlers.status import figures, health, processes
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -42,11 +42,14 @@ def text(options: settings.Settings, openmetrics: bool) -> str:
         ),
         "cache_files": ("Thumbnails in the cache at that time.", cache["files"]),
         "cache_free_bytes": ("Bytes free on the cache's file system.", cache["free"]),
+        "cache_limit_bytes": ("The option cache.bytes.", cache["limit"]),
         "children": ("Processes that answer requests.", len(counters.processes(directory))),
+        **_of_makers(processes.makers(directory, options)),
+        **_of_sessions(figures.sessions(directory, options)),
     }
-    if cache["limit"] is not None:
-        gauges["cache_limit_bytes"] = ("The option cache.bytes.", cache["limit"])
     for name, (meaning, value) in gauges.items():
+        if value is None:
+            continue
         _head(lines, _PREFIX + name, "gauge", meaning)
         lines.append(f"{_PREFIX}{name} {value}")
     _head(
@@ -62,6 +65,32 @@ def text(options: settings.Settings, openmetrics: bool) -> str:
         _head(lines, _PREFIX + "build_info", "gauge", "The version of the package.")
         lines.append(f'{_PREFIX}build_info{{version="{handlers.__version__}"}} 1')
     return "\n".join(lines) + "\n"
+
+
+def _of_makers(makers: dict) -> dict[str, tuple[str, float]]:
+    alive = makers["alive"]
+    return {
+        "makers": ("Processes that make thumbnails.", len(alive)),
+        "makers_busy": ("Those of them that are at a thumbnail.", sum(m["busy"] for m in alive)),
+        "makers_limit": ("How many there may be, thumbnail.makers.", makers["most"]),
+        "makers_memory_bytes": ("What is their own.", sum(m["memory"] for m in alive)),
+    }
+
+
+def _of_sessions(sessions: dict) -> dict[str, tuple[str, float | None]]:
+    has_swept = sessions["swept"] is not None
+    return {
+        "sessions_live": ("Sessions that lived when they were last counted.", sessions["live"]),
+        "sessions_sweep_timestamp_seconds": ("When the last sweep ended.", sessions["swept"]),
+        "sessions_sweep_duration_seconds": (
+            "How long it took.",
+            sessions["sweep_seconds"] if has_swept else None,
+        ),
+        "sessions_sweep_deleted": (
+            "Sessions that it deleted.",
+            sessions["sweep_deleted"] if has_swept else None,
+        ),
+    }
 
 
 def _head(lines: list[str], name: str, kind: str, meaning: str) -> None:

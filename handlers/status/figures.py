@@ -6,17 +6,18 @@ import time
 from typing import Any
 
 import handlers
-from handlers import counters, elected, lookup, settings, state_directory
+from handlers import counters, lookup, settings
+from handlers.cache import sweep
 from handlers.cache.store import Store
-from handlers.cache.sweep import Round
 from handlers.counting import history, notices
 from handlers.errors import Misconfigured
-from handlers.status import health
+from handlers.sessions import tally
+from handlers.status import health, processes
 
 #: What the graphs show, by the name of the counter.
 SERIES = (
     "thumbnails_made",
-    "thumbnails_found",
+    "thumbnails_waited",
     "thumbnails_turned_away",
     "thumbnails_failed",
 )
@@ -51,11 +52,13 @@ def gather(options: settings.Settings) -> dict[str, Any]:
         },
         "cache": cache(directory, options),
         "lookup": _lookup(options),
-        "sessions": {
-            "begun": [minute["sessions_begun"] for minute in hour],
-            "ended": [minute["sessions_ended"] for minute in hour],
+        "sessions": sessions(directory, options)
+        | {
+            name: [minute[f"sessions_{name}"] for minute in hour]
+            for name in ("begun", "ended", "expired")
         },
-        "children": children(directory),
+        "children": processes.children(directory),
+        "makers": processes.makers(directory, options),
         "notices": [notice._asdict() for notice in notices.read(directory)],
     }
 
@@ -77,53 +80,49 @@ def quantile(minutes: list[dict], share: float) -> float | None:
     return bounds[-1]
 
 
-def children(directory: str) -> list[dict[str, float]]:
-    """Return the processes that answer requests: pid, age in seconds, requests, bytes of memory.
-
-    The memory is what is the process's own (RssAnon of proc(5)).
-    """
-    found = []
-    for pid, (started, requests) in sorted(counters.processes(directory).items()):
-        with contextlib.suppress(OSError):
-            found.append(
-                {
-                    "pid": pid,
-                    "age": time.time() - started,
-                    "requests": requests,
-                    "memory": _own_memory(pid),
-                }
-            )
-    return found
-
-
-def _own_memory(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 def cache(directory: str, options: settings.Settings) -> dict[str, Any]:
-    """Return what the keeper found in its last round."""
-    at = elected.read_state(state_directory.path(directory, "round"), Round) or Round()
-    room = os.statvfs(directory)
+    """Return what the keeper has found in the last round that it has finished."""
+    found = sweep.counted(directory)
+    room = None
+    with contextlib.suppress(OSError):
+        room = os.statvfs(directory)
     now = time.time() / 3600
     ages = {"an hour": 1, "a day": 24, "a week": 168, "a month": 720}
     by_age, counted = {}, 0
     for name, hours in ages.items():
-        within = sum(n for hour, n in at.by_hour.items() if now - int(hour) <= hours + 1)
+        within = sum(n for hour, n in found.by_hour.items() if now - int(hour) <= hours + 1)
         by_age[name], counted = within - counted, within
-    by_age["longer"] = sum(at.by_hour.values()) - counted
+    by_age["longer"] = sum(found.by_hour.values()) - counted
     return {
         "directory": directory,
-        "files": at.files,
-        "bytes": at.bytes,
+        "files": found.files,
+        "bytes": found.bytes,
         "limit": options.cache.bytes,
-        "free": room.f_bavail * room.f_frsize,
-        "counted": at.finished or None,
+        "free": None if room is None else room.f_bavail * room.f_frsize,
+        "counted": found.at or None,
         "used_within": by_age,
+        # the largest first
+        "by_size": dict(sorted(found.by_size.items(), key=lambda size: -size[1])),
         "sizes": Store(directory).sizes(),
+    }
+
+
+def sessions(directory: str, options: settings.Settings) -> dict[str, Any]:
+    """Return what the sweep of the sessions has found the last time, None for what nobody knows."""
+    try:
+        kind, where = tally.of_settings(options)
+    except ValueError as error:
+        return {"store": str(error), "live": None, "swept": None}
+    found = tally.read(directory, where)
+    return {
+        "store": where,
+        "live": found.live if found.live >= 0 else None,
+        "counted": found.counted or None,
+        "swept": found.finished or None,
+        "sweep_seconds": found.seconds,
+        "sweep_deleted": found.deleted,
+        # the others have nothing to tell of all sessions
+        "is_swept": kind in ("file", "dbm", "sql"),
     }
 
 
@@ -134,7 +133,11 @@ def _lookup(options: settings.Settings) -> dict[str, Any] | None:
         pictures = lookup.open(options)
     except Misconfigured as error:
         return {"error": str(error)}
-    stats = pictures.stats()
-    if pictures.refreshed:
-        stats["snapshot_age"] = time.time() - pictures.refreshed
+    stats, verdict, refreshed = pictures.stats(), pictures.verdict, pictures.refreshed
+    if refreshed:
+        stats["snapshot_age"] = time.time() - refreshed
+    # what this child knows by itself, or another one
+    stats["away"] = stats["away"] or verdict.is_away(refreshed)
+    stats["away_since"] = verdict.since if stats["away"] else None
+    stats["back"] = verdict.back or None
     return stats

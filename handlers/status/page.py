@@ -7,8 +7,6 @@ import pathlib
 import time
 from typing import Any
 
-from handlers.status import figures
-
 _STYLE = pathlib.Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = (
@@ -17,23 +15,25 @@ POLICY = (
 
 _NAMES = {
     "thumbnails_made": "made",
-    "thumbnails_found": "found made",
+    "thumbnails_waited": "waited for another request that made it",
     "thumbnails_turned_away": "turned away",
     "thumbnails_failed": "failed",
 }
+_OF_SESSIONS = {"begun": "new", "ended": "ended by their owner", "expired": "expired and swept"}
 _WIDTH, _HEIGHT, _MARGIN = 600, 140, 4
+_MOST_SIZES = 8
 
 
 def render(found: dict[str, Any]) -> str:
     """Return the page that shows the figures *found*, see :func:`.figures.gather`."""
-    unwell = [check for check in found["health"].values() if not check["is_well"]]
-    verdict = "All is well" if not unwell else f"{len(unwell)} of {len(found['health'])} unwell"
+    verdict = _verdict(found["health"])
     parts = [
         _health(found["health"]),
         _thumbnails(found),
         _cache(found["cache"]),
         _lookup(found["lookup"]),
         _sessions(found),
+        _makers(found["makers"]),
         _children(found["children"]),
         _notices(found["notices"]),
     ]
@@ -60,12 +60,19 @@ def render(found: dict[str, Any]) -> str:
 """
 
 
+def _verdict(checks: dict[str, dict]) -> str:
+    unwell = sum(not check["is_well"] for check in checks.values())
+    if unwell:
+        return f"{unwell} of {len(checks)} unwell"
+    return "Worth a look" if any(c["advice"] for c in checks.values()) else "All is well"
+
+
 def _health(checks: dict[str, dict]) -> str:
-    rows = [
-        f'<li class="{"well" if check["is_well"] else "unwell"}"><b>{html.escape(name)}</b> '
-        f"{'well' if check['is_well'] else html.escape(check['advice'])}</li>"
-        for name, check in checks.items()
-    ]
+    rows = []
+    for name, check in checks.items():
+        state = "unwell" if not check["is_well"] else "look" if check["advice"] else "well"
+        text = html.escape(check["advice"] or "well")
+        rows.append(f'<li class="{state}"><b>{html.escape(name)}</b> {text}</li>')
     return f'<section><h2>Health</h2><ul class="checks">{"".join(rows)}</ul></section>\n'
 
 
@@ -80,6 +87,7 @@ def _thumbnails(found: dict[str, Any]) -> str:
         )
     rows = [(name, totals[series]) for series, name in _NAMES.items()]
     rows += [
+        ("found made, as another one had just made it", totals["thumbnails_found"]),
         ("any request answered 503", totals["requests_unavailable"]),
         ("any request answered 500 for a wrong option", totals["requests_misconfigured"]),
         ("refused", totals["thumbnails_refused"]),
@@ -91,8 +99,8 @@ def _thumbnails(found: dict[str, Any]) -> str:
     return (
         "<section><h2>Thumbnails</h2>\n"
         f"<p>{times} Apache itself counts what it serves from the cache.</p>"
-        + _graph("Per minute, last hour", found["hour"])
-        + _graph("Per minute, last day", found["day"])
+        + _graph("Thumbnails per minute, last hour", found["hour"], _NAMES)
+        + _graph("Thumbnails per minute, last day", found["day"], _NAMES)
         + _table(("since the first start", "requests"), rows)
         + "</section>\n"
     )
@@ -107,13 +115,29 @@ def _cache(cache: dict[str, Any]) -> str:
         (f"used within {age}" if age != "longer" else "not used for longer", _bytes(size))
         for age, size in cache["used_within"].items()
     ]
+    free = "unknown room" if cache["free"] is None else _bytes(cache["free"])
+    sizes = [(size, _bytes(count)) for size, count in list(cache["by_size"].items())[:_MOST_SIZES]]
     return (
-        f"<section><h2>Cache</h2><p>{cache['files']:,} thumbnails, {_bytes(cache['bytes'])}, "
-        f"{limit}; {_bytes(cache['free'])} free on the disk; {counted}.</p>"
+        f"<section><h2>Cache</h2><p>{cache['files']:,} files, {_bytes(cache['bytes'])}, "
+        f"{limit}; {free} free on the disk; {counted}.</p>"
         f"<p><code>{html.escape(cache['directory'])}</code>, sizes "
         f"{html.escape(' '.join(cache['sizes'])) or 'none'}</p>"
+        + _bar(cache["bytes"], cache["limit"])
         + _table(("age", "bytes"), rows)
+        + (_table(("largest sizes", "bytes"), sizes) if sizes else "")
         + "</section>\n"
+    )
+
+
+def _bar(used: float, limit: float | None) -> str:
+    """Return a picture of *used* bytes of *limit*, nothing without a limit."""
+    if not limit:
+        return ""
+    share = min(1.0, used / limit)
+    return (
+        f'<svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" role="img" '
+        f'aria-label="{share:.0%} of the allowed bytes are used">'
+        f'<rect width="{100 * share:.1f}" height="1"/></svg>\n'
     )
 
 
@@ -122,7 +146,9 @@ def _lookup(stats: dict[str, Any] | None) -> str:
         return ""
     if "error" in stats:
         return f"<section><h2>Lookup</h2><p>{html.escape(stats['error'])}</p></section>\n"
-    state = "away" if stats["away"] else "back, or never away"
+    state = "here, and never away" if stats["back"] is None else f"back {_moment(stats['back'])}"
+    if stats["away"]:
+        state = f"away since {_moment(stats['away_since'])}" if stats["away_since"] else "away"
     rows = [
         ("database", stats["database"]),
         ("the database is", state),
@@ -138,12 +164,47 @@ def _lookup(stats: dict[str, Any] | None) -> str:
 
 
 def _sessions(found: dict[str, Any]) -> str:
-    begun, ended = sum(found["sessions"]["begun"]), sum(found["sessions"]["ended"])
+    sessions = found["sessions"]
+    rows = [("store", sessions["store"])]
+    if sessions["live"] is not None:
+        rows.append((f"live, counted {_moment(sessions['counted'])}", f"{sessions['live']:,}"))
+    elif sessions.get("is_swept"):
+        rows.append(("live", "not counted yet: the sweep does it"))
+    else:
+        rows.append(("live", "known to nobody: each server or child has its own"))
+    for name, text in _OF_SESSIONS.items():
+        rows.append((f"{text}, in the last hour", f"{sum(sessions[name]):,}"))
+    if sessions["swept"] is not None:
+        swept = f"{_moment(sessions['swept'])}, {sessions['sweep_deleted']:,} deleted"
+        rows.append(("last sweep", f"{swept} in {sessions['sweep_seconds']:.1f} s"))
+    return (
+        "<section><h2>Sessions</h2>"
+        + _graph("Sessions per minute, last hour", sessions, _OF_SESSIONS)
+        + _table(("sessions", ""), rows)
+        + "</section>\n"
+    )
+
+
+def _makers(makers: dict[str, Any]) -> str:
+    alive = makers["alive"]
+    busy = sum(maker["busy"] for maker in alive)
     rows = [
-        ("begun in the last hour", f"{begun:,}"),
-        ("ended by their owner in the last hour", f"{ended:,}"),
+        (
+            maker["pid"],
+            _duration(maker["age"]),
+            f"{maker['jobs']:,}",
+            "busy" if maker["busy"] else "idle",
+            _bytes(maker["memory"]),
+        )
+        for maker in alive
     ]
-    return "<section><h2>Sessions</h2>" + _table(("sessions", ""), rows) + "</section>\n"
+    head = ("pid", "age", "jobs", "state", "own memory")
+    return (
+        f"<section><h2>Makers</h2><p>{len(alive)} of {makers['most']} processes that make "
+        f"thumbnails are there, {busy} of them busy. An idle one goes after ten seconds.</p>"
+        + (_table(head, rows, "makers") if rows else "")
+        + "</section>\n"
+    )
 
 
 def _children(children: list[dict]) -> str:
@@ -152,7 +213,7 @@ def _children(children: list[dict]) -> str:
         for child in children
     ]
     head = ("pid", "age", "requests", "own memory")
-    return "<section><h2>Children</h2>" + _table(head, rows) + "</section>\n"
+    return "<section><h2>Children</h2>" + _table(head, rows, "children") + "</section>\n"
 
 
 def _notices(notices: list[dict]) -> str:
@@ -160,33 +221,40 @@ def _notices(notices: list[dict]) -> str:
         return "<section><h2>Warnings</h2><p>None.</p></section>\n"
     rows = [(_moment(notice["at"]), notice["level"], notice["text"]) for notice in notices]
     head = ("when", "level", "what happened, and what to do")
-    return "<section><h2>Warnings</h2>" + _table(head, rows) + "</section>\n"
+    return "<section><h2>Warnings</h2>" + _table(head, rows, "warnings") + "</section>\n"
 
 
-def _table(head: tuple, rows: list[tuple]) -> str:
+def _table(head: tuple, rows: list[tuple], label: str = "") -> str:
+    """Return a table; on a narrow screen it is scrolled, by keys as well.
+
+    :param label: what it is called, by default as its first column.
+    """
+
     def cells(tag, row):
         return "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in row)
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     top = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    name = html.escape(label or head[0])
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="{html.escape(head[0])}">'
+        f'<div class="table" tabindex="0" role="region" aria-label="{name}">'
         f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>\n"
     )
 
 
-def _graph(title: str, series: dict[str, list[float]]) -> str:
-    most = max((value for values in series.values() for value in values), default=0) or 1
+def _graph(title: str, series: dict[str, list[float]], names: dict[str, str]) -> str:
+    """Return the lines of *series*, those that *names* has, with their names below."""
+    shown = {name: series[name] for name in names}
+    most = max((value for values in shown.values() for value in values), default=0)
     lines, legend = [], []
-    for number, name in enumerate(figures.SERIES):
-        values = series[name]
-        step = _WIDTH / max(1, len(values) - 1)
+    for number, (name, values) in enumerate(shown.items()):
+        step, height = _WIDTH / max(1, len(values) - 1), _HEIGHT - 2 * _MARGIN
         points = " ".join(
-            f"{place * step:.1f},{_MARGIN + (_HEIGHT - 2 * _MARGIN) * (1 - value / most):.1f}"
+            f"{place * step:.1f},{_MARGIN + height * (1 - value / (most or 1)):.1f}"
             for place, value in enumerate(values)
         )
         lines.append(f'<polyline class="line{number}" points="{points}"/>')
-        legend.append(f'<li class="line{number}">{_NAMES[name]}</li>')
+        legend.append(f'<li class="line{number}">{names[name]}</li>')
     return (
         f"<figure><figcaption>{title}, up to {most:,.0f}</figcaption>"
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '

@@ -1,0 +1,64 @@
+"""Which process the maker of each turn is, and how many jobs it has had.
+
+The child that asks a maker writes that down before each job, for the status page. It holds the
+maker's turn, so nobody else writes to the place of that turn.
+"""
+
+import contextlib
+import os
+import struct
+import time
+from typing import NamedTuple
+
+from handlers import state_directory
+
+_PLACE = struct.Struct("=QQd")
+# proc(5): what a maker calls itself, cut to 15 characters
+_NAME = "thumbnail-maker"
+
+
+class Maker(NamedTuple):
+    """A maker: its turn, its process, its jobs with the one it is at, when that began, in seconds
+    since 1970."""
+
+    slot: int
+    pid: int
+    jobs: int
+    began: float
+
+
+def note(cache: str, slot: int, pid: int, jobs: int) -> None:
+    """Write down that the maker *slot* of the cache directory *cache* begins a job.
+
+    :param jobs: how many it has had, with this one.
+    """
+    # a full disk is told of where it keeps thumbnails from being made
+    with contextlib.suppress(OSError):
+        fd = state_directory.opener(_path(cache), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, _PLACE.pack(pid, jobs, time.time()), slot * _PLACE.size)
+        finally:
+            os.close(fd)
+
+
+def read(cache: str) -> list[Maker]:
+    """Return the makers that live."""
+    found = []
+    with contextlib.suppress(OSError), open(_path(cache), "rb") as file:
+        while len(data := file.read(_PLACE.size)) == _PLACE.size:
+            pid, jobs, began = _PLACE.unpack(data)
+            if pid and _is_maker(pid):
+                found.append(Maker(file.tell() // _PLACE.size - 1, pid, jobs, began))
+    return found
+
+
+def _is_maker(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n") == _NAME
+    except OSError:
+        return False
+
+
+def _path(cache: str) -> str:
+    return state_directory.path(cache, "roll")
