@@ -73,4 +73,4 @@ def test_clients_cannot_fill_the_memory_with_names():
     for number in range(1000):
         environ = {"PythonHandler": "a", f"HTTP_X_{number}": "1"}
         assert configuration(environ) is configuration({"PythonHandler": "a"})
-    assert len(options._names) <= 128
+    assert len(options._picking) <= 128

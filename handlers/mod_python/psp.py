@@ -15,6 +15,7 @@ again; a comment or a directive without an end is an error; and there are no com
 (``.pspc``) or DBM files (``mod_python.psp.cache_database_filename``), which Python 3 cannot read.
 """
 
+import contextlib
 import marshal
 import os
 import sys
@@ -112,10 +113,15 @@ class PSP:
             self.filename = filename
             self.code = _strings[string]
             return
-        self.filename = os.path.join(os.path.dirname(req.filename), filename or req.filename)
-        if not os.path.isfile(self.filename):
-            raise apache.SERVER_RETURN(apache.HTTP_NOT_FOUND)
-        self.code = _files[self.filename].code
+        self.filename = filename or req.filename
+        if not self.filename.startswith("/"):
+            self.filename = os.path.join(os.path.dirname(req.filename), self.filename)
+        page = _files.unchanged(self.filename)
+        if page is None:
+            if not os.path.isfile(self.filename):
+                raise apache.SERVER_RETURN(apache.HTTP_NOT_FOUND)
+            page = _files[self.filename]
+        self.code = page.code
 
     def run(self, vars={}, flush=0):  # noqa: B006 - the API's
         """Run the page; it writes to the request.
@@ -246,6 +252,20 @@ class _Page:
 
 class _Files(Cache):
     """Pages by the paths of their files."""
+
+    def unchanged(self, path):
+        """Return the page *path* if it is here and no file of it has changed, else None.
+
+        It takes no lock: what another thread is about to replace was right a moment ago.
+        """
+        entry = self._dict.get(path)
+        page = None if entry is None else entry._value
+        if not isinstance(page, _Page) or page.changed():
+            return None
+        with contextlib.suppress(KeyError):
+            # another thread may have made room
+            self._dict.move_to_end(path)
+        return page
 
     def check(self, key, name, entry):
         """Return None if no file of the page has changed."""

@@ -224,7 +224,9 @@ def publish_object(req, obj):
         tail = result[-_TAIL:]
         if isinstance(tail, bytes):
             tail = tail.decode("latin-1")
-        req.content_type = "text/html" if _END_OF_HTML.search(tail) else "text/plain"
+        # the search is slow where it finds nothing
+        is_html = tail.rstrip().endswith(">") and _END_OF_HTML.search(tail)
+        req.content_type = "text/html" if is_html else "text/plain"
     req.write(result, 0)
     return True
 

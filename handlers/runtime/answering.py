@@ -41,8 +41,11 @@ def respond(request, environ: dict):
             result = phases.run(request, configuration)
         except BaseException as error:
             result = answer_failure(request, environ, error)
-        phases.register_log(request, configuration)
+        if not configuration.is_plain or request.added_handlers:
+            phases.register_log(request, configuration)
         try:
+            if result == OK:
+                return request.output().finish()
             return answer(request, result)
         except HandlerError as error:
             # of a filter, which had kept the response until its end

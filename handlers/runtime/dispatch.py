@@ -18,6 +18,7 @@ result is the result of the list. Objects are kept until a file of theirs change
 import contextlib
 import os
 import pdb
+from time import monotonic
 from typing import NamedTuple
 
 from . import importer, options
@@ -129,7 +130,15 @@ def run_list(request, configuration: options.Configuration, phase: str) -> int |
     :raises HandlerError: for whatever a handler raises, or if it returns something other than int.
     :raises HandlerMissing: for a module that is not there.
     """
-    steps = _steps(configuration, phase)
+    kept = configuration.found.get(phase)
+    if kept is None:
+        steps = _resolved(configuration, phase)
+    else:
+        steps, place, generation = kept
+        if configuration.autoreload and monotonic() >= place.look_at:
+            place.check()
+        if generation != place.generation:
+            steps = _resolved(configuration, phase)
     if steps and steps[-1].extensions:
         steps = _for_extension(steps, request)
     if request.added_handlers:
@@ -225,17 +234,6 @@ def _for_extension(steps, request):
     if own:
         request.extension = extension
     return own or tuple(step for step in steps if not step.extensions)
-
-
-def _steps(configuration, phase):
-    kept = configuration.found.get(phase)
-    if kept is not None:
-        steps, place, generation = kept
-        if configuration.autoreload:
-            place.check()
-        if generation == place.generation:
-            return steps
-    return _resolved(configuration, phase)
 
 
 def _resolved(configuration, phase):

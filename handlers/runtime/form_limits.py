@@ -58,7 +58,7 @@ class Budget:
         # real mod_python has the table only
         pairs = getattr(req, "option_pairs", None)
         given = pairs() if pairs else tuple(req.get_options().items())
-        return cls(**defaults | _limits(given))
+        return cls(**defaults | _limits(given)) if given else cls(**defaults)
 
     def take_memory(self, size: int) -> None:
         """Count *size* bytes of names or text."""

@@ -51,6 +51,7 @@ class Place:
     Safe in any number of threads.
 
     :ivar generation: a number that grows when modules have been forgotten because files changed.
+    :ivar look_at: when :meth:`check` looks at the files again, by the monotonic clock.
     """
 
     def __init__(self, directories: tuple[str, ...]):
@@ -62,7 +63,7 @@ class Place:
         # of each file of this place that is in use: its module's name and its state
         self._files: dict[str, tuple[str, tuple | None]] = {}
         self._forgotten: set[str] = set()
-        self._looked = time.monotonic()
+        self.look_at = time.monotonic() + _PAUSE
 
     def import_module(self, name: str) -> types.ModuleType:
         """Import the module *name*, from this place if it is there; return the innermost one.
@@ -77,10 +78,10 @@ class Place:
     def check(self) -> None:
         """Forget modules whose files have changed, and those that import them."""
         now = time.monotonic()
-        if now - self._looked < _PAUSE:
+        if now < self.look_at:
             return
         with _lock:
-            self._looked = now
+            self.look_at = now + _PAUSE
             changed = {name for path, (name, state) in self._files.items() if _state(path) != state}
             if changed:
                 self._forget(changed)

@@ -14,6 +14,7 @@ PythonServer.PythonOption.key`` is what the server itself sets where a section s
 """
 
 import functools
+import operator
 import os
 
 from handlers import kinds
@@ -50,6 +51,7 @@ DIRECTIVES = frozenset(
 )
 #: ``SetHandler`` of sections that have phases, and whose content is files.
 FILES_ONLY = "python-phases"
+_REQUEST_HANDLER = "mod_wsgi.request_handler"
 OPTION_PREFIX = "PythonOption."
 FILE_PREFIX = "PythonOptionFile."
 SERVER_PREFIX = "PythonServer."
@@ -70,8 +72,9 @@ _KNOWN_NAMES = frozenset(
 _MOST_NAMES, _MOST = 128, 1024
 _PREFIX_LENGTH = len(OPTION_PREFIX)
 
-_names: dict[tuple, tuple[str, ...]] = {}
-_configurations: dict[tuple, "Configuration"] = {}
+# by all names of an environment: what picks the values that count, and what they came to
+_picking: dict[tuple, tuple] = {}
+_configurations: dict[tuple, dict[tuple, "Configuration"]] = {}
 
 
 class Configuration:
@@ -80,21 +83,36 @@ class Configuration:
     :ivar variables: the variables by their names.
     :ivar refused: names that ask for a directive which the runtime has not got.
     :ivar debugger: whether handlers run in pdb, if httpd runs as one process.
-    :ivar has_more: whether there is more to do than to run PythonHandler.
+    :ivar is_plain: whether there is nothing to do but to run PythonHandler.
+    :ivar pairs: (name, value) of each PythonOption that comes from no file.
+    :ivar option_files: name and path of each PythonOptionFile.
     :ivar python_path: the text of PythonPath, empty for none.
     :ivar autoreload: whether changed modules are read again.
     :ivar found: what dispatch has found of the handlers; it is its own.
     """
 
     __slots__ = (
-        *("autoreload", "debugger", "found", "has_more", "python_path", "refused", "variables"),
+        *("autoreload", "debugger", "found", "is_plain", "option_files", "pairs", "python_path"),
+        *("refused", "variables"),
     )
 
     def __init__(self, variables: dict[str, str]):
+        handler = variables.pop(_REQUEST_HANDLER, None)
         self.variables = variables
         self.refused = [name for name in variables if _is_unsupported(name)]
         self.refused += _undeclared(variables)
-        self.has_more = any(variables.get(name) for name in _MORE)
+        has_more = any(variables.get(name) for name in _MORE)
+        self.is_plain = not (has_more or self.refused or handler == FILES_ONLY)
+        self.pairs = tuple(
+            (name[_PREFIX_LENGTH:], _decoded(value))
+            for name, value in variables.items()
+            if value and name.startswith(OPTION_PREFIX) and name not in _OF_APACHE
+        )
+        self.option_files = tuple(
+            (name[len(FILE_PREFIX) :], path)
+            for name, path in variables.items()
+            if path and name.startswith(FILE_PREFIX)
+        )
         self.python_path = variables.get("PythonPath", "")
         self.autoreload = _switch(variables.get("PythonAutoReload"), True)
         self.debugger = _switch(variables.get("PythonEnablePdb"), False)
@@ -104,19 +122,37 @@ class Configuration:
 def configuration(environ: dict) -> Configuration:
     """Return the configuration of a request."""
     all_names = tuple(environ)
-    names = _names.get(all_names)
-    if names is None:
-        if len(_names) >= _MOST_NAMES:
-            _names.clear()
-        names = tuple([name for name in environ if name[:6].lower() == "python"])
-        _names[all_names] = names
-    key = (names, tuple([environ[name] for name in names]))
-    found = _configurations.get(key)
+    picking = _picking.get(all_names)
+    if picking is None:
+        picking = _pick(all_names)
+    names, pick, kept = picking
+    values = pick(environ)
+    found = kept.get(values)
     if found is None:
-        if len(_configurations) >= _MOST:
-            _configurations.clear()
-        found = _configurations[key] = Configuration(dict(zip(*key, strict=True)))
+        if len(kept) >= _MOST:
+            kept.clear()
+        found = kept[values] = Configuration(dict(zip(names, values, strict=True)))
     return found
+
+
+def _pick(all_names: tuple[str, ...]) -> tuple:
+    """Return the names that count, what picks their values, and the configurations of those."""
+    if len(_picking) >= _MOST_NAMES:
+        _picking.clear()
+    if len(_configurations) >= _MOST_NAMES:
+        _configurations.clear()
+    names = tuple(
+        [name for name in all_names if name[:6].lower() == "python" or name == _REQUEST_HANDLER]
+    )
+    pick = operator.itemgetter(*names) if len(names) > 1 else _picker(names)
+    picking = names, pick, _configurations.setdefault(names, {})
+    _picking[all_names] = picking
+    return picking
+
+
+def _picker(names):
+    # itemgetter of one name returns no tuple
+    return lambda environ: tuple([environ[name] for name in names])
 
 
 def get_options(environ: dict) -> Table:
@@ -132,18 +168,11 @@ def pairs(environ: dict) -> tuple[tuple[str, str], ...]:
 
     :raises OSError: if the file of a PythonOptionFile cannot be read.
     """
-    variables = configuration(environ).variables
-    found = [
-        (name[_PREFIX_LENGTH:], _decoded(value))
-        for name, value in variables.items()
-        if value and name.startswith(OPTION_PREFIX) and name not in _OF_APACHE
-    ]
-    found += [
-        (name[len(FILE_PREFIX) :], _first_line(path))
-        for name, path in variables.items()
-        if path and name.startswith(FILE_PREFIX)
-    ]
-    return tuple(found)
+    found = configuration(environ)
+    if not found.option_files:
+        return found.pairs
+    read = [(name, _first_line(path)) for name, path in found.option_files]
+    return (*found.pairs, *read)
 
 
 def _decoded(value: str) -> str:

@@ -4,11 +4,14 @@ import logging
 import os
 import stat as modes
 
+from . import constants
 from .filters import Filter
 from .response import Response
+from .status import STATUS_LINES
 
 _logger = logging.getLogger(__name__)
 _BLOCK = 65536
+_OK = STATUS_LINES[constants.HTTP_OK]
 
 
 class ClientGone(ConnectionError):
@@ -60,10 +63,16 @@ class Output:
     Headers go out with the first byte that is flushed, or with the end of the response; headers set
     later are not sent. Output that waits for a flush is sent on its own when it exceeds 64 KiB.
 
+    What the response says of itself is a :class:`.Response` of its own, which is made when somebody
+    asks for it: most handlers set nothing but a type.
+
     :ivar bytes_sent: bytes of the body given to the server so far, before Apache's filters.
+    :ivar content_type: the type of the response, None if no handler has set one.
     """
 
     bytes_sent = 0
+    content_type: str | None = None
+    _response: Response | None = None
     _write = None
     _has_body = True
     _pending = ()
@@ -73,10 +82,16 @@ class Output:
     _client_gone = False
     _filters: list[Filter] | tuple = ()
 
-    def __init__(self, environ: dict, start_response, response: Response):
+    def __init__(self, environ: dict, start_response):
         self._environ = environ
         self._start_response = start_response
-        self._response = response
+
+    @property
+    def response(self) -> Response:
+        """What the response says of itself."""
+        if self._response is None:
+            self._response = Response(self._environ)
+        return self._response
 
     @property
     def bytes_queued(self) -> int:
@@ -91,12 +106,12 @@ class Output:
         if not self._filters:
             self._filters = []
         self._filters.append(added)
-        self._response.is_filtered = True
+        self.response.is_filtered = True
 
     def drop_filters(self) -> None:
         """Let what follows go out as it is: a page of an error."""
         self._filters = ()
-        self._response.is_filtered = False
+        self.response.is_filtered = False
 
     def write(self, data: str | bytes, flush: int = 1) -> None:
         """Send *data*; str goes out as UTF-8.
@@ -110,17 +125,19 @@ class Output:
             data = data.encode()
         elif not isinstance(data, bytes):
             raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}")
-        if self._file is not None:
-            self._release_file()
-        if self._pending or not flush:
-            if not self._pending:
-                self._pending = []
-            self._pending.append(data)
-            self._pending_size += len(data)
-            if flush or self._pending_size > _BLOCK:
-                self._send(self._taken())
-        elif data:
-            self._send(data)
+        pending = self._pending
+        if not pending:
+            if self._file is not None:
+                self._release_file()
+            if flush:
+                if data:
+                    self._send(data)
+                return
+            self._pending = pending = []
+        pending.append(data)
+        self._pending_size += len(data)
+        if flush or self._pending_size > _BLOCK:
+            self._send(self._taken())
 
     def flush(self) -> None:
         """Send the headers, if they are not out, and all output that waits."""
@@ -192,7 +209,7 @@ class Output:
             self._filters = ()
         if self._write is None:
             keeps_length = body or self._environ["REQUEST_METHOD"] != "HEAD"
-            self._send_headers(len(body) if keeps_length else None)
+            self._start(len(body) if keeps_length else None)
             self.bytes_sent += len(body)
             blocks = [body] if self._has_body else []
         else:
@@ -235,7 +252,7 @@ class Output:
     def _finish_with_file(self, file, count):
         self._file = None
         try:
-            self._send_headers(count)
+            self._start(count)
         except BaseException:
             file.close()
             raise
@@ -279,12 +296,19 @@ class Output:
                 # a filter may keep it until the end
                 return
         if self._write is None:
-            line, rows, self._has_body = self._response.head()
-            self._write = self._start_response(line, rows)
+            self._start()
         self.pass_on(data)
 
-    def _send_headers(self, length=None):
-        line, rows, self._has_body = self._response.head(length)
+    def _start(self, length=None):
+        """Send the headers; *length* is that of the body, if it is known."""
+        if self._response is None and self.content_type is not None:
+            # as most responses begin, without the detour of the others
+            line, rows = _OK, [("Content-Type", self.content_type)]
+            if length is not None:
+                rows.append(("Content-Length", str(length)))
+            self._has_body = self._environ["REQUEST_METHOD"] != "HEAD"
+        else:
+            line, rows, self._has_body = self.response.head(self.content_type, length)
         self._write = self._start_response(line, rows)
 
 

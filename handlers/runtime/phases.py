@@ -45,10 +45,10 @@ def run(request, configuration: options.Configuration) -> int:
         )
         return HTTP_INTERNAL_SERVER_ERROR
     try:
-        if configuration.has_more or request.is_for_files():
-            result = _run_phases(request, configuration)
-        else:
+        if configuration.is_plain:
             result = run_list(request, configuration, options.CONTENT)
+        else:
+            result = _run_phases(request, configuration)
     except HandlerMissing as error:
         faults.tell_once(_logger, logging.ERROR, str(error))
         return HTTP_INTERNAL_SERVER_ERROR
@@ -68,7 +68,7 @@ def run_phase(request, phase: str) -> int:
 
 def register_log(request, configuration: options.Configuration) -> None:
     """See to it that the handlers of PythonLogHandler run when the response is out."""
-    if not (configuration.has_more or request.added_handlers) or configuration.refused:
+    if configuration.refused:
         return
     if _has(request, configuration, options.LOG):
         request.register_cleanup(_run_late, (request, configuration, options.LOG))

@@ -5,64 +5,32 @@ import os
 
 from . import application, authentication, constants, filters, finfo, options
 from .body import RequestBody
-from .connection import Connection, Server, address, told
-from .constants import APLOG_ERR, M_INVALID, REMOTE_HOST, REMOTE_NAME, REMOTE_NOLOOKUP
+from .description import METHOD_NUMBERS, Description, lazy
 from .dispatch import Step
-from .log import log_error
 from .output import Output
-from .process import register_cleanup as register_process_cleanup
 from .redirect import environment_before, run_redirected
-from .response import METHOD_NUMBERS, Response
-from .table import Table
-from .variables import (
-    bare_host,
-    cgi_variables,
-    common_variables,
-    own_variables,
-    parse_authority,
-    request_headers,
-    text,
-)
-
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-class lazy:
-    """An attribute computed at its first use; it can be assigned to like any other."""
-
-    def __init__(self, compute):
-        self._compute = compute
-        self.__doc__ = compute.__doc__
-
-    def __set_name__(self, owner, name):
-        self._name = name
-
-    def __get__(self, request, owner=None):
-        if request is None:
-            return self
-        value = request.__dict__[self._name] = self._compute(request)
-        return value
+from .response import guessed_type
+from .table import header_text
 
 
 def _of(path: str, doc: str | None = None) -> property:
     """Return an attribute of the request that is one of its response's, body's or output's."""
-    part, _, name = path.partition(".")
+    part, _, name = path.rpartition(".")
+    owner = operator.attrgetter(part)
 
     def assign(request, value):
-        setattr(getattr(request, part), name, value)
+        setattr(owner(request), name, value)
 
     return property(operator.attrgetter(path), assign, doc=doc)
 
 
-class Request:
+class Request(Description):
     """mod_python's request object.
 
-    What it says of the response, and what it reads and writes, is that of three objects which know
-    nothing of it: a :class:`.Response`, a :class:`.RequestBody` and an :class:`.Output`.
+    What it reads and writes, and what it says of the response, is that of three objects which know
+    nothing of it: a :class:`.RequestBody`, an :class:`.Output` and that one's :class:`.Response`.
 
-    One handler after the other gets the same object, on which any attribute may be set. Text from
-    the client is decoded as UTF-8, or as ISO-8859-1 where it is not UTF-8. Members that Apache has
-    and WSGI does not tell are not there: AttributeError.
+    One handler after the other gets the same object, on which any attribute may be set.
 
     Assigning to what describes the request (``user``, ``filename``, ``notes`` ...) is seen by later
     handlers, not by Apache and its access log.
@@ -80,6 +48,10 @@ class Request:
     range = None
     vlist_validator = None
     allowed_xmethods = ()
+    #: bit ``1 << M_x`` is set for each method that :meth:`allow_methods` has named ...
+    allowed = 0
+    #: ... and here are the names that have no number
+    allowed_methods = ()
     expecting_100 = 0
     #: whether the file is sent when the handlers decline
     serves_files = True
@@ -97,8 +69,6 @@ class Request:
     err_headers_out = _of("_response.err_headers_out", "Header fields of errors, too.")
     mtime = _of("_response.mtime")
     clength = _of("_response.clength")
-    allowed = _of("_response.allowed")
-    allowed_methods = _of("_response.allowed_methods")
     request_time = property(
         operator.attrgetter("_response.request_time"),
         doc="When the request came in, in seconds since 1970.",
@@ -106,35 +76,34 @@ class Request:
     bytes_sent = _of("_output.bytes_sent", "Bytes of the body given to the server so far.")
     read_length = _of("_body.read_length", "Bytes of the body read so far.")
     remaining = _of("_body.remaining", "Bytes of the body not read yet.")
-    _content_type_set = property(operator.attrgetter("_response.has_type"))
+    _response = property(operator.attrgetter("_output.response"))
     _bytes_queued = property(operator.attrgetter("_output.bytes_queued"))
 
     def __init__(self, environ: dict, start_response, respond=None):
         self._environ = environ
         self._respond = respond
-        self._response = response = Response(environ)
-        self._output = Output(environ, start_response, response)
+        self._output = output = Output(environ, start_response)
+        # spares those who write a page in many pieces one call for each
+        self.write = output.write
         if "REDIRECT_STATUS" in environ:
             # an ErrorDocument begins with the status of the error
-            response.status = _status(environ["REDIRECT_STATUS"])
-
-    def is_for_files(self) -> bool:
-        """Return whether the section has phases only, and files as its content."""
-        return self._environ.get("mod_wsgi.request_handler") == options.FILES_ONLY
+            self._response.status = _status(environ["REDIRECT_STATUS"])
 
     @property
     def content_type(self) -> str | None:
         """Type of the response; until it is set, the one that the file's name suggests."""
-        return self._response.content_type
+        own = self._output.content_type
+        return guessed_type(self._environ) if own is None else own
 
     @content_type.setter
     def content_type(self, value: str):
-        # as most responses set it, without the detour of the others
-        self._response.content_type = value
+        if value.__class__ is not str or not (value.isascii() and value.isprintable()):
+            value = header_text(value)
+        self._output.content_type = value
 
-    def environment(self) -> dict:
-        """Return the WSGI environment that the request was made from."""
-        return self._environ
+    @property
+    def _content_type_set(self) -> int:
+        return int(self._output.content_type is not None)
 
     @lazy
     def _body(self) -> RequestBody:
@@ -156,133 +125,6 @@ class Request:
         request = Request(environ, None)
         request.next = self
         return request
-
-    # -- the request line --------------------------------------------------------------------
-
-    @lazy
-    def method(self) -> str:
-        """GET, HEAD, POST ..."""
-        return self._environ["REQUEST_METHOD"]
-
-    @lazy
-    def method_number(self) -> int:
-        """One of ``M_*``; HEAD has GET's number, as in Apache."""
-        return METHOD_NUMBERS.get(self.method, M_INVALID)
-
-    @lazy
-    def header_only(self) -> int:
-        """1 for HEAD, else 0."""
-        return int(self._environ["REQUEST_METHOD"] == "HEAD")
-
-    @lazy
-    def protocol(self) -> str:
-        """HTTP/1.1 or another version."""
-        return told(self._environ, "SERVER_PROTOCOL")
-
-    @lazy
-    def proto_num(self) -> int:
-        """1001 for HTTP/1.1: a thousand times the major version and the minor one."""
-        major, _, minor = self.protocol.rpartition("/")[2].partition(".")
-        return int(major) * 1000 + int(minor or 0)
-
-    @lazy
-    def assbackwards(self) -> int:
-        """1 for HTTP/0.9, which knows no headers, else 0."""
-        return int(self.protocol == "HTTP/0.9")
-
-    @lazy
-    def the_request(self) -> str:
-        """The request line, put together again from its parts."""
-        return f"{self.method} {self.unparsed_uri} {self.protocol}"
-
-    @lazy
-    def unparsed_uri(self) -> str:
-        """The address as the client sent it, with the query."""
-        return text(told(self._environ, "REQUEST_URI"))
-
-    @lazy
-    def uri(self) -> str:
-        """The path of the address: decoded, runs of slashes made one."""
-        environ = self._environ
-        return text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
-
-    @lazy
-    def path_info(self) -> str:
-        """What follows the file in the path."""
-        return text(self._environ.get("PATH_INFO", ""))
-
-    @lazy
-    def args(self) -> str | None:
-        """The query, not decoded; None without a question mark."""
-        query = self._environ.get("QUERY_STRING", "")
-        if query or "?" in self._environ.get("REQUEST_URI", ""):
-            return text(query)
-        return None
-
-    @lazy
-    def parsed_uri(self) -> tuple:
-        """The address in its parts, see ``URI_*``; None for a part that it does not have."""
-        return (*parse_authority(self.unparsed_uri), self.uri, self.args, None)
-
-    @lazy
-    def hostname(self) -> str | None:
-        """The host that the client named, in lower case and without port; None if it named none."""
-        return bare_host(self._environ.get("HTTP_HOST"))
-
-    # -- what the address means --------------------------------------------------------------
-
-    @lazy
-    def filename(self) -> str:
-        """The file that Apache has mapped the address to, whether or not it exists."""
-        return _path(self._environ, "SCRIPT_FILENAME")
-
-    @lazy
-    def canonical_filename(self) -> str:
-        """``filename`` as it was before a handler changed it."""
-        return _path(self._environ, "SCRIPT_FILENAME")
-
-    @lazy
-    def finfo(self) -> finfo.FileInfo:
-        """What stat says of the file when first asked; ``APR_NOFILE`` if there is none."""
-        return finfo.stat_or_nothing(self.canonical_filename)
-
-    @lazy
-    def handler(self) -> str:
-        """The word of SetHandler; None where it stands for phases only."""
-        return None if self.is_for_files() else told(self._environ, "mod_wsgi.request_handler")
-
-    @lazy
-    def interpreter(self) -> str:
-        """Name of the interpreter: mod_wsgi's application group, empty for the main one."""
-        return told(self._environ, "mod_wsgi.application_group")
-
-    # -- headers and tables ------------------------------------------------------------------
-
-    @lazy
-    def headers_in(self) -> Table:
-        """The request's header fields; a field sent more than once is one, joined by commas."""
-        return Table.trusted(request_headers(self._environ))
-
-    @lazy
-    def notes(self) -> Table:
-        """Notes from handler to handler; Apache's modules do not see them."""
-        return Table()
-
-    @lazy
-    def subprocess_env(self) -> Table:
-        """What SetEnv and other modules have set; changes are not seen by Apache."""
-        return Table.trusted(own_variables(self._environ))
-
-    def add_common_vars(self) -> None:
-        """Add the server's and the client's CGI variables to ``subprocess_env``."""
-        self._add_variables(common_variables(self._environ))
-
-    def add_cgi_vars(self) -> None:
-        """Add all CGI variables to ``subprocess_env``."""
-        self._add_variables(cgi_variables(self._environ, self.uri))
-
-    def _add_variables(self, pairs):
-        self.subprocess_env.update(Table.trusted(pairs))
 
     # -- the body, and the response ----------------------------------------------------------
 
@@ -368,11 +210,20 @@ class Request:
 
         :param reset: forget those named before.
         """
-        self._response.allow_methods(methods, reset)
+        if reset:
+            self.allowed = 0
+            self.allowed_methods = ()
+        for method in methods:
+            number = METHOD_NUMBERS.get(method) or METHOD_NUMBERS.get(header_text(method))
+            if number is not None:
+                self.allowed |= 1 << number
+            elif method not in self.allowed_methods:
+                self.allowed_methods += (method,)
 
     def allow_header(self) -> str:
         """Return the value of the Allow field (RFC 9110 section 10.2.1)."""
-        return self._response.allow_header()
+        known = [name for name, number in METHOD_NUMBERS.items() if self.allowed >> number & 1]
+        return ", ".join((*known, *self.allowed_methods))
 
     def update_mtime(self, mtime: float) -> None:
         """Raise ``mtime`` to *mtime*, seconds since 1970, if that is later."""
@@ -465,46 +316,7 @@ class Request:
         self.path_info = path_info
         self.finfo = finfo.stat_or_nothing(filename)
 
-    # -- the client --------------------------------------------------------------------------
-
-    @lazy
-    def connection(self) -> Connection:
-        """The client's connection."""
-        return Connection(self._environ, self)
-
-    @lazy
-    def server(self) -> Server:
-        """The virtual host."""
-        return Server(self._environ, register_process_cleanup)
-
-    @lazy
-    def useragent_ip(self) -> str:
-        """Address of the client."""
-        return told(self._environ, "REMOTE_ADDR")
-
-    @lazy
-    def useragent_addr(self) -> tuple[str, int]:
-        """Address and port of the client."""
-        return address(self._environ, "REMOTE_ADDR", "REMOTE_PORT")
-
-    @lazy
-    def user(self) -> str | None:
-        """The user whom Apache has authenticated, None if nobody is."""
-        name = self._environ.get("REMOTE_USER")
-        return None if name is None else text(name)
-
-    @lazy
-    def ap_auth_type(self) -> str | None:
-        """How the user was authenticated, None if nobody is."""
-        return self._environ.get("AUTH_TYPE")
-
-    def auth_type(self) -> str | None:
-        """Return the AuthType in force; see :mod:`.authentication`."""
-        return authentication.auth_type(self._environ)
-
-    def auth_name(self) -> str | None:
-        """Return the AuthName in force; see :mod:`.authentication`."""
-        return authentication.auth_name(self._environ)
+    # -- passwords and WSGI applications -----------------------------------------------------
 
     def get_basic_auth_pw(self) -> str | None:
         """Return the password of Basic authentication and set ``user``; None if there is none.
@@ -529,40 +341,6 @@ class Request:
         """Set WWW-Authenticate for Basic authentication."""
         self.err_headers_out["WWW-Authenticate"] = authentication.challenge(self._environ)
 
-    def get_remote_host(self, kind: int = REMOTE_NAME, str_is_ip=None, /):
-        """Return the client's name where the server looks names up, else its address.
-
-        For ``REMOTE_HOST`` and ``REMOTE_DOUBLE_REV`` it is None instead of the address. With
-        *str_is_ip* it is a tuple of that and whether it is an address.
-        """
-        name = None if kind == REMOTE_NOLOOKUP else self._environ.get("REMOTE_HOST")
-        if name is None and kind in (REMOTE_NAME, REMOTE_NOLOOKUP):
-            address = self.useragent_ip
-            return (address, 1) if str_is_ip else address
-        if kind != REMOTE_HOST and kind != REMOTE_NAME:
-            return None
-        return (name, 0) if str_is_ip and name is not None else name
-
-    def is_https(self) -> int:
-        """Return 1 over TLS, else 0."""
-        return int(self._environ["wsgi.url_scheme"] == "https")
-
-    def ssl_var_lookup(self, name: str) -> str | None:
-        """Return a variable of mod_ssl, as ``SSLOptions +StdEnvVars`` passes it on; else None."""
-        value = self._environ.get(name) if name.startswith("SSL_") else None
-        return value if value is None else text(value)
-
-    def construct_url(self, uri: str) -> str:
-        """Return the full address of the path *uri* on this server."""
-        scheme = self._environ["wsgi.url_scheme"]
-        port = self._environ["SERVER_PORT"]
-        suffix = "" if port == _DEFAULT_PORTS.get(scheme) else f":{port}"
-        return f"{scheme}://{self.server.server_hostname}{suffix}{uri}"
-
-    def document_root(self) -> str:
-        """Return DocumentRoot."""
-        return _path(self._environ, "DOCUMENT_ROOT")
-
     def build_wsgi_env(self) -> dict | None:
         """Return the environment for a WSGI application; see :func:`.application.build_environ`."""
         return application.build_environ(self, self._environ)
@@ -570,31 +348,6 @@ class Request:
     def wsgi_start_response(self, status: str, headers: list, exc_info=None, /):
         """Take status and headers of a WSGI application; return the call that writes its body."""
         return application.start_response(self, status, headers, exc_info)
-
-    # -- configuration and log ---------------------------------------------------------------
-
-    def get_options(self) -> Table:
-        """Return PythonOption in force for this request; see :mod:`.options`."""
-        return options.get_options(self._environ)
-
-    def option_pairs(self) -> tuple[tuple[str, str], ...]:
-        """Return the rows of :meth:`get_options`, without the cost of a table."""
-        return options.pairs(self._environ)
-
-    def get_addhandler_exts(self) -> str:
-        """Return the extensions that AddHandler names, without dots, as words.
-
-        The environment does not tell them, so ``PythonOption mod_python.addhandler_exts`` does.
-        """
-        return self._environ.get("PythonOption.mod_python.addhandler_exts", "").replace(".", " ")
-
-    def get_config(self) -> Table:
-        """Return PythonPath and PythonDebug in force for this request."""
-        return options.get_config(self._environ)
-
-    def log_error(self, message: str, level: int = APLOG_ERR) -> None:
-        """Write *message* to the error log at one of the ``APLOG_*`` levels."""
-        log_error(message, level)
 
 
 # as real mod_python names its type
@@ -604,11 +357,3 @@ Request.__module__ = "builtins"
 
 def _status(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else constants.HTTP_OK
-
-
-def _path(environ: dict, name: str) -> str:
-    path = told(environ, name)
-    # mod_wsgi has decoded paths as Python's file functions do, other servers as PEP 3333 says
-    if "mod_wsgi.version" in environ:
-        return path
-    return os.fsdecode(path.encode("latin-1"))

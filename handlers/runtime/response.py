@@ -4,19 +4,14 @@ import logging
 import mimetypes
 import time
 
-from . import conditional, constants, finfo
+from . import conditional, finfo
 from .constants import APR_REG, HTTP_OK, OK
 from .status import STATUS_LINES, WITHOUT_BODY
-from .table import Table, header_text
+from .table import Table
 
 _logger = logging.getLogger(__name__)
 _OF_BODY = ("content-type", "content-length")
 
-METHOD_NUMBERS = {
-    name[2:].replace("_", "-"): number
-    for name, number in vars(constants).items()
-    if name.startswith("M_") and name != "M_INVALID"
-} | {"HEAD": constants.M_GET}
 _TYPES_OF_ENCODINGS = {
     "gzip": "application/gzip",
     "bzip2": "application/x-bzip2",
@@ -31,27 +26,23 @@ class Response:
     :ivar status: the number; ``status_line`` is the whole line, if a handler has set one.
     :ivar mtime: when the resource changed, in seconds since 1970; 0.0 if nobody has said.
     :ivar clength: the length that was announced, 0 if none was.
-    :ivar allowed: bit ``1 << M_x`` is set for each method named; ``allowed_methods`` has the names
-        that have no number.
     :ivar no_cache: set it to 1 for a response that expires at once.
     :ivar no_local_copy: set it to 1 for a response that no condition of the request shortens.
     :ivar content_encoding: value of Content-Encoding, None for none.
     :ivar content_languages: the languages that Content-Language names.
     :ivar is_filtered: whether filters may change the body; an announced length is not sent then.
+    :param environ: the WSGI environment.
     """
 
     status = HTTP_OK
     status_line = None
     mtime = 0.0
     clength = 0
-    allowed = 0
-    allowed_methods = ()
     no_cache = 0
     no_local_copy = 0
     content_encoding = None
     content_languages = ()
     is_filtered = False
-    _content_type = None
     _request_time: float | None = None
     _headers_out: Table | None = None
     _err_headers_out: Table | None = None
@@ -79,48 +70,6 @@ class Response:
         if self._request_time is None:
             self._request_time = float(self._environ.get("mod_wsgi.request_start") or time.time())
         return self._request_time
-
-    @property
-    def content_type(self) -> str | None:
-        """Type of the response.
-
-        Until it is set it is the one that the file's name suggests, None if it suggests none. In
-        Apache a response whose type was never set goes out with the type that mod_mime has found.
-        """
-        if self._content_type is None and "SCRIPT_FILENAME" in self._environ:
-            guessed, encoding = mimetypes.guess_type(self._environ["SCRIPT_FILENAME"])
-            return _TYPES_OF_ENCODINGS.get(encoding, guessed)
-        return self._content_type
-
-    @content_type.setter
-    def content_type(self, value: str):
-        self._content_type = header_text(value)
-
-    @property
-    def has_type(self) -> int:
-        """1 once ``content_type`` was set, else 0."""
-        return int(self._content_type is not None)
-
-    def allow_methods(self, methods, reset: int = 0) -> None:
-        """Name the methods that a 405 response says are allowed.
-
-        :param methods: a sequence of names; GET allows HEAD, too.
-        :param reset: forget those named before.
-        """
-        if reset:
-            self.allowed = 0
-            self.allowed_methods = ()
-        for method in methods:
-            number = METHOD_NUMBERS.get(method) or METHOD_NUMBERS.get(header_text(method))
-            if number is not None:
-                self.allowed |= 1 << number
-            elif method not in self.allowed_methods:
-                self.allowed_methods += (method,)
-
-    def allow_header(self) -> str:
-        """Return the value of the Allow field (RFC 9110 section 10.2.1)."""
-        known = [name for name, number in METHOD_NUMBERS.items() if self.allowed >> number & 1]
-        return ", ".join((*known, *self.allowed_methods))
 
     def update_mtime(self, mtime: float) -> None:
         """Raise ``mtime`` to *mtime*, seconds since 1970, if that is later."""
@@ -170,9 +119,12 @@ class Response:
         self.content_encoding = None
         self.content_languages = ()
 
-    def head(self, length: int | None = None) -> tuple[str, list[tuple[str, str]], bool]:
+    def head(
+        self, content_type: str | None, length: int | None = None
+    ) -> tuple[str, list[tuple[str, str]], bool]:
         """Return the status line, the header fields, and whether the response may have a body.
 
+        :param content_type: the type that was set, if one was.
         :param length: bytes of the body, if they are known.
         """
         line = self.status_line or STATUS_LINES.get(self.status)
@@ -182,7 +134,7 @@ class Response:
         if self.status in WITHOUT_BODY:
             rows = [row for row in self._table_rows() if row[0].lower() not in _OF_BODY]
             return line, rows, False
-        return line, self._rows(length), self._environ["REQUEST_METHOD"] != "HEAD"
+        return line, self._rows(content_type, length), self._environ["REQUEST_METHOD"] != "HEAD"
 
     def _table_rows(self):
         out = self._headers_out
@@ -194,17 +146,16 @@ class Response:
             _join(rows, "cache-control")
         return rows
 
-    def _rows(self, length):
+    def _rows(self, content_type, length):
         rows = self._table_rows()
         if self.is_filtered:
             rows = [row for row in rows if row[0].lower() != "content-length"]
         named = {row[0].lower() for row in rows} if rows else ()
-        content_type = self._content_type
         if content_type is not None:
             if "content-type" in named:
                 rows = [row for row in rows if row[0].lower() != "content-type"]
         elif "mod_wsgi.version" not in self._environ and "content-type" not in named:
-            content_type = self.content_type or "application/octet-stream"
+            content_type = guessed_type(self._environ) or "application/octet-stream"
         if content_type is not None:
             rows.append(("Content-Type", content_type))
         if length is not None and "content-length" not in named:
@@ -216,6 +167,17 @@ class Response:
         if self.no_cache and "expires" not in named:
             rows.append(("Expires", conditional.http_date(self.request_time)))
         return rows
+
+
+def guessed_type(environ: dict) -> str | None:
+    """Return the type that the name of the request's file suggests, None if it suggests none.
+
+    In Apache a response whose type was never set goes out with the type that mod_mime has found.
+    """
+    if "SCRIPT_FILENAME" not in environ:
+        return None
+    guessed, encoding = mimetypes.guess_type(environ["SCRIPT_FILENAME"])
+    return _TYPES_OF_ENCODINGS.get(encoding, guessed)
 
 
 def _join(rows: list[tuple[str, str]], lowered: str) -> None:
