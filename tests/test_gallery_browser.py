@@ -10,11 +10,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.conftest import SERVERS, watched
-from tests.servers.browser import chromium
+from tests.servers.browser import LOADED, chromium, screen, show
 from tests.servers.visitor import PASSWORD
 from tests.servers.wall import BROKEN, LONG, PAGES, USER, make_wall
 
-_LOADED = "return [...document.images].every(i => i.complete)"
 # Each text with its ratio of contrast (WCAG 2.1, 1.4.3), those that style sheets add as well.
 _CONTRASTS = """
 const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -93,22 +92,6 @@ def complaints(browser):
     missing = ("/favicon.ico", *(f"/{id}.jpg" for id in BROKEN))
     said = [entry["message"] for entry in browser.get_log("browser")]
     return [line for line in said if not any(f"{path} - Failed" in line for path in missing)]
-
-
-def show(browser, site, path):
-    """Open a page and wait for its pictures."""
-    browser.get(f"http://127.0.0.1:{site.port}{path}")
-    browser.execute_script("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
-    WebDriverWait(browser, 60).until(lambda b: b.execute_script(_LOADED))
-
-
-def screen(browser, width, height=844, scale=1, scheme="light"):
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500},
-    )
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def press(browser, key):
@@ -239,7 +222,7 @@ def test_keys_lead_from_picture_to_picture_and_back_to_the_place(wall, browser):
     press(browser, Keys.ARROW_LEFT)
     last = browser.current_url.rpartition("=")[2]
     assert "/?page=1&" in browser.current_url
-    WebDriverWait(browser, 20).until(lambda b: b.execute_script(_LOADED))
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(LOADED))
     assert browser.execute_script("return document.images[0].naturalWidth") == 400
     # keys with Alt or Control belong to the browser
     browser.execute_script(
@@ -366,7 +349,7 @@ def test_policy_keeps_foreign_scripts_out(wall, browser):
         const image = "<img src='data:,' onerror='document.title = 1'>";
         document.body.insertAdjacentHTML("beforeend", image);
     """)
-    WebDriverWait(browser, 20).until(lambda b: b.execute_script(_LOADED))
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(LOADED))
     assert browser.title.startswith("Pictures")
     said = complaints(browser)
     assert len(said) >= 2 and all("Content Security Policy" in line for line in said)

@@ -89,6 +89,14 @@ def test_page_and_json_tell_the_same(site):
     assert found["cache"]["directory"] == site.work.cache
 
 
+def test_page_is_loaded_anew_where_the_reader_asks_for_it(site):
+    answer = site.request("/handlers-status?refresh=30")
+    assert answer.headers["Refresh"] == "30" and "stop refreshing" in answer.body.decode()
+    for args in ("", "?refresh=0", "?refresh=x%0d%0aX:1", "?refresh=%C2%B2"):
+        answer = site.request(f"/handlers-status{args}")
+        assert (answer.status, answer.headers["Refresh"]) == (200, None)
+
+
 def test_status_is_for_this_machine_only(own_site):
     own_site.extra = (
         "LoadModule remoteip_module /usr/lib/apache2/modules/mod_remoteip.so\n"

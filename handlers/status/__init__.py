@@ -25,15 +25,22 @@ _JSON = "application/json"
 
 @sending.get_only
 def handler(req) -> int:
-    """Answer with the status page, or with its figures as JSON for ``?format=json``."""
+    """Answer with the status page, or with its figures as JSON for ``?format=json``.
+
+    With ``?refresh=N`` the browser loads the page anew every N seconds, as mod_status has it.
+    """
     options = settings.of(req)
     settings.required(options, "thumbnail.cache")
     found = figures.gather(options)
-    formats = parse_qs(guarded.text(req, "args") or "").get("format", ["html"])
-    if formats[-1] == "json":
+    asked = parse_qs(guarded.text(req, "args") or "")
+    if asked.get("format", ["html"])[-1] == "json":
         return _sent(req, json.dumps(_finite(found)), _JSON)
+    seconds = asked.get("refresh", [""])[-1]
+    refreshes = seconds.isascii() and seconds.isdigit() and int(seconds[:6]) > 0
+    if refreshes:
+        req.headers_out["Refresh"] = seconds[:6]
     req.headers_out["Content-Security-Policy"] = page.POLICY
-    return _sent(req, page.render(found), "text/html; charset=utf-8")
+    return _sent(req, page.render(found, refreshes), "text/html; charset=utf-8")
 
 
 @sending.get_only

@@ -24,14 +24,20 @@ _WIDTH, _HEIGHT, _MARGIN = 600, 140, 4
 _MOST_SIZES = 8
 
 
-def render(found: dict[str, Any]) -> str:
-    """Return the page that shows the figures *found*, see :func:`.figures.gather`."""
+def render(found: dict[str, Any], refreshes: bool = False) -> str:
+    """Return the page that shows the figures *found*, see :func:`.figures.gather`.
+
+    :param refreshes: whether the reader has asked for a page that the browser loads anew by itself.
+    """
     verdict = _verdict(found["health"])
+    again = '<a href="?refresh=60">refresh every minute</a>'
+    if refreshes:
+        again = '<a href="?">stop refreshing</a>'
     parts = [
         _health(found["health"]),
         _thumbnails(found),
         _cache(found["cache"]),
-        _lookup(found["lookup"]),
+        _lookup(found["lookup"], found["totals"]),
         _sessions(found),
         _makers(found["makers"]),
         _children(found["children"]),
@@ -42,7 +48,6 @@ def render(found: dict[str, Any]) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="60">
 <title>{verdict} - modpython-handlers</title>
 <style>{_STYLE}</style>
 </head>
@@ -50,7 +55,7 @@ def render(found: dict[str, Any]) -> str:
 <header>
 <h1>{verdict}</h1>
 <p>modpython-handlers {found["version"]}, {_moment(found["time"])}.
-<a href="?format=json">The same as JSON</a></p>
+<a href="?format=json">The same as JSON</a>, {again}</p>
 </header>
 <main>
 {"".join(parts)}
@@ -141,7 +146,7 @@ def _bar(used: float, limit: float | None) -> str:
     )
 
 
-def _lookup(stats: dict[str, Any] | None) -> str:
+def _lookup(stats: dict[str, Any] | None, totals: dict[str, Any]) -> str:
     if stats is None:
         return ""
     if "error" in stats:
@@ -155,12 +160,19 @@ def _lookup(stats: dict[str, Any] | None) -> str:
         ("snapshot", stats["snapshot"] or "none"),
         ("age of the snapshot", _duration(stats.get("snapshot_age"))),
         ("rows in this child's memory", f"{stats['rows']:,}"),
-        ("questions that the database answered with a row", f"{stats['found']:,}"),
-        ("with none", f"{stats['not_found']:,}"),
-        ("not put to it", f"{stats['not_asked']:,}"),
-        ("that it could not answer", f"{stats['unavailable']:,}"),
     ]
-    return "<section><h2>Lookup</h2>" + _table(("of this child", ""), rows) + "</section>\n"
+    asked = [
+        ("answered with a row", totals["lookup_found"]),
+        ("answered with none", totals["lookup_missing"]),
+        ("not put to it, as one child had asked too many", totals["lookup_not_asked"]),
+        ("not answered, as it was away", totals["lookup_unavailable"]),
+    ]
+    return (
+        "<section><h2>Lookup</h2>"
+        + _table(("lookup", "value"), rows)
+        + _table(("questions to the database since the first start", "number"), asked)
+        + "</section>\n"
+    )
 
 
 def _sessions(found: dict[str, Any]) -> str:
@@ -180,7 +192,7 @@ def _sessions(found: dict[str, Any]) -> str:
     return (
         "<section><h2>Sessions</h2>"
         + _graph("Sessions per minute, last hour", sessions, _OF_SESSIONS)
-        + _table(("sessions", ""), rows)
+        + _table(("sessions", "value"), rows)
         + "</section>\n"
     )
 
@@ -253,10 +265,12 @@ def _graph(title: str, series: dict[str, list[float]], names: dict[str, str]) ->
             f"{place * step:.1f},{_MARGIN + height * (1 - value / (most or 1)):.1f}"
             for place, value in enumerate(values)
         )
-        lines.append(f'<polyline class="line{number}" points="{points}"/>')
+        if any(values):
+            lines.append(f'<polyline class="line{number}" points="{points}"/>')
         legend.append(f'<li class="line{number}">{names[name]}</li>')
+    top = f"up to {most:,.0f}" if most >= 10 or most == int(most) else f"up to {most:.1f}"
     return (
-        f"<figure><figcaption>{title}, up to {most:,.0f}</figcaption>"
+        f"<figure><figcaption>{title}, {top if most else 'none'}</figcaption>"
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{title}">{"".join(lines)}</svg>'
         f'<ul class="legend">{"".join(legend)}</ul></figure>\n'

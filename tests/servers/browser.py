@@ -5,6 +5,7 @@ import shutil
 import tempfile
 
 from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 _ARGUMENTS = (
     "--headless",
@@ -17,6 +18,8 @@ _ARGUMENTS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+#: Whether all pictures of a page are there, for execute_script.
+LOADED = "return [...document.images].every(i => i.complete)"
 
 
 @contextlib.contextmanager
@@ -40,3 +43,20 @@ def chromium(width=1280, height=900, profile=None):
             yield driver
         finally:
             driver.quit()
+
+
+def show(browser, site, path):
+    """Open a page and wait for its pictures."""
+    browser.get(f"http://127.0.0.1:{site.port}{path}")
+    browser.execute_script("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
+    WebDriverWait(browser, 60).until(lambda b: b.execute_script(LOADED))
+
+
+def screen(browser, width, height=844, scale=1, scheme="light"):
+    """Give the browser a screen of that size, and the reader's choice of a colour scheme."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500},
+    )
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
