@@ -5,11 +5,11 @@ import logging
 import math
 import os
 import re
-import sys
 
 from mod_python import apache
 
 from handlers import counters, drop_in, errors, faults, settings, source
+from handlers.mod_python import is_real
 from handlers.runtime import guarded
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def faults_answered(handle):
 def note(req, text: str) -> None:
     """Leave *text* for the access log, where the format has ``%{X-Handlers}n``."""
     req.notes["X-Handlers"] = text
-    if "_apache" not in sys.modules:
+    if not is_real():
         # mod_wsgi passes no notes on; the drop-in makes one of the header, and takes that away
         req.err_headers_out["X-Handlers"] = text
 

@@ -26,7 +26,6 @@ DIFFERENCES = {
     "interpreter": "req.interpreter names the main interpreter main_interpreter",
     "allowed": "allow_methods leaves req.allowed as it is",
     "remaining": "req.remaining is the whole length when a part of the body has been read",
-    "attributes": "members that WSGI does not tell are there; the runtime raises AttributeError",
     # the response
     "range": "req.sendfile on mod_python answers a Range request with the whole file and 200",
     "sendfile offset": "sendfile with an offset and no length fails, or kills the child",
@@ -77,14 +76,11 @@ DIFFERENCES = {
 }
 
 _ABSENT = "raises AttributeError"
-# members of the request, its connection and server, and of the module apache
-_PRESENT = {"server is_virtual": "0", "server timeout": "True"}
 
 # Of the questions of tests/oracle those with different answers: for each list of questions,
 # question -> (key of DIFFERENCES, our answer, mod_python's, None if its child ends instead)
 ANSWERS = {
     "questions": {
-        **{question: ("attributes", _ABSENT, answer) for question, answer in _PRESENT.items()},
         "allowed": ("allowed", "(None, 129)", "(None, 0)"),
         "log_error None": ("log None", "raises TypeError", "None"),
         "import_module with a path": ("import path", "'beside'", "raises ModuleNotFoundError"),

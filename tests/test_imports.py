@@ -70,7 +70,7 @@ ALLOWED = {
         "settings",
         "signing",
     },
-    "runtime": {"errors", "faults", "kinds", "settings"},
+    "runtime": {"errors", "faults", "kinds", "locks", "settings"},
     "mod_python": {"errors", "runtime", "sessions", "settings", "signing"},
     "elected": {"faults", "locks"},
     "cache": {

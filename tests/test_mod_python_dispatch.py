@@ -176,6 +176,26 @@ def test_handler_that_cannot_be_found_is_500_every_time(caplog, spec):
     assert len(caplog.records) == 2
 
 
+def test_handler_that_cannot_be_found_counts_when_its_turn_comes(caplog):
+    ending = named(lambda req: (req.write("x"), apache.DONE)[1])
+    assert serve(PythonHandler=f"{ending} no_module_of_this_name").body == b"x"
+    assert not caplog.records
+    assert serve(PythonHandler=f"no_module_of_this_name {ending}").status.startswith("500")
+
+
+def test_handler_that_is_none_is_500(caplog):
+    assert serve(None).status.startswith("500")
+    assert "is None, no handler" in caplog.text
+
+
+def test_handler_of_no_name_is_500(caplog):
+    def adding(req):
+        req.add_handler("PythonHandler", "")
+        return apache.OK
+
+    assert serve(adding).status.startswith("500")
+
+
 def test_extensions_restrict_the_handlers():
     spec = named(writes("a")) + " | .foo .bar"
     assert serve(PythonHandler=spec, SCRIPT_FILENAME="/no/x.bar").body == b"a"

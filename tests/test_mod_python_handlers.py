@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 import pytest
 from mod_python import cgihandler, testhandler, wsgi
 
-from handlers.runtime.connection import Server
+from handlers.runtime.server import Server
 from tests.wsgi import serve
 
 APPLICATION = "PythonOption.mod_python.wsgi.application"

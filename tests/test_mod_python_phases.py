@@ -550,3 +550,27 @@ def test_redirects_without_an_end_are_500(site, caplog):
 
     assert site(content).status == "500 Internal Server Error"
     assert "internal redirects in a row" in caplog.text
+
+
+def test_redirect_to_a_directory_comes_after_the_phases(tmp_path):
+    (tmp_path / "sub dir").mkdir()
+    (tmp_path / "file").write_text("x")
+    variables = {
+        **phases(Access=lambda req: 403 if req.args == "no" else apache.OK),
+        "PythonDirectorySlash": "On",
+        "SCRIPT_FILENAME": str(tmp_path / "sub dir"),
+        "SCRIPT_NAME": "/a/sub dir",
+        "PATH_INFO": "",
+        "SERVER_NAME": "a.test",
+        "SERVER_PORT": "80",
+    }
+    assert serve(**variables, QUERY_STRING="no").status.startswith("403")
+    answer = serve(**variables, QUERY_STRING="b=c")
+    assert answer.status.startswith("301")
+    assert answer["Location"] == "http://a.test/a/sub%20dir/?b=c"
+    for changed in (
+        {"SCRIPT_NAME": "/a/sub dir/"},
+        {"SCRIPT_FILENAME": str(tmp_path / "file")},
+        {"PythonDirectorySlash": ""},
+    ):
+        assert serve(**{**variables, **changed}).status.startswith("200")

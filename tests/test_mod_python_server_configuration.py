@@ -2,6 +2,7 @@ import pytest
 
 from handlers.mod_python import apache
 from handlers.runtime import server_configuration
+from handlers.runtime.server import Server
 
 
 @pytest.fixture
@@ -116,7 +117,8 @@ def test_numbers_of_processes_and_threads(monkeypatch):
 
 def test_numbers_that_the_configuration_tells(monkeypatch):
     tree = [("MinSpareServers", "3"), ("MaxConnectionsPerChild", "1000")]
-    found = server_configuration.Httpd("/etc", frozenset({"DEBUG"}), tree)
+    main = server_configuration.Host("", 0, (), tree)
+    found = server_configuration.Httpd("/etc", frozenset({"DEBUG"}), main, [])
     monkeypatch.setattr(server_configuration, "_httpd", lambda: found)
     assert apache.mpm_query(apache.AP_MPMQ_MIN_SPARE_DAEMONS) == 3
     assert apache.mpm_query(apache.AP_MPMQ_MAX_SPARE_DAEMONS) == 10
@@ -127,3 +129,94 @@ def test_numbers_that_the_configuration_tells(monkeypatch):
     assert apache.config_tree() == tree
     with pytest.raises(TypeError):
         apache.exists_config_define(5)
+
+
+@pytest.fixture
+def hosts(httpd, monkeypatch):
+    """The servers of a configuration, by the name and the port that a client asks for."""
+    found = httpd(
+        main="""
+ServerName main.test:8000
+Timeout 20
+LogLevel info wsgi:debug
+SetEnv PythonOption.a "of main"
+SetEnv other x
+<VirtualHost \\
+    *:80>
+    ServerName http://first.test:80
+    KeepAliveTimeout 300ms
+    SetEnv PythonOption.b first
+</VirtualHost>
+<VirtualHost *:80 [::1]:81>
+    ServerName second.test
+    ServerAlias other.test *.wild.test
+    ServerPath /legacy
+    ErrorLog own.log
+    Timeout 7
+    KeepAlive Off
+    LogLevel trace3
+</VirtualHost>
+<VirtualHost 192.0.2.7:80>
+    ServerName alone.test
+</VirtualHost>
+"""
+    )
+    monkeypatch.setattr(server_configuration, "_httpd", lambda: found)
+
+    def server(name, port="80", ip="192.0.2.1"):
+        environ = {"HTTP_HOST": name, "SERVER_ADDR": ip, "SERVER_PORT": port, "SERVER_NAME": name}
+        return Server(environ)
+
+    return server
+
+
+def test_server_is_that_of_the_name_and_address(hosts, tmp_path):
+    assert hosts("first.test").defn_line_number == 7
+    assert hosts("First.Test:80").is_virtual == 1
+    assert hosts("second.test").defn_line_number == 13
+    assert hosts("second.test").defn_name == str(tmp_path / "main.conf")
+    for name in ("other.test", "a.wild.test"):
+        assert hosts(name).path == "/legacy"
+    # nobody has this name: the first one for the address
+    assert hosts("nobody.test").defn_line_number == 7
+    assert hosts("second.test", ip="192.0.2.7").defn_line_number == 22
+    assert hosts("nobody.test", "81", "::1").defn_line_number == 13
+    assert (hosts("first.test", "8000").is_virtual, hosts("x", "8000").defn_name) == (0, None)
+
+
+def test_members_of_a_server_are_its_own_or_those_of_all(hosts):
+    first, second = hosts("first.test"), hosts("second.test")
+    assert (first.timeout, second.timeout) == (20.0, 7.0)
+    assert (first.keep_alive_timeout, second.keep_alive_timeout) == (0.3, 5.0)
+    assert (first.keep_alive, second.keep_alive) == (1, 0)
+    assert (first.loglevel, second.loglevel) == (apache.APLOG_INFO, apache.APLOG_DEBUG)
+    assert (first.error_fname, second.error_fname) == ("logs/error_log", "own.log")
+    assert (second.names, second.wild_names) == (("other.test",), ("*.wild.test",))
+    assert (first.path, first.pathlen, second.pathlen) == (None, 0, 7)
+    assert first.limit_req_fields == 100
+
+
+def test_main_server_and_that_of_a_connection_have_options_of_the_files(hosts):
+    main = Server()
+    assert (main.server_hostname, main.port) == ("main.test", 8000)
+    assert dict(main.get_options()) == {"a": "of main"}
+    main.get_options()["added"] = "1"
+    assert main.get_options()["added"] == "1"
+    base = hosts("second.test").of_connection()
+    assert (base.server_hostname, base.port) == ("first.test", 80)
+    assert dict(base.get_options()) == {"a": "of main", "b": "first"}
+    assert hosts("x", "8000").of_connection() is apache.main_server
+
+
+def test_members_are_absent_where_the_files_cannot_be_read(monkeypatch):
+    def fail():
+        raise server_configuration.Unreadable("httpd.conf: Permission denied")
+
+    monkeypatch.setattr(server_configuration, "_httpd", fail)
+    server = Server({"SERVER_NAME": "a.test", "PythonOption.a": "1"})
+    for name in ("timeout", "is_virtual", "path", "names"):
+        with pytest.raises(AttributeError, match="Permission denied"):
+            getattr(server, name)
+    assert server.of_connection() is server
+    assert dict(server.get_options()) == {"a": "1"}
+    assert len(Server().get_options()) == 0

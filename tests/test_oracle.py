@@ -296,6 +296,7 @@ def test_etag_counts_before_the_date(pair):
         ("both", b"first\nsecond of the first\n"),
         ("declined-first", FILE),
         ("done", b"done\n"),
+        ("never", b"done\n"),
         ("returning", b"returning\nsecond None\n"),
         ("method", b"page True\n"),
         ("object", b"object\n"),
@@ -326,7 +327,7 @@ def test_error_of_a_handler_ends_the_list(pair, name):
     pair.same(f"/o/lists/{name}/file.txt")
 
 
-@pytest.mark.parametrize("name", ["no-object", "no-module", "no-attribute"])
+@pytest.mark.parametrize("name", ["no-object", "no-module", "no-attribute", "none"])
 def test_handler_that_is_not_there_is_500(pair, name):
     pair.expect(f"oracle.(chain|nothing)|lists/{name}")
     assert pair.same(f"/o/lists/{name}/file.txt").status == 500

@@ -253,7 +253,7 @@ def test_levels_of_the_log(pair):
     assert ours == defaults | {
         f"{way} {name}": level
         for way in ("req", "apache")
-        for name, level in (same | ours_of_request).items()
+        for name, level in (same | ours_of_request | {"DEBUG": "debug"}).items()
     }
     expected = defaults | {
         f"{way} {name}": level

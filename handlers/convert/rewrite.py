@@ -36,6 +36,7 @@ from handlers.convert.scope import Place
 from handlers.convert.scripts import Scripts, named
 from handlers.convert.text import Line, Section, quote
 from handlers.convert.view import GLOBAL, MAIN, SERVER, View, handles, is_of_module
+from handlers.runtime import options
 
 _DENIED = "Require all denied"
 _LIMITS = ("limit", "limitexcept", "requireall", "requireany", "requirenone")
@@ -199,8 +200,25 @@ class _Rewriter:
             if line.key in rewriters:
                 rewriters[line.key](place, line)
         self._rewrite_authentication(place)
+        self._leave_slash(place)
         if place.kind == "virtualhost" and self._view.is_python(place):
             self._name_host(place)
+
+    def _leave_slash(self, place: Place) -> None:
+        """Let phases of the runtime come before mod_dir's redirect to a directory, as they did."""
+        phases = self._view.lines(place, *BEFORE, HANDLER_MODULE)
+        if (
+            phases
+            and place.kind in ("directory", "location", "htaccess")
+            and self._gates.mode(place) == RUNTIME
+            and self._view.nearest(place, "directoryslash").lower() in ("", "on")
+        ):
+            self._edits.instead[phases[0]] += [
+                "<IfModule dir_module>",
+                "    DirectorySlash Off",
+                f"    SetEnv {options.SLASH} On",
+                "</IfModule>",
+            ]
 
     def _rewrite_list(self, place: Place, line: Line) -> None:
         """A list of handlers, which adds to that of a line before in the same section."""

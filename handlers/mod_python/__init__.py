@@ -20,6 +20,7 @@ __all__ = [
     "apache",
     "cgihandler",
     "install_as_mod_python",
+    "is_real",
     "mp_version",
     "psp",
     "publisher",
@@ -28,6 +29,15 @@ __all__ = [
 ]
 
 _OTHER_NAME = "mod_python"
+_EXTENSION = "_apache"
+
+
+def is_real() -> bool:
+    """Return whether this process runs real mod_python, whose extension module it has."""
+    if _EXTENSION in sys.builtin_module_names:
+        return True
+    found = sys.modules.get(_EXTENSION)
+    return found is not None and found is not sys.modules.get(f"{__name__}.{_EXTENSION}")
 
 
 class _SameModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -36,7 +46,9 @@ class _SameModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, fullname, path=None, target=None):
         """Return a spec for a module of this package, None for any other name."""
         package, _, rest = fullname.partition(".")
-        if package != _OTHER_NAME or not rest:
+        if fullname == _EXTENSION:
+            rest = _EXTENSION
+        elif package != _OTHER_NAME or not rest:
             return None
         original = importlib.util.find_spec(f"{__name__}.{rest}")
         if original is None:
@@ -45,7 +57,7 @@ class _SameModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec):
         """Import the module under its own name and hand out that very object."""
-        module = importlib.import_module(__name__ + spec.name[len(_OTHER_NAME) :])
+        module = importlib.import_module(f"{__name__}.{spec.name.rpartition('.')[2]}")
         # the import system is about to write the alias's spec into the module
         spec.loader_state = module.__spec__
         return module
@@ -59,10 +71,11 @@ def install_as_mod_python() -> None:
     """Make ``mod_python`` and ``mod_python.x`` name the modules of this package.
 
     They are the same objects, not copies: a class is one class by whichever name it is reached.
-    Calling it again changes nothing. Inside real mod_python, where ``_apache`` exists, it does
-    nothing at all, so that a handler module may call it on both servers.
+    ``_apache``, mod_python's extension module, is there, too. Calling it again changes nothing.
+    Inside real mod_python it does nothing at all, so that a handler module may call it on both
+    servers.
     """
-    if "_apache" in sys.modules or "_apache" in sys.builtin_module_names:
+    if is_real():
         return
     sys.modules[_OTHER_NAME] = sys.modules[__name__]
     if not any(isinstance(finder, _SameModules) for finder in sys.meta_path):

@@ -11,12 +11,12 @@ from handlers.runtime.cgi import (
     restore_nocgi,
     setup_cgi,
 )
-from handlers.runtime.connection import Server
 from handlers.runtime.constants import *  # noqa: F403
 from handlers.runtime.dispatch import SERVER_RETURN, resolve_object
 from handlers.runtime.finfo import stat
 from handlers.runtime.log import log_error
 from handlers.runtime.process import register_cleanup
+from handlers.runtime.server import main_server
 from handlers.runtime.server_configuration import (
     config_tree,
     exists_config_define,
@@ -48,8 +48,6 @@ __all__ = [
 ]
 
 make_table = table
-#: The server outside of all virtual hosts; without a request little is known of it.
-main_server = Server({}, register_cleanup)
 
 
 def import_module(name: str, autoreload: int = 1, log: int = 0, path: list | None = None):

@@ -92,7 +92,7 @@ def answer_failure(request, environ: dict, error: BaseException) -> int:
     if request.client_gone():
         _logger.info("%s: %s", error, cause)
         return DONE
-    if isinstance(cause, BodyUnreadable):
+    if isinstance(cause, BodyUnreadable) and not debug(environ):
         _logger.info("%s: %s", error, cause)
         return HTTP_BAD_REQUEST
     if isinstance(cause, errors.Unavailable):

@@ -1,35 +1,16 @@
 """WSGI applications run by a handler: their environment, and the call that takes their headers."""
 
+import sys
+
 from .options import is_directive
 
 _BASE = "PythonOption.mod_python.wsgi.base_uri"
 
 
-class Input:
-    """``wsgi.input``: the request's body, read through the request object."""
-
-    def __init__(self, req):
-        self._req = req
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to *size* bytes, all that is left without it."""
-        return self._req.read(-1 if size is None else size)
-
-    def readline(self, size: int = -1) -> bytes:
-        """Return the next line, or up to *size* bytes of it."""
-        return self._req.readline(-1 if size is None else size)
-
-    def readlines(self, hint: int = 0) -> list[bytes]:
-        """Return the lines that are left, stopping after about *hint* bytes."""
-        return self._req.readlines(hint or 0)
-
-    def __iter__(self):
-        return iter(self.readline, b"")
-
-
 def build_environ(req, environ: dict) -> dict | None:
     """Return the environment (PEP 3333) for an application, from that of the request.
 
+    As in mod_python ``wsgi.input`` is the request object and ``wsgi.errors`` is ``sys.stderr``.
     SCRIPT_NAME is ``PythonOption mod_python.wsgi.base_uri``, or nothing without it; what follows
     in the path is PATH_INFO. The package's configuration is left out.
 
@@ -44,7 +25,8 @@ def build_environ(req, environ: dict) -> dict | None:
     made |= {
         "SCRIPT_NAME": base,
         "PATH_INFO": path[len(base) :],
-        "wsgi.input": Input(req),
+        "wsgi.input": req,
+        "wsgi.errors": sys.stderr,
     }
     return made
 

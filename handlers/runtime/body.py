@@ -27,6 +27,10 @@ class RequestBody:
         self._environ = environ
         self._filters: list[Filter] = []
 
+    def began(self) -> bool:
+        """Return whether the body has been asked for."""
+        return self._unread is not None
+
     def add_filter(self, added: Filter) -> None:
         """Let *added* have the body first, before the filters that are there."""
         self._filters.insert(0, added)

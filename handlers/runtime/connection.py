@@ -1,10 +1,15 @@
-"""req.connection and req.server, as far as the WSGI environment tells of them."""
+"""req.connection, as far as the WSGI environment tells of it."""
 
-import threading
-
-from .constants import AP_CONN_UNKNOWN, APLOG_ERR
+from . import global_locks
+from .constants import (
+    AP_CONN_CLOSE,
+    AP_CONN_KEEPALIVE,
+    AP_CONN_UNKNOWN,
+    AP_MPMQ_MAX_THREADS,
+    APLOG_ERR,
+)
 from .log import log_error
-from .options import get_config, get_options, of_server
+from .server_configuration import mpm_query
 from .table import Table
 
 
@@ -33,18 +38,17 @@ class Connection:
     Under mod_remoteip the client's address is the one that the proxy told, in all four members:
     the WSGI environment has no other.
 
-    :ivar keepalive: one of ``AP_CONN_*``; unknown, as Apache decides it when it sends headers.
     :ivar double_reverse: 0, as no name is looked up twice.
     """
 
-    __slots__ = ("_environ", "_request", "keepalive", "notes")
+    __slots__ = ("_environ", "_keepalive", "_request", "notes")
 
     double_reverse = 0
 
     def __init__(self, environ: dict, request):
         self._environ = environ
         self._request = request
-        self.keepalive = AP_CONN_UNKNOWN
+        self._keepalive = None
         self.notes = Table()
 
     @property
@@ -91,14 +95,36 @@ class Connection:
         return int(self._request.client_gone())
 
     @property
-    def id(self) -> int:
-        """A number that no other open connection has: that of the thread that serves it."""
-        return threading.get_native_id()
+    def keepalive(self) -> int:
+        """One of ``AP_CONN_*``: unknown until the headers are out, then as the client asked for."""
+        if self._keepalive is not None:
+            return self._keepalive
+        if not self._request.started():
+            return AP_CONN_UNKNOWN
+        wish = self._environ.get("HTTP_CONNECTION", "").lower()
+        stays = self._request.proto_num >= 1001 and self._request.server.keep_alive
+        return AP_CONN_KEEPALIVE if stays and "close" not in wish else AP_CONN_CLOSE
+
+    @keepalive.setter
+    def keepalive(self, value: int):
+        self._keepalive = value
 
     @property
-    def base_server(self) -> "Server":
-        """The server that the connection came to: that of the request."""
-        return self._request.server
+    def keepalives(self) -> int:
+        """1 once this request leaves the connection open, else 0; others are not counted."""
+        return int(self.keepalive == AP_CONN_KEEPALIVE)
+
+    @property
+    def id(self) -> int:
+        """A number that no other open connection has: that of the thread which serves it."""
+        own = global_locks.process_number(self._request.server.get_options())
+        threads = mpm_query(AP_MPMQ_MAX_THREADS)
+        return own * threads + int(self._environ.get("mod_wsgi.thread_id", 0)) % threads
+
+    @property
+    def base_server(self):
+        """The server that the connection came to, before the client had named a host."""
+        return self._request.server.of_connection()
 
     def log_error(self, message: str, level: int = APLOG_ERR) -> None:
         """Write *message* to the error log at one of the ``APLOG_*`` levels."""
@@ -108,53 +134,3 @@ class Connection:
 # as real mod_python names its type
 Connection.__name__ = Connection.__qualname__ = "mp_conn"
 Connection.__module__ = "builtins"
-
-
-class Server:
-    """The virtual host."""
-
-    __slots__ = ("_environ", "_register_cleanup")
-
-    def __init__(self, environ: dict, register_cleanup):
-        self._environ = environ
-        self._register_cleanup = register_cleanup
-
-    @property
-    def server_hostname(self) -> str:
-        """SERVER_NAME; under ``UseCanonicalName Off`` that is the name the client asked for."""
-        return told(self._environ, "SERVER_NAME")
-
-    @property
-    def server_admin(self) -> str:
-        """ServerAdmin's value."""
-        return told(self._environ, "SERVER_ADMIN")
-
-    @property
-    def port(self) -> int:
-        """Port that the request came in by; mod_python gives that of ServerName, or 0."""
-        port = self._environ.get("mod_wsgi.listener_port") or told(self._environ, "SERVER_PORT")
-        return int(port)
-
-    def get_options(self) -> Table:
-        """Return PythonOption of the virtual host; see :func:`handlers.runtime.options.of_server`.
-
-        Without those variables it is as the request sees it: Apache has merged the levels already.
-        """
-        return get_options(of_server(self._environ))
-
-    def get_config(self) -> Table:
-        """Return the directives of the virtual host, as :meth:`get_options` does."""
-        return get_config(of_server(self._environ))
-
-    def log_error(self, message: str, level: int = APLOG_ERR) -> None:
-        """Write *message* to the error log at one of the ``APLOG_*`` levels."""
-        log_error(message, level)
-
-    def register_cleanup(self, request, callable, data=None) -> None:
-        """Call ``callable(data)`` when this process ends."""
-        self._register_cleanup(callable, data)
-
-
-# as real mod_python names its type
-Server.__name__ = Server.__qualname__ = "mp_server"
-Server.__module__ = "builtins"

@@ -3,10 +3,10 @@
 import os
 
 from . import authentication, constants, finfo, options
-from .connection import Connection, Server, address, told
+from .connection import Connection, address, told
 from .constants import APLOG_ERR, M_INVALID, REMOTE_HOST, REMOTE_NAME, REMOTE_NOLOOKUP
 from .log import log_error
-from .process import register_cleanup as register_process_cleanup
+from .server import Server
 from .table import Table
 from .variables import (
     bare_host,
@@ -197,7 +197,7 @@ class Description:
     @lazy
     def server(self) -> Server:
         """The virtual host."""
-        return Server(self._environ, register_process_cleanup)
+        return Server(self._environ)
 
     @lazy
     def useragent_ip(self) -> str:

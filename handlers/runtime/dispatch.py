@@ -284,6 +284,8 @@ def _find(step, phase, configuration):
         raise HandlerError(phase, step.spec) from error
     except BaseException as error:
         raise HandlerError(phase, step.spec) from error
+    if call is None and not step.silent:
+        raise HandlerError(phase, step.spec) from TypeError(f"{step.spec} is None, no handler")
     if configuration.debugger and exists_config_define("ONE_PROCESS"):
         return lambda request: pdb.Pdb().runcall(call, request)
     return call

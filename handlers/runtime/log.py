@@ -58,8 +58,11 @@ def route_to_apache() -> None:
     """Let this package's loggers reach Apache's error log; calling it again changes nothing.
 
     A site that has given the loggers ``handlers`` or root handlers of its own keeps them. Records
-    are passed on from info up; Apache's ``LogLevel`` decides which of them are written.
+    are passed on from info up, and all of those that handlers write through ``apache.log_error``;
+    Apache's ``LogLevel`` decides which of them are written.
     """
+    if _handlers_log.level == logging.NOTSET:
+        _handlers_log.setLevel(logging.DEBUG)
     package = logging.getLogger(_PACKAGE)
     if package.level == logging.NOTSET:
         package.setLevel(logging.INFO)
@@ -78,6 +81,7 @@ def route_to_apache() -> None:
 def _prefixed() -> logging.Handler:
     """Return a handler that writes records, each with its level in front, to the error log."""
     handler = logging.StreamHandler()
+    handler.setLevel(logging.INFO)
     handler.setFormatter(_Apaches("[%(levelname)s] %(message)s"))
     return handler
 

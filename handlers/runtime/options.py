@@ -11,6 +11,8 @@ names a file whose first line is the value of ``PythonOption key``. Filters are 
 PythonOutputFilter.NAME handler`` and put in place by ``SetEnv PythonSetOutputFilter "NAME"`` or
 ``SetEnv PythonAddOutputFilter "NAME .ext"``; those of input alike. ``SetEnv
 PythonServer.PythonOption.key`` is what the server itself sets where a section sets another value.
+``SetEnv PythonDirectorySlash On`` stands beside ``DirectorySlash Off`` in a section with phases:
+the runtime redirects to a directory after them.
 """
 
 import functools
@@ -41,11 +43,14 @@ FILTERS = (
     *("PythonSetOutputFilter", "PythonAddOutputFilter"),
 )
 FILTER_PREFIXES = ("PythonInputFilter.", "PythonOutputFilter.")
+#: What ``DirectorySlash`` would be where the phases of a request come before it.
+SLASH = "PythonDirectorySlash"
 _SWITCHES = ("PythonDebug", "PythonPath", "PythonAutoReload", "PythonEnablePdb")
 DIRECTIVES = frozenset(
     (
         *_SWITCHES,
         *FILTERS,
+        SLASH,
         *(name for phase in (*PHASES, HANDLER_MODULE) for name in (phase, f"{phase}.directory")),
     )
 )

@@ -8,14 +8,17 @@ PythonLogHandler run when the response is out, and those of PythonCleanupHandler
 """
 
 import logging
+import urllib.parse
 
 from handlers import faults
 
 from . import authentication, filters, options
 from .constants import (
+    APR_DIR,
     DECLINED,
     HTTP_FORBIDDEN,
     HTTP_INTERNAL_SERVER_ERROR,
+    HTTP_MOVED_PERMANENTLY,
     HTTP_UNAUTHORIZED,
     OK,
 )
@@ -89,6 +92,8 @@ def _run_phases(request, configuration):
         if phase == "PythonTransHandler":
             _map_again(request, *address)
     request.phase = options.CONTENT
+    if configuration.variables.get(options.SLASH) and _lacks_slash(request):
+        return HTTP_MOVED_PERMANENTLY
     handler = getattr(request, "handler", _OURS[0])
     for added in filters.in_place(request, is_input=False):
         request.output().add_filter(added)
@@ -98,6 +103,16 @@ def _run_phases(request, configuration):
         return DECLINED
     _logger.error("a phase has set req.handler to %r, which mod_wsgi cannot call", handler)
     return HTTP_INTERNAL_SERVER_ERROR
+
+
+def _lacks_slash(request) -> bool:
+    """Return whether the address is that of a directory without a slash; say where to go then."""
+    if request.uri.endswith("/") or request.path_info or request.finfo.filetype != APR_DIR:
+        return False
+    path = urllib.parse.quote(request.uri.encode("utf-8", "surrogateescape")) + "/"
+    query = "" if request.args is None else f"?{request.args}"
+    request.headers_out["Location"] = request.construct_url(path + query)
+    return True
 
 
 def _has(request, configuration, phase) -> bool:

@@ -10,6 +10,7 @@ from .dispatch import Step
 from .output import Output
 from .redirect import environment_before, run_redirected
 from .response import guessed_type
+from .status import WITHOUT_BODY
 from .table import header_text
 
 
@@ -41,7 +42,8 @@ class Request(Description):
     extension = None
     used_path_info = constants.AP_REQ_DEFAULT_PATH_INFO
     proxyreq = constants.PROXYREQ_NONE
-    chunked = 0
+    #: bodies in chunks are read as others, or refused by mod_wsgi
+    read_chunked = 0
     #: a subrequest is no request of its own here, and one that is redirected does not know it
     main = None
     next = None
@@ -128,20 +130,24 @@ class Request(Description):
 
     # -- the body, and the response ----------------------------------------------------------
 
-    def read(self, length: int = -1) -> bytes:
-        """Return up to *length* bytes of the body, all that is left if it is negative.
+    def read(self, length: int | None = -1) -> bytes:
+        """Return up to *length* bytes of the body, all that is left if it is negative or None.
 
         :raises BodyUnreadable: an OSError, if the client stops before its body is complete.
         """
-        return self._body.read(length)
+        return self._body.read(-1 if length is None else length)
 
-    def readline(self, length: int = -1) -> bytes:
+    def readline(self, length: int | None = -1) -> bytes:
         """Return the next line of the body, or up to *length* bytes of it."""
-        return self._body.readline(length)
+        return self._body.readline(-1 if length is None else length)
 
-    def readlines(self, sizehint: int = 0) -> list[bytes]:
+    def readlines(self, sizehint: int | None = 0) -> list[bytes]:
         """Return the lines of the body that are left, stopping after about *sizehint* bytes."""
-        return self._body.readlines(sizehint)
+        return self._body.readlines(sizehint or 0)
+
+    def __iter__(self):
+        """Iterate over the lines of the body, for applications whose ``wsgi.input`` it is."""
+        return iter(self._body.readline, b"")
 
     def discard_request_body(self) -> int:
         """Read the rest of the body and drop it; return OK."""
@@ -167,6 +173,22 @@ class Request(Description):
 
     def send_http_header(self) -> None:
         """Do nothing: headers are sent with the first byte of the body."""
+
+    @property
+    def chunked(self) -> int:
+        """1 once the response is sent in chunks, as one whose length nobody has told."""
+        return int(
+            self.started()
+            and self.proto_num >= 1001
+            and not self.header_only
+            and self.status not in WITHOUT_BODY
+            and "Content-Length" not in self.headers_out
+        )
+
+    @property
+    def read_body(self) -> int:
+        """How the body is read: 1, by its Content-Length, once a handler has asked for it."""
+        return int(self._body.began())
 
     @property
     def sent_bodyct(self) -> int:
@@ -261,9 +283,12 @@ class Request(Description):
             raise IndexError(f"{htype!r} is an invalid phase, or one that takes no more handlers")
         if not isinstance(handler, str):
             raise ValueError("a handler must be a string")
+        if dir:
+            dir = dir.rstrip("/") + "/"
         directory = dir or (self.hlist.directory if self.hlist is not None else None) or ""
         directory = os.fsencode(directory).decode("latin-1")
-        added = tuple(Step(name, (), None, directory) for name in handler.split())
+        # one without a name is an error when its turn comes
+        added = tuple(Step(name, (), None, directory) for name in handler.split() or [handler])
         if htype == self.phase and self.hlist is not None:
             self.hlist.steps += added
             return

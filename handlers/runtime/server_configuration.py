@@ -1,10 +1,11 @@
 """The running httpd's own configuration: its command line, and the files that it was started with.
 
-Only :func:`config_tree`, :func:`server_root`, :func:`exists_config_define` and :func:`mpm_query`
-need it; nothing that a request is answered with does. The files are read at the first call in a
-process, with the rights of Apache's user.
+Only :func:`config_tree`, :func:`server_root`, :func:`exists_config_define`, :func:`mpm_query` and
+members of ``req.server`` need it; nothing that a request is answered with does. The files are read
+at the first call in a process, with the rights of Apache's user.
 """
 
+import fnmatch
 import functools
 import glob
 import os
@@ -38,6 +39,7 @@ _BUILT_IN = frozenset(
 )
 _VARIABLE = re.compile(r"\$\{([^}:]+)\}")
 _SECTION = re.compile(r"<(/?)([A-Za-z]+)\s*(.*?)\s*>?\Z", re.DOTALL)
+_ADDRESS = re.compile(r"(\[[^]]*\]|[^:]*):?(.+)?")
 _DEEPEST = 64  # included files in included files
 
 
@@ -45,17 +47,54 @@ class Unreadable(OSError):
     """Raised when a file of the configuration cannot be read."""
 
 
+class Host(NamedTuple):
+    """A virtual host, or the server outside of all of them.
+
+    :ivar file: the file that begins it, empty for the server; ``line`` is the line there.
+    :ivar addresses: those of ``<VirtualHost>``.
+    :ivar tree: its directives, as :func:`config_tree` returns them.
+    """
+
+    file: str
+    line: int
+    addresses: tuple[str, ...]
+    tree: list
+
+    def words(self, *names: str) -> list[list[str]]:
+        """Return the arguments of each directive of these names, in lower case, in order."""
+        return [
+            split(directive[1])
+            for directive in self.tree
+            if isinstance(directive, tuple) and directive[0].lower() in names
+        ]
+
+    def answers_to(self, name: str) -> bool:
+        """Return whether ServerName or ServerAlias is *name*."""
+        own = [words[0].rpartition("//")[2] for words in self.words("servername") if words]
+        if own and own[-1].partition(":")[0].lower() == name.lower():
+            return True
+        aliases = [alias for words in self.words("serveralias") for alias in words]
+        return any(fnmatch.fnmatch(name.lower(), alias.lower()) for alias in aliases)
+
+
 class Httpd(NamedTuple):
     """What is known of the httpd that this process belongs to.
 
     :ivar root: ServerRoot.
     :ivar defines: names of ``-D`` and Define.
-    :ivar tree: the directives, as :func:`config_tree` returns them.
+    :ivar main: what is outside of all virtual hosts; its tree is the whole one.
+    :ivar hosts: the virtual hosts.
     """
 
     root: str
     defines: frozenset[str]
-    tree: list
+    main: Host
+    hosts: list[Host]
+
+    @property
+    def tree(self) -> list:
+        """The directives, as :func:`config_tree` returns them."""
+        return self.main.tree
 
 
 def server_root() -> str:
@@ -86,6 +125,34 @@ def config_tree() -> list:
     :raises Unreadable: if a file cannot be read.
     """
     return _copied(_httpd().tree)
+
+
+def main_host() -> Host:
+    """Return the server outside of all virtual hosts.
+
+    :raises Unreadable: if a file cannot be read.
+    """
+    return _httpd().main
+
+
+def virtual_hosts(ip: str, port: str) -> list[Host]:
+    """Return the virtual hosts for an address of this machine, in Apache's order.
+
+    The first one is that of a connection; for a name that none has it answers, too.
+
+    :raises Unreadable: if a file cannot be read.
+    """
+    exact, wild = [], []
+    for host in _httpd().hosts:
+        for address in host.addresses:
+            its, its_port = _ADDRESS.match(address).groups("*")
+            if its_port not in ("*", port):
+                continue
+            if its.strip("[]") == ip:
+                exact.append(host)
+            elif its in ("*", "_default_"):
+                wild.append(host)
+    return exact or wild
 
 
 def mpm_query(code: int) -> int:
@@ -125,6 +192,11 @@ def mpm_query(code: int) -> int:
         if isinstance(directive, tuple) and directive[0].lower() in names:
             value = int(directive[1])
     return value
+
+
+def split(arguments: str) -> list[str]:
+    """Return the words of a directive, without their quotes."""
+    return [word.strip("\"'") for word in re.findall(r'"[^"]*"|\S+', arguments)]
 
 
 def _numbers() -> tuple[int, int]:
@@ -176,7 +248,7 @@ def read(words: list[str]) -> Httpd:
     reader = _Reader(root, set(options["-D"]))
     tree: list = []
     reader.read(os.path.join(root, name), tree, 0)
-    return Httpd(reader.root, frozenset(reader.defines), tree)
+    return Httpd(reader.root, frozenset(reader.defines), Host("", 0, (), tree), reader.hosts)
 
 
 class _Reader:
@@ -185,6 +257,7 @@ class _Reader:
         self.defines = defines
         self._values = {}
         self._modules = set(_BUILT_IN)
+        self.hosts: list[Host] = []
 
     def read(self, path, tree, depth):
         if depth > _DEEPEST:
@@ -196,8 +269,11 @@ class _Reader:
             raise Unreadable(f"{path}: {error.strerror}") from error
         # for each open section its list, or None where it is left out
         stack = [tree]
-        for line in text.replace("\\\n", "").split("\n"):
-            line = line.strip()
+        number = 1
+        for line in text.replace("\\\n", "\0").split("\n"):
+            place = path, number
+            number += 1 + line.count("\0")
+            line = line.replace("\0", "").strip()
             if not line or line.startswith("#"):
                 continue
             section = _SECTION.match(line)
@@ -210,9 +286,9 @@ class _Reader:
             elif stack[-1] is None:
                 stack.append(None)
             else:
-                stack.append(self._opened(section, line, stack[-1]))
+                stack.append(self._opened(section, line, stack[-1], place))
 
-    def _opened(self, section, line, tree):
+    def _opened(self, section, line, tree, place):
         name, arguments = section[2].lower(), self._replaced(section[3])
         condition = self._condition(name, arguments.strip("\"'"))
         if condition is not None:
@@ -220,6 +296,8 @@ class _Reader:
         opening, _, rest = line.partition(" ")
         tree.append((opening, self._replaced(rest.strip())))
         tree.append([])
+        if name == "virtualhost":
+            self.hosts.append(Host(*place, tuple(split(arguments)), tree[-1]))
         return tree[-1]
 
     def _condition(self, name, argument):
@@ -240,7 +318,7 @@ class _Reader:
         if lowered not in _DONE_WHEN_READ:
             tree.append((name, arguments))
             return
-        words = [word.strip("\"'") for word in re.findall(r'"[^"]*"|\S+', arguments)]
+        words = split(arguments)
         if not words:
             return
         if lowered == "serverroot":

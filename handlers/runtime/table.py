@@ -61,7 +61,7 @@ class Table:
                     raise TypeError(f"element #{number} is not a pair: {pair!r}") from None
                 except ValueError:
                     raise ValueError(f"element #{number} is not of length 2: {pair!r}") from None
-                self[key] = value
+                self[_spelled(key)] = _spelled(value)
 
     @classmethod
     def trusted(cls, pairs):
@@ -147,14 +147,17 @@ class Table:
         return key, value
 
     def update(self, source, /):
-        """Set every key of the mapping *source*; repeated keys of a table are kept repeated."""
+        """Set every key of the mapping *source*; repeated keys of a table are kept repeated.
+
+        Here, and where a table is made, what is no text is taken as ``str`` gives it.
+        """
         if isinstance(source, Table):
             replaced = {row[0] for row in source._rows}
             self._rows[:] = [row for row in self._rows if row[0] not in replaced]
             self._rows.extend(source._rows)
             return
         for key in source.keys():  # noqa: SIM118 - a mapping may iterate over something else
-            self[key] = source[key]
+            self[_spelled(key)] = _spelled(source[key])
 
     def clear(self):
         """Remove all rows."""
@@ -197,6 +200,10 @@ class Table:
 
     def _as_dict(self):
         return {key: self[key] for key in self.keys()}
+
+
+def _spelled(value):
+    return value if isinstance(value, (str, bytes)) else str(value)
 
 
 def _walk(rows, size, part):

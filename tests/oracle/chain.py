@@ -46,6 +46,14 @@ def extension(req):
     return _write(req, f"{req.extension}")
 
 
+def place(req):
+    """Write the end of the handler's directory."""
+    return _write(req, f" {req.hlist.directory[-1]}")
+
+
+nothing = None
+
+
 class Page:
     """A class that is made an instance for each request."""
 

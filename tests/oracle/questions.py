@@ -3,6 +3,7 @@
 import os
 import urllib.parse
 
+import _apache
 from mod_python import apache
 
 from .answers import write_answer
@@ -13,6 +14,18 @@ def _send_nothing(req):
         return req.sendfile("/no/such/file")
     except OSError:
         return "OSError"
+
+
+def _locks(req):
+    """Hold locks, one by its number; return whether others could hold them meanwhile."""
+    _apache._global_lock(req.server, "key")
+    _apache._global_lock(req.server, None, 0)
+    found = [_apache._global_trylock(req.server, *lock) for lock in (("key",), (None, 0))]
+    _apache._global_unlock(req.server, "key")
+    _apache._global_unlock(req.server, None, 0)
+    found.append(_apache._global_trylock(req.server, "key"))
+    _apache._global_unlock(req.server, "key")
+    return found
 
 
 def _by_index(info, path):
@@ -154,6 +167,32 @@ QUESTIONS = {
     "connection notes": lambda req: len(req.connection.notes),
     "server timeout": lambda req: req.server.timeout > 0,
     "server is_virtual": lambda req: req.server.is_virtual,
+    "server of httpd's files": lambda req: (
+        *(req.server.keep_alive, req.server.keep_alive_max, req.server.keep_alive_timeout),
+        *(req.server.limit_req_line, req.server.limit_req_fields, req.server.limit_req_fieldsize),
+        *(req.server.loglevel, req.server.names, req.server.wild_names, req.server.path),
+        *(req.server.pathlen, req.server.defn_name, req.server.defn_line_number),
+        os.path.basename(req.server.error_fname),
+    ),
+    "base_server is a server": lambda req: type(req.connection.base_server) is type(req.server),
+    "options that last": lambda req: (
+        apache.main_server.get_options().__setitem__("oracle.lasting", "1"),
+        apache.main_server.get_options()["oracle.lasting"],
+        apache.main_server.get_options().__delitem__("oracle.lasting"),
+    ),
+    "body not read": lambda req: (req.read_body, req.read_chunked),
+    "body read": lambda req: (req.read(), req.read_body),
+    "chunked once it is sent": lambda req: (req.write("x"), req.chunked),
+    "kept alive once it is sent": lambda req: (
+        *(req.connection.keepalive, req.connection.keepalives),
+        req.flush(),
+        *(req.connection.keepalive, req.connection.keepalives),
+    ),
+    "directory of an added handler": lambda req: req.add_handler(
+        "PythonHandler", "oracle.chain::place", os.path.dirname(req.filename)
+    ),
+    "locks": lambda req: _locks(req),
+    "lock of no server": lambda req: _apache._global_lock(None, None),
     "internal_redirect": lambda req: callable(req.internal_redirect),
     "add_handler": lambda req: callable(req.add_handler),
     "add_output_filter": lambda req: callable(req.add_output_filter),

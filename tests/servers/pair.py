@@ -67,6 +67,8 @@ _LISTS = {
     "method": ("oracle.chain::Page.show", ""),
     "object": ("oracle.chain::page.show", ""),
     "no-object": ("oracle.chain::nobody", ""),
+    "none": ("oracle.chain::nothing", ""),
+    "never": ("oracle.chain::done oracle.nothing::handler", ""),
     "no-module": ("oracle.nothing::handler", ""),
     "no-attribute": ("oracle.chain::page.nothing", ""),
     "extension": ("oracle.chain::extension", ".txt .html"),
