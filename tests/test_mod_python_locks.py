@@ -89,3 +89,16 @@ def test_extension_module_is_known_by_its_name():
     assert named.table is apache.table
     with pytest.raises(TypeError, match="server object"):
         named._global_lock(None, "key")
+
+
+def test_processes_have_numbers_of_their_own(options):
+    assert global_locks.process_number(options) == global_locks.process_number(options)
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(write, str(global_locks.process_number(options)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    with open(read) as file:
+        assert int(file.read()) != global_locks.process_number(options)
