@@ -60,7 +60,8 @@ def take(path: str, is_default: bool) -> None:
             pictures = lookup.open(options)
             if cache:
                 pictures.on_change = functools.partial(_remove, cache)
-            pictures.warm()
+            # the first request of the child may have been for a page of the gallery
+            pictures.warm(again=False)
         if "images.root" in options:
             _check_root(options["images.root"])
         if cache:

@@ -1,8 +1,10 @@
-"""What tests of several parts do alike: wait for something, open a lookup, paint a photograph."""
+"""What tests of several parts do alike: wait, run a command, open a lookup, paint a photograph."""
 
 import contextlib
 import inspect
 import random
+import subprocess
+import sys
 import threading
 import time
 
@@ -29,6 +31,22 @@ def until(claim, within=90, despite=()):
         assert time.monotonic() < deadline, f"not within {within} s: {_source(claim)}"
         time.sleep(pause)
         pause = min(pause * 1.3, longest)
+
+
+def command_line(settings, *arguments) -> list[str]:
+    """Return what runs ``modpython-handlers`` with *arguments* and a settings file."""
+    return [sys.executable, "-m", "handlers", "--settings", str(settings), *arguments]
+
+
+def run_command(settings, *arguments, **options) -> subprocess.CompletedProcess:
+    """Run :func:`command_line` to its end; it has ``stdout`` and ``stderr`` then, as text.
+
+    :param options: of :func:`subprocess.run`.
+    """
+    # root becomes the owner of the cache, who need not be able to read the checkout
+    places = {"cwd": "/", "timeout": 90}
+    line = command_line(settings, *arguments)
+    return subprocess.run(line, capture_output=True, text=True, **(places | options))
 
 
 def open_lookup(url, **options) -> Lookup:

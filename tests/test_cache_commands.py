@@ -8,13 +8,13 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from handlers import signing
 from tests.servers.httpd import make_images_table
+from tests.support import command_line, run_command
 
 pytestmark = pytest.mark.slow
 
@@ -38,15 +38,7 @@ def site(public_dir, pictures):
 
 
 def run(site, *arguments, **options):
-    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
-    return subprocess.run(
-        # root becomes the cache's owner, who may not read the checkout
-        [*command, "cache", *arguments],
-        cwd=site,
-        capture_output=True,
-        text=True,
-        **options,
-    )
+    return run_command(site / "settings.ini", "cache", *arguments, **options)
 
 
 def stats(site):
@@ -107,7 +99,7 @@ def test_warm_with_the_database_away_is_one_sentence(site, arguments, snapshot):
 
 def test_warm_whose_process_is_killed_says_how_to_go_on(site):
     """The kernel's out-of-memory killer takes one of the processes."""
-    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    command = command_line(site / "settings.ini")
     with subprocess.Popen(
         [*command, "cache", "warm", "--processes", "1", "-"],
         cwd=site,
@@ -138,7 +130,7 @@ def test_bar_is_not_broken_by_warnings(site):
     """On a terminal: a warning stands in a line of its own, above the bar."""
     parent, child = pty.openpty()
     ids = [id for number in range(40) for id in (f"p00{1 + number % 3}", f"nobody{number}")]
-    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    command = command_line(site / "settings.ini")
     with open(child, "w") as terminal:
         done = subprocess.run(
             [*command, "cache", "warm", *ids],
@@ -165,7 +157,7 @@ def read_all(file):
 
 
 def test_warm_is_interrupted_without_a_traceback(site):
-    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    command = command_line(site / "settings.ini")
     with subprocess.Popen(
         [*command, "cache", "warm", "-"],
         cwd=site,
@@ -222,7 +214,7 @@ def test_url_of_a_listed_size_is_not_signed(site):
 
 def test_output_that_nobody_reads_is_no_traceback(site):
     """As in ``modpython-handlers cache url ... | head``."""
-    command = [sys.executable, "-m", "handlers", "--settings", str(site / "settings.ini")]
+    command = command_line(site / "settings.ini")
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as gone:

@@ -4,16 +4,16 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from handlers.commands import check as checking
+from handlers.commands import line
 from handlers.commands.apache import Apache
 from handlers.settings import Settings
 from tests.servers.httpd import make_images_table
+from tests.support import run_command
 
 
 @pytest.fixture
@@ -40,23 +40,32 @@ def place(public_dir):
     return public_dir
 
 
-def check(place, *more):
-    """Run the command; return its exit status and what is wrong, by part."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "handlers", "check", "--json"),
-            *("--settings", place / "settings.ini", "--apache", place / "apache2", *more),
-        ],
-        capture_output=True,
-        text=True,
-        # the owner of the cache need not be able to read the checkout
-        cwd="/",
-    )
-    assert done.returncode in (0, 1), done.stderr
-    found = json.loads(done.stdout)
-    wrong = {row["part"]: row["text"] for row in found if not row["is_well"]}
-    assert done.returncode == bool(wrong)
-    return done.returncode, wrong
+@pytest.fixture
+def check(place, monkeypatch, capsys):
+    """Run the command in this process, and as its user; return what is wrong, by part."""
+    monkeypatch.setattr(checking.owner, "become_user", lambda uid, gid: None)
+
+    def run(*more):
+        apache = str(place / "apache2")
+        settings = str(place / "settings.ini")
+        arguments = ["--settings", settings, "check", "--json", "--apache", apache, *more]
+        return wrong(line.run(arguments), *capsys.readouterr())
+
+    return run
+
+
+def check_as_apache(place):
+    """Run the command in a process of its own, which becomes Apache's user if it is root's."""
+    apache = place / "apache2"
+    done = run_command(place / "settings.ini", "check", "--json", "--apache", apache)
+    return wrong(done.returncode, done.stdout, done.stderr)
+
+
+def wrong(status, out, complaint):
+    assert status in (0, 1), complaint
+    found = {row["part"]: row["text"] for row in json.loads(out) if not row["is_well"]}
+    assert status == bool(found)
+    return found
 
 
 def edit(place, file, old, new):
@@ -67,74 +76,74 @@ def edit(place, file, old, new):
 
 
 def test_site_as_it_should_be(place):
-    assert check(place) == (0, {})
+    assert check_as_apache(place) == {}
 
 
 def test_cache_that_another_user_owns(place):
     os.chown(place / "cache", 1234, 1234)
     os.chmod(place / "cache", 0o700)
     if os.geteuid() == 0:
-        assert str(place / "cache") in check(place)[1]["cache"]
+        assert str(place / "cache") in check_as_apache(place)["cache"]
 
 
-def test_cache_that_is_not_there(place):
+def test_cache_that_is_not_there(place, check):
     (place / "cache").rmdir()
-    assert "cache" in check(place)[1]["cache"]
+    assert "cache" in check()["cache"]
 
 
-def test_pictures_that_are_not_mounted(place):
+def test_pictures_that_are_not_mounted(place, check):
     edit(place, "settings.ini", "pictures", "nowhere")
-    assert "no such directory" in check(place)[1]["pictures"]
+    assert "no such directory" in check()["pictures"]
 
 
-def test_table_with_other_columns(place):
+def test_table_with_other_columns(place, check):
     with sqlite3.connect(place / "images.db") as connection:
         connection.execute("ALTER TABLE images RENAME COLUMN path TO file")
     connection.close()
-    assert "path" in check(place)[1]["database"]
+    assert "path" in check()["database"]
 
 
-def test_table_without_rows(place):
+def test_table_without_rows(place, check):
     with sqlite3.connect(place / "images.db") as connection:
         connection.execute("DELETE FROM images")
     connection.close()
-    assert "no rows" in check(place)[1]["database"]
+    assert "no rows" in check()["database"]
 
 
-def test_database_that_is_away(place):
+def test_database_that_is_away(place, check):
     edit(place, "settings.ini", f"sqlite:///{place}/images.db", "mysql://a@127.0.0.1:1/b")
-    assert "127.0.0.1:1" in check(place)[1]["database"]
+    assert "127.0.0.1:1" in check()["database"]
 
 
-def test_files_that_are_missing_or_no_pictures(place):
+def test_files_that_are_missing_or_no_pictures(place, check):
     (place / "pictures" / "1.jpg").write_text("no picture")
-    assert check(place)[1]["sample"].startswith("1: ")
+    assert check()["sample"].startswith("1: ")
     (place / "pictures" / "1.jpg").unlink()
-    assert "no such file" in check(place)[1]["sample"]
+    assert "no such file" in check()["sample"]
 
 
-def test_drop_in_that_means_another_cache(place):
+def test_drop_in_that_means_another_cache(place, check):
     edit(
         place, "apache2/apache2.conf", f"HANDLERS_CACHE {place}/cache", "HANDLERS_CACHE /srv/other"
     )
-    wrong = check(place)[1]["drop-in"]
+    wrong = check()["drop-in"]
     assert "HANDLERS_CACHE is /srv/other" in wrong and "thumbnail.cache" in wrong
 
 
-def test_drop_in_that_is_not_enabled(place):
+def test_drop_in_that_is_not_enabled(place, check):
     edit(place, "apache2/apache2.conf", "Include /opt/share/handlers-site.conf\n", "")
-    assert "a2enconf handlers-site" in check(place)[1]["drop-in"]
+    assert "a2enconf handlers-site" in check()["drop-in"]
 
 
-def test_apache_without_python(place):
+def test_apache_without_python(place, check):
     edit(place, "apache2/apache2.conf", "LoadModule python_module", "#LoadModule python_module")
-    assert "a2enconf handlers" in check(place)[1]["mod_wsgi"]
+    assert "a2enconf handlers" in check()["mod_wsgi"]
 
 
-def test_secret_that_everybody_can_read(place):
+def test_secret_that_everybody_can_read(place, check):
     url = f"sqlite:///{place}/images.db"
     edit(place, "settings.ini", url, "mysql://a:secret@127.0.0.1:1/b")
-    wrong = check(place)[1]
+    wrong = check()
     assert "chmod 640" in wrong["settings"]
     assert "secret" not in json.dumps(wrong)
 
@@ -151,21 +160,14 @@ def test_cache_in_a_tmp_that_only_apache_sees(tmp_path, monkeypatch):
     assert last.is_well
 
 
-def test_site_that_does_not_answer(place):
-    assert "refused" in check(place, "--url", "http://127.0.0.1:1")[1]["site"]
+def test_site_that_does_not_answer(check):
+    assert "refused" in check("--url", "http://127.0.0.1:1")["site"]
 
 
 def test_site_that_answers(own_site):
     with own_site:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "handlers", "check", "--settings", own_site.work.settings),
-                *("--url", f"http://127.0.0.1:{own_site.port}"),
-            ],
-            capture_output=True,
-            text=True,
-            cwd="/",
-        )
+        url = f"http://127.0.0.1:{own_site.port}"
+        done = run_command(own_site.work.settings, "check", "--url", url)
     lines = done.stdout.splitlines()
     answers = [line for line in lines if "answers" in line]
     assert len(answers) == 2 and all(line.startswith("ok    site: http") for line in answers)

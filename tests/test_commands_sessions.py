@@ -17,6 +17,7 @@ from handlers.sessions.file import FileStore
 from handlers.sessions.sid import new
 from handlers.sessions.sqlite import SqliteStore
 from handlers.sessions.store import Record
+from tests.support import run_command
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +32,7 @@ def run(tmp_path):
     def run_command(text, *arguments):
         settings.write_text(f"[mod_python.session]\n{text}\n")
         settings.chmod(0o600)
-        command = [sys.executable, "-m", "handlers", "--settings", settings, "sessions"]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd="/")
+        return run_command(settings, "sessions", *arguments)
 
     return run_command
 
@@ -243,7 +243,6 @@ def test_fault_is_one_sentence(run, text, complaint):
 
 
 def test_settings_file_missing_is_one_sentence(tmp_path):
-    command = [sys.executable, "-m", "handlers", "--settings", tmp_path / "none.ini"]
-    done = subprocess.run([*command, "sessions", "stats"], capture_output=True, text=True, cwd="/")
+    done = run_command(tmp_path / "none.ini", "sessions", "stats")
     assert done.returncode == 1
     assert done.stderr.startswith("modpython-handlers: settings file")

@@ -6,8 +6,6 @@ import os
 import pathlib
 import re
 import sqlite3
-import subprocess
-import sys
 import time
 from urllib.parse import quote
 
@@ -17,6 +15,7 @@ from handlers import names
 from handlers.lookup import Lookup, Row
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd
+from tests.support import run_command
 
 IDS = (
     "plain",
@@ -159,14 +158,7 @@ def test_gallery_links_and_favourites(site):
 
 
 def command(site, *arguments):
-    settings = os.path.join(site.work.etc, "settings.ini")
-    return subprocess.run(
-        [sys.executable, "-m", "handlers", "--settings", settings, *arguments],
-        capture_output=True,
-        text=True,
-        # the owner of the cache need not be able to read the checkout
-        cwd="/",
-    )
+    return run_command(os.path.join(site.work.etc, "settings.ini"), *arguments)
 
 
 def test_commands_take_ids_and_print_urls(site):

@@ -10,8 +10,6 @@ import itertools
 import os
 import pathlib
 import sqlite3
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -20,9 +18,8 @@ from PIL import Image
 from handlers import locks, state_directory
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
-from tests.support import until
+from tests.support import run_command, until
 
-CHECKOUT = pathlib.Path(__file__).parent.parent
 THUMBNAIL = "/thumbs/200x200/new.jpg"
 ORIGINAL = "/images/new"
 CHANGES = {
@@ -206,10 +203,7 @@ def test_command_hides_at_once(site, change, snapshot):
     for _ in range(9):
         assert colour(site.request(ORIGINAL)) == "red"
     site.change(f"{CHANGES[change]} WHERE id = 'new'")
-    command = (sys.executable, "-m", "handlers", "--settings", site.work.settings)
-    done = subprocess.run(
-        (*command, "cache", "purge", "new"), cwd=CHECKOUT, capture_output=True, text=True
-    )
+    done = run_command(site.work.settings, "cache", "purge", "new")
     assert (done.returncode, done.stdout) == (0, "3 thumbnails deleted.\n"), done.stderr
     assert cached(site) == []
     page = site.request("/").body
@@ -285,8 +279,7 @@ def test_private_and_unknown_are_one(mariadb_site, mariadb, snapshot):
         "mod_python.session.serializer = json\nmod_python.session.sweep = off\n"
         "lookup.longest_pause = 0.5\nlookup.refresh = 3600"
     )
-    command = (sys.executable, "-m", "handlers", "--settings", site.work.settings)
-    subprocess.run((*command, "sessions", "create"), cwd=CHECKOUT, check=True, capture_output=True)
+    run_command(site.work.settings, "sessions", "create", check=True)
     pathlib.Path(site.work.users).write_text("")
     os.chmod(site.work.users, 0o644)
     site.start()

@@ -186,6 +186,15 @@ def test_page_gives_public_ids_in_order_and_warms_if_need_be(path):
         assert pictures.page(99, 3) == ([], 99)
 
 
+def test_child_whose_first_request_was_a_page_does_not_read_the_table_again(pictures, caplog):
+    caplog.set_level(logging.INFO, "handlers.lookup")
+    assert pictures.page(0, 1) == (["p0"], 100)
+    assert pictures.warm(again=False) == 100
+    assert len(caplog.records) == 1
+    assert pictures.warm() == 100
+    assert len(caplog.records) == 2
+
+
 @pytest.mark.parametrize(
     ("statement", "options", "says"),
     [

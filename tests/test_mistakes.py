@@ -4,13 +4,11 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
 from tests.servers.httpd import Httpd, make_images_table
-from tests.support import until
+from tests.support import run_command, until
 
 needs_another_user = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can start Apache's children as another user"
@@ -154,15 +152,7 @@ def test_root_that_is_missing_ends_a_command_in_one_line(site, root):
     site.start()
     root.rename(f"{root}.away")
     settings = os.path.join(site.work.etc, "settings.ini")
-    command = [sys.executable, "-m", "handlers", "--settings", settings]
-    done = subprocess.run(
-        [*command, "cache", "warm", "--sizes", "9x9", "p"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        # the owner of the cache need not be able to read the checkout
-        cwd="/",
-    )
+    done = run_command(settings, "cache", "warm", "--sizes", "9x9", "p")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert f"images.root {root}: no such directory" in done.stderr

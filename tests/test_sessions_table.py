@@ -2,13 +2,12 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 import urllib.parse
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.support import run_command
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CURE = "run: modpython-handlers sessions create"
 
@@ -42,12 +41,11 @@ def test_missing_table_is_one_line_that_says_what_to_run(sql_site):
     told = re.findall(rf"\[pid (\d+).*no_table\.sessions.*{CURE}", log)
     assert told and len(told) == len(set(told)), log
     path = f"{sql_site.work.etc}/settings.ini"
-    command = [sys.executable, "-m", "handlers", "--settings", path, "sessions"]
-    stats = subprocess.run([*command, "stats"], capture_output=True, text=True, cwd=ROOT)
+    stats = run_command(path, "sessions", "stats")
     assert stats.returncode == 1
     assert stats.stderr.startswith("modpython-handlers: ") and stats.stderr.count("\n") == 1
     assert stats.stderr.endswith(f"{CURE}\n")
-    subprocess.run([*command, "create"], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    run_command(path, "sessions", "create", check=True)
     assert mark(sql_site).status == 303
 
 

@@ -2,8 +2,6 @@
 
 import logging
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -13,6 +11,7 @@ from handlers.image.limits import Limits
 from handlers.kinds import Words
 from handlers.making import OWN_LIMITS
 from handlers.options import OPTIONS
+from tests.support import run_command
 
 SECRET = "hush-hush"
 
@@ -200,11 +199,7 @@ def test_file_without_a_secret_may_be_read_by_everybody(read, caplog):
 def test_commands_say_the_same_and_exit_1(tmp_path, command):
     path = tmp_path / "settings.ini"
     path.write_text("[cache]\nbyte = 20G\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "handlers", "--settings", str(path), *command],
-        capture_output=True,
-        text=True,
-    )
+    done = run_command(path, *command)
     assert done.returncode == 1
     says = f"{path}, line 2: cache.byte is unknown: did you mean cache.bytes\n"
     assert done.stderr.endswith(says)

@@ -1,15 +1,13 @@
 """Two servers with a directory each and one database, as two machines behind a balancer."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import watched
 from tests.servers.httpd import Httpd
 from tests.servers.visitor import Visitor
-from tests.support import until
+from tests.support import run_command, until
 
 SERVER = "mod_wsgi"
 
@@ -35,7 +33,7 @@ def running(base, pictures, mariadb):
             "mod_python.session.serializer = json"
         )
         sites.append(site)
-    subprocess.run(command(sites[0], "sessions", "create"), check=True, capture_output=True)
+    run_command(sites[0].work.settings, "sessions", "create", check=True)
     with sites[0], sites[1]:
         yield sites
 
@@ -46,10 +44,6 @@ def machines(running):
     yield next(first), next(second)
     for each in (first, second):
         next(each, None)
-
-
-def command(site, *arguments):
-    return [sys.executable, "-m", "handlers", "--settings", site.work.settings, *arguments]
 
 
 def test_session_is_known_on_both(machines):
@@ -83,7 +77,5 @@ def test_one_purge_reaches_both(machines):
 
 
 def purge_everywhere(site, id):
-    done = subprocess.run(
-        command(site, "cache", "purge", "--everywhere", id), capture_output=True, text=True
-    )
+    done = run_command(site.work.settings, "cache", "purge", "--everywhere", id)
     assert (done.returncode, done.stderr) == (0, "")

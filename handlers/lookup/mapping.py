@@ -254,7 +254,7 @@ class Lookup(Mapping):
     def __repr__(self):
         return f"<Lookup of {self._database.name}, {len(self._watcher.memory)} rows in memory>"
 
-    def warm(self) -> int:
+    def warm(self, again: bool = True) -> int:
         """Prepare for the first request; return the number of rows that are known.
 
         To be called once per child. With ``lookup.snapshot`` it opens the snapshot, which takes no
@@ -264,12 +264,17 @@ class Lookup(Mapping):
 
         It raises nothing for a database that is away or misconfigured: that is logged once, what
         memory held is kept, and 0 is returned.
+
+        :param again: whether to read all rows, too, if :meth:`page` has read them already.
         """
         with self._warming:
             if self._options.snapshot:
                 self._watcher.look(wait=True)
                 snapshot = self._watcher.memory.snapshot
                 return 0 if snapshot is None else snapshot.rows
+            memory = self._watcher.memory
+            if memory.complete and not again:
+                return len(memory.rows)
             return self._warm()
 
     def load(self, lock_timeout: float) -> int:
