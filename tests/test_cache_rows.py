@@ -185,6 +185,7 @@ def change(tmp_path, statement):
         connection.execute(statement)
 
 
+@pytest.mark.slow
 def test_invalidated_rows_are_asked_for_again_in_every_process(pictures, tmp_path):
     pictures.warm()
     change(tmp_path, "UPDATE images SET path = 'b.jpg'")

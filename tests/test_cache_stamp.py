@@ -161,6 +161,7 @@ def test_many_children_empty_it_once(site, store, caplog):
     assert len(files(store)) == 12
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_leaves_nothing_of_the_old(site, store, monkeypatch):
     """After each system call that changes something, the next claim still empties the rest."""
     old = site()

@@ -170,6 +170,7 @@ def test_no_more_bytes_of_a_long_queue_are_looked_at_than_are_taken(tmp_path):
     assert queue.taken == 1 + 2 + 3
 
 
+@pytest.mark.slow
 def test_one_more_than_may_wait_waits_if_its_turn_comes_soon(store):
     def thumbnail(soon):
         return Turns(store.directory, 1, 0, 30, soon).thumbnail(NAME)
@@ -208,6 +209,7 @@ def test_pace_follows_what_thumbnails_take_and_survives_what_it_finds(store):
         assert pace.seconds() == usual
 
 
+@pytest.mark.slow
 def test_makers_follow_in_the_order_of_asking(store, monkeypatch):
     """Each is woken: nobody has to look again."""
     monkeypatch.setattr(turns_module, "_LOOK_AGAIN", 600)
@@ -231,6 +233,7 @@ def test_makers_follow_in_the_order_of_asking(store, monkeypatch):
     assert order == list(range(12))
 
 
+@pytest.mark.slow
 def test_one_that_waits_takes_the_turn_of_a_killed_process(store):
     code = (
         "import time\nfrom handlers.cache.turns import Turns\n"

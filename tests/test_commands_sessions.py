@@ -29,12 +29,12 @@ def run(tmp_path):
     """Run a command with the settings given; return its completed process."""
     settings = tmp_path / "settings.ini"
 
-    def run_command(text, *arguments):
+    def with_settings(text, *arguments):
         settings.write_text(f"[mod_python.session]\n{text}\n")
         settings.chmod(0o600)
         return run_command(settings, "sessions", *arguments)
 
-    return run_command
+    return with_settings
 
 
 @pytest.fixture

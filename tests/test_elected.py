@@ -167,6 +167,7 @@ def test_forked_child_starts_a_thread_of_its_own(start):
     assert [t.name for t in threading.enumerate()].count("counting") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", ["worker.rest(60)", "time.sleep(60)"])
 def test_interpreter_ends_soon_whatever_its_workers_do(lock, busy):
     """Asleep between two steps, or in the midst of one that nothing interrupts."""

@@ -83,6 +83,7 @@ def test_password_that_the_library_would_cut_is_refused(file, password):
     assert not htpasswd.read(str(file)).check("ann", password)
 
 
+@pytest.mark.slow
 def test_unknown_user_costs_what_a_known_one_costs(file):
     # bcrypt of 2^10 rounds, twice, and one line of a form that costs nothing
     slow = "$2y$10$WhFO1CAnt7c023t.Ycwic.JRjopI34ZjYoKNLrcqX6PH/pGB6BGhW"

@@ -154,6 +154,7 @@ def test_limits_are_compared_before_scaled_decoding():
         make(source, FIT, "jpg", limits=Limits(memory=20 * MEGABYTE))
 
 
+@pytest.mark.slow
 def test_memory_of_a_large_source_goes_back(tmp_path):
     source = tmp_path / "large.jpg"
     source.write_bytes(flat_jpeg(2900, 2900, progressive=True))

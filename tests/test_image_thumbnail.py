@@ -314,7 +314,8 @@ def test_alpha_thumbnail_is_nearly_that_of_full_decoding():
 
 
 def test_less_memory_gives_a_coarser_thumbnail_before_none():
-    source = saved(photograph(2400, 1800), "JPEG", quality=90)
+    picture = Image.linear_gradient("L").resize((2400, 1800)).convert("RGB")
+    source = saved(picture, "JPEG", quality=90)
     little = Limits(memory=16 << 20)
     thumbnail = make(source, Geometry(900, 900), "jpg", limits=little)
     assert (thumbnail.width, thumbnail.height) == (900, 675)

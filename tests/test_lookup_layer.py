@@ -101,7 +101,9 @@ class Table:
         return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+)
 def test_layers_say_what_a_new_file_would(tmp_path, seed):
     table = Table(tmp_path / "snapshot", seed)
     table.check()
@@ -189,6 +191,7 @@ def test_reader_of_a_layer_that_was_replaced_is_told(tmp_path):
         list(found.ids())
 
 
+@pytest.mark.slow
 def test_cost_of_a_refresh_goes_with_the_change(tmp_path, monkeypatch):
     """By way of the lookup: a hundred rows of 50,000 write some kilobytes, and are answered."""
     monkeypatch.undo()

@@ -238,6 +238,7 @@ def test_file_that_is_no_database_is_one_error_line(tmp_path, caplog):
     assert "x.db: not an SQLite database: correct lookup.database" in record.getMessage()
 
 
+@pytest.mark.slow
 def test_writer_that_holds_the_file_costs_the_timeout_and_then_nothing(path, caplog):
     pictures = open_lookup(f"sqlite:///{path}", timeout=0.5, longest_pause=1)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:

@@ -487,6 +487,7 @@ def test_two_sweeps_do_not_run_at_once(store):
     assert store.sweep(Pace.flat_out()).deleted == 5
 
 
+@pytest.mark.slow
 def test_sweep_keeps_to_its_pace(store):
     fill(store, 60, accessed=0)
     started = time.monotonic()
@@ -546,6 +547,7 @@ def test_stopped_sweeper_leaves_its_election_to_another(store):
     assert elected(store)
 
 
+@pytest.mark.slow
 def test_another_child_is_elected_when_the_sweeping_one_is_killed(store, monkeypatch):
     monkeypatch.setattr(sweep, "_ELECTION", 0.1)
     ids = fill(store, 5)

@@ -1,6 +1,7 @@
 """Storage that fails while a source is read, and sources of strange dates, on real servers."""
 
 import errno
+import functools
 import io
 import os
 import socket
@@ -38,21 +39,28 @@ class Failing(io.BytesIO):
         return data
 
 
+@functools.cache
+def noise(format):
+    whole = io.BytesIO()
+    Image.effect_noise((400, 300), 60).convert("RGB").save(whole, format)
+    return whole.getvalue()
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9])
 def test_storage_that_fails_is_not_taken_for_a_broken_picture(format, part, number):
-    whole = io.BytesIO()
-    picture = Image.effect_noise((400, 300), 60).convert("RGB")
-    picture.save(whole, format)
-    file = Failing(whole.getvalue(), int(len(whole.getvalue()) * part), number)
+    whole = noise(format)
+    file = Failing(whole, int(len(whole) * part), number)
     with pytest.raises(SourceUnavailable, match=os.strerror(number)):
         make(file, Geometry(100, 100), "png", limits=ALL)
 
 
 def test_storage_that_fails_while_a_copy_is_made_is_told_apart():
+    # large in pixels and in bytes, and quickly made
     whole = io.BytesIO()
-    Image.effect_noise((6000, 4000), 60).convert("RGB").save(whole, "JPEG")
+    Image.effect_noise((600, 400), 60).resize((6000, 4000), 0).save(whole, "JPEG")
+    assert len(whole.getvalue()) > 1 << 20
     with pytest.raises(SourceUnavailable):
         make_copy(Failing(whole.getvalue(), 1 << 20, errno.EIO))
 

@@ -148,6 +148,7 @@ def test_counts_are_those_of_all_processes(tmp_path):
     assert sum(map(int, taken)) in range(FREE_GUESSES, FREE_GUESSES + 3)
 
 
+@pytest.mark.slow
 def test_counts_outlive_the_process_and_a_killed_one_blocks_nobody(tmp_path):
     path = str(tmp_path / "throttle")
     guesses(Throttle(path), FREE_GUESSES)
