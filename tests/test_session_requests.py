@@ -374,6 +374,18 @@ def test_touch_of_a_session_from_the_future_is_now(any_client):
     assert store.load(sid).accessed == pytest.approx(now + 30, abs=0.01)
 
 
+def test_touch_from_the_future_is_believed_by_a_clock_that_is_behind(any_client):
+    """Another machine's, or this one's in the same moment."""
+    store, sid, now = store_of(any_client), sids.new(), time.time()
+    store.save(sid, Record(b"x", now, now + 365 * 86400, 100))
+    assert store.touch(sid, now)
+    store.clock = lambda: now - 2
+    try:
+        assert store.load(sid).accessed == pytest.approx(now, abs=0.01)
+    finally:
+        store.clock = time.time
+
+
 def test_sweep_of_files_ends_what_a_clock_ahead_has_left(tmp_path):
     moved = [0.0]
     store = FileStore(tmp_path / "sessions", clock=lambda: time.time() + moved[0])

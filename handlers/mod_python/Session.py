@@ -308,7 +308,7 @@ class BaseSession(dict):
 
         Call it where a user signs in, so that an id which somebody has planted in the browser
         beforehand is worth nothing. The old id ends at once; a killed child leaves both or the
-        old one. Requests that were on their way with the old id get an empty session, which is not
+        old one. A session that another request has ended stays so, under its old id. Requests that were on their way with the old id get an empty session, which is not
         stored, and for a minute no cookie, as that would sign the user out again.
         """
         if self._replaced:
@@ -317,14 +317,21 @@ class BaseSession(dict):
             return self._sid
         if self._invalid or not self._announced:
             return self._sid
+        self._make_postponed()
+        if self._stored and not self._unbroken and self._has_ended():
+            self._end()
+            return self._sid
         old, self._sid = self._sid, sids.new()
-        new = self._sid
+        new, version = self._sid, self._version()
         stored, self._stored = self._stored, False
         self.save()
         self._make_postponed()
+        if stored and not self._retire(old, version):
+            self.do_delete()
+            self._sid = old
+            self._end()
+            return old
         self._sid = old
-        if stored:
-            self._retire()
         self.unlock()
         self._sid = new
         self.lock()
@@ -377,9 +384,15 @@ class BaseSession(dict):
         self._invalid = 1
         logger.info("session not saved: another request has ended it")
 
-    def _retire(self):
-        """Let the id end that has been replaced."""
+    def _version(self):
+        """Return what :meth:`_retire` compares."""
+
+    def _retire(self, old, version):
+        """Let the id end that has been replaced; return False if another request did before."""
+        new, self._sid = self._sid, old
         self.do_delete()
+        self._sid = new
+        return True
 
 
 class StoredSession(BaseSession):
@@ -453,8 +466,11 @@ class StoredSession(BaseSession):
         # the save itself compares the version
         return False
 
-    def _retire(self):
-        self._content.retire(self._sid)
+    def _version(self):
+        return self._content.version
+
+    def _retire(self, old, version):
+        return self._content.retire(old, version)
 
 
 class FileSession(StoredSession):

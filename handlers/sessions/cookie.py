@@ -1,6 +1,7 @@
 """The session's id in the Cookie field of a request, and what its own cookie says."""
 
 import functools
+import itertools
 import re
 from collections.abc import Callable
 
@@ -8,12 +9,16 @@ from .options import Options
 
 # more cookies of one name than any browser has a reason for; each costs a look into the store
 _MOST = 8
+# and more than fit into one field; each costs a signature at most
+_MOST_READ = 256
 _SID = "[0-9a-f]{32}"
 _SIGNATURE = "[0-9a-f]{64}"
 
 
 def ids_in(field: str, name: str, unsigned: Callable[[str], str | None] | None = None) -> list[str]:
     """Return the session ids in the cookies *name*, in the order sent, each once, at most 8.
+
+    Only ids that may be ours count: a value that a former secret has signed takes no place.
 
     There may be several: browsers send one for each path, and one that an older release has set
     stays for years. The field is searched for the name itself, so no quote or comma in a foreign
@@ -26,10 +31,13 @@ def ids_in(field: str, name: str, unsigned: Callable[[str], str | None] | None =
     if name not in field:
         return []
     found: dict[str, None] = {}
-    for value in _pattern(name, unsigned is not None).findall(field)[:_MOST]:
-        sid = value if unsigned is None else unsigned(value)
+    values = _pattern(name, unsigned is not None).finditer(field)
+    for match in itertools.islice(values, _MOST_READ):
+        sid = match[1] if unsigned is None else unsigned(match[1])
         if sid is not None:
             found[sid] = None
+            if len(found) == _MOST:
+                break
     return list(found)
 
 

@@ -16,7 +16,7 @@ import secrets
 from handlers import locks
 from handlers.sessions import slots
 from handlers.sessions.lockfile import FileHeld
-from handlers.sessions.store import Conflict, Record, StoreError, StoreRefused, StoreUnavailable
+from handlers.sessions.store import AHEAD, Conflict, Record, StoreError, StoreRefused, StoreUnavailable
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ_AND_WRITE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -73,7 +73,7 @@ def read(
             record, offset, capacity = newest
             touched = found.st_mtime - record.timeout
             # back from the future, if the clock was wrong when the session was saved
-            back = record.from_future(now) and touched < now
+            back = record.from_future(now) and touched <= now + AHEAD
             if touched > record.accessed + _ROUNDING or back:
                 record = record._replace(accessed=touched)
             return record, offset, capacity, blob

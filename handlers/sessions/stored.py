@@ -23,6 +23,7 @@ class Stored:
     ``_accessed``, ``_timeout``.
 
     :param user_key: the key of ``_data`` that names the user.
+    :ivar version: the version that was loaded or stored last.
     :ivar replaced: the last load found that the session goes on under another id.
     """
 
@@ -30,7 +31,7 @@ class Stored:
         self._backing = backing
         self._user_key = user_key
         self._loaded: Record | None = None
-        self._version = 0
+        self.version = 0
         self._loaded_sid = ""
         self.replaced = False
 
@@ -57,7 +58,7 @@ class Stored:
             return None
         if not isinstance(values, dict):
             return None
-        self._loaded, self._version, self._loaded_sid = record, record.version, sid
+        self._loaded, self.version, self._loaded_sid = record, record.version, sid
         return _as_dict(values, record)
 
     def record(self, sid: str, content: dict) -> Record:
@@ -85,7 +86,7 @@ class Stored:
         store, loaded = self._backing.store, self._loaded
         expected = None
         if loaded is not None and self._loaded_sid == sid:
-            expected = self._version
+            expected = self.version
             if record.data == loaded.data and record[3:5] == loaded[3:5]:
                 if loaded.touch_due(record.accessed):
                     store.touch(sid, record.accessed)
@@ -102,7 +103,7 @@ class Stored:
             else:
                 if expected is None:
                     counters.add("sessions_begun")
-                self._loaded, self._version, self._loaded_sid = record, version, sid
+                self._loaded, self.version, self._loaded_sid = record, version, sid
                 return True
         raise Conflict("others keep saving the same session")
 
@@ -112,12 +113,24 @@ class Stored:
         counters.add("sessions_ended")
         self._forget(sid)
 
-    def retire(self, sid: str) -> None:
-        """End the id *sid*, which was replaced, and remember that for a minute."""
+    def retire(self, sid: str, version: int) -> bool:
+        """End the id *sid*, which was replaced, and remember that for a minute.
+
+        :param version: the one that was loaded.
+        :return: False if it has ended already, or another request has replaced it.
+        """
         store = self._backing.store
         now = store.clock()
-        store.save(sid, Record(REPLACED, now, now, GRACE))
-        self._forget(sid)
+        for _ in range(_CONFLICTS):
+            try:
+                store.save(sid, Record(REPLACED, now, now, GRACE), version)
+                return True
+            except Conflict:
+                current = store.load(sid)
+                if current is None or current.data == REPLACED:
+                    return False
+                version = current.version
+        raise Conflict("others keep saving the same session")
 
     def _forget(self, sid):
         if self._loaded_sid == sid:
