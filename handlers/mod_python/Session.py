@@ -308,8 +308,9 @@ class BaseSession(dict):
 
         Call it where a user signs in, so that an id which somebody has planted in the browser
         beforehand is worth nothing. The old id ends at once; a killed child leaves both or the
-        old one. A session that another request has ended stays so, under its old id. Requests that were on their way with the old id get an empty session, which is not
-        stored, and for a minute no cookie, as that would sign the user out again.
+        old one. A session that another request has ended stays so, under its old id. Requests that
+        were on their way with the old id get an empty session, which is not stored, and for a
+        minute no cookie, as that would sign the user out again.
         """
         if self._replaced:
             self._replaced = False

@@ -16,7 +16,14 @@ import secrets
 from handlers import locks
 from handlers.sessions import slots
 from handlers.sessions.lockfile import FileHeld
-from handlers.sessions.store import AHEAD, Conflict, Record, StoreError, StoreRefused, StoreUnavailable
+from handlers.sessions.store import (
+    AHEAD,
+    Conflict,
+    Record,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ_AND_WRITE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
