@@ -81,8 +81,8 @@ def flat_jpeg(width, height, progressive=False, interleaved=True, components=3, 
     return b"".join(pieces) + b"\xff\xd9"
 
 
-def deflate_bloat(block, size):
-    """Return a PNG of 8 x 8 pixels that come after *size* bytes of a deflate *block* without any.
+def deflate_bloat(block, size, side=8):
+    """Return a square PNG whose pixels come after *size* bytes of a deflate *block* without any.
 
     :param block: its bits, the first one first.
     """
@@ -91,12 +91,12 @@ def deflate_bloat(block, size):
         sum(bit << place for place, bit in enumerate(bits[at : at + 8]))
         for at in range(0, len(bits), 8)
     )
-    pixels = bytes(8 * 25)
-    stored = b"\1" + struct.pack("<HH", len(pixels), len(pixels) ^ 0xFFFF) + pixels
-    stream = b"\x78\1" + unit * (size // len(unit)) + stored
+    pixels = bytes(side * (1 + 3 * side))
+    deflate = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    stream = b"\x78\1" + unit * (size // len(unit)) + deflate.compress(pixels) + deflate.flush()
     stream += zlib.adler32(pixels).to_bytes(4, "big")
     pieces = [stream[at : at + MEGABYTE] for at in range(0, len(stream), MEGABYTE)]
-    return png(8, 8, idat=b"".join(png_chunk(b"IDAT", piece) for piece in pieces))
+    return png(side, side, idat=b"".join(png_chunk(b"IDAT", piece) for piece in pieces))
 
 
 def empty_dynamic_block():
@@ -312,6 +312,14 @@ ATTACKS = {
     ),
     "png of empty dynamic blocks": (
         lambda: deflate_bloat(empty_dynamic_block(), 45 * MEGABYTE),
+        "RefusedSource",
+    ),
+    "png of empty dynamic blocks and 12 megapixels": (
+        lambda: deflate_bloat(empty_dynamic_block(), 23 * MEGABYTE, 3500),
+        "served",
+    ),
+    "png of 20 MB of empty dynamic blocks": (
+        lambda: deflate_bloat(empty_dynamic_block(), 20 * MEGABYTE),
         "RefusedSource",
     ),
     "png of empty fixed blocks": (

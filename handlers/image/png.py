@@ -48,8 +48,10 @@ _KEY_WORK_BYTES = 5
 _ROWS_KEPT = 4 * 8
 _SAMPLES = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 #: Deflate blocks that give no pixels take up to 70 ns for each byte of the file. In a picture of
-#: up to so many compressed bytes that is half a second; larger ones are looked at first.
-_TRUSTED_BYTES = 8 << 20
+#: up to so many compressed bytes that is half a second, or, if it has as many bytes of pixels, two
+#: seconds. Larger ones are looked at first, which takes as long as decoding them: a photograph of
+#: 12 megapixels has 20 MB.
+_TRUSTED_BYTES, _MOST_TRUSTED_BYTES = 8 << 20, 24 << 20
 _PIECE_BYTES = 64 << 10
 #: What deflate makes of a piece, at least: stored blocks keep their size.
 _LEAST_GAIN = 1 / 4
@@ -247,7 +249,8 @@ def _check_deflate(file: BinaryIO, picture: Iterable[tuple[int, int]], pixel_byt
 
     :param pixel_bytes: what it inflates to, where the decoder stops.
     """
-    if sum(length for _, length in picture) <= _TRUSTED_BYTES:
+    trusted = max(_TRUSTED_BYTES, min(pixel_bytes, _MOST_TRUSTED_BYTES))
+    if sum(length for _, length in picture) <= trusted:
         return
     data, inflating = Excerpt(file, picture), zlib.decompressobj()
     while pixel_bytes > 0 and not inflating.eof and (piece := data.read(_PIECE_BYTES)):
