@@ -53,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mod-wsgi", metavar="FILE", help="mod_wsgi.so (as setup finds it on this machine)"
     )
+    parser.add_argument(
+        "--request-rec",
+        action="store_true",
+        help="let handlers read Apache's own structures (mod_python.request_rec)",
+    )
     parser.set_defaults(run=run, reads_settings=False)
 
 
@@ -66,6 +71,7 @@ def run(args: argparse.Namespace, _options) -> Result:
     if not directory.isascii():
         raise Failed(f"--scripts {directory}: take a path of ASCII letters")
     scripts, load = Scripts(directory, sys.prefix), _find_mod_wsgi(args.mod_wsgi)
+    load.request_rec = args.request_rec
     result, found = Conversion(), []
     for trees, htaccess in _configurations(args):
         found += names.differences(scope.build(joined(trees), htaccess))

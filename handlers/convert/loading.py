@@ -15,6 +15,8 @@ class Load:
     python_home: str = ""
     #: The directory of Apache's own modules.
     modules: str = "modules"
+    #: Whether handlers read Apache's own structures.
+    request_rec: bool = False
 
     def lines(self, loads: list[Line], needed: list[str]) -> list[str]:
         """Return the lines, which load nothing that is loaded already.

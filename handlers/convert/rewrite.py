@@ -505,6 +505,8 @@ class _Rewriter:
             )
         ]
         load.append(f"WSGIApplicationGroup {SERVER}")
+        if self._module.request_rec:
+            load += ["WSGIPassApacheRequest On", "SetEnv PythonOption.mod_python.request_rec on"]
         for line in loads:
             self._carry(line, f"# {one_line(line)}")
         at = loads[0] if loads else concerned[0]

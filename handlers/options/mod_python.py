@@ -223,6 +223,14 @@ _OF_REQUESTS = (
         "html htm",
     ),
     Option(
+        "mod_python.request_rec",
+        FLAG,
+        "off",
+        "read Apache's own structures, and have Apache do what only it can; needs "
+        "`WSGIPassApacheRequest On`",
+        "on",
+    ),
+    Option(
         "mod_python.wsgi.application",
         TEXT,
         NONE,

@@ -36,6 +36,11 @@ def respond(request, environ: dict):
     Whatever a handler or a filter raises is logged and answered here.
     """
     configuration = options.configuration(environ)
+    if configuration.request_rec:
+        # nobody else has its cost
+        from . import exact
+
+        exact.attach(request, environ)
     try:
         try:
             result = phases.run(request, configuration)
@@ -71,6 +76,8 @@ def answer(request, result: int):
             result = serve_file(request) if request.serves_files else HTTP_FORBIDDEN
     if result in (OK, DONE):
         return request.output().finish()
+    if request.apaches_page is not None and result not in statuses.WITHOUT_BODY:
+        return request.apaches_page(result)
     if result not in statuses.PHRASES:
         _logger.error("handler returned the invalid result %d", result)
         result = HTTP_INTERNAL_SERVER_ERROR

@@ -44,14 +44,27 @@ def log_error(message: str, level: int | None = None, server=None) -> None:
     """Write *message* to the error log.
 
     :param level: one of ``APLOG_*``; ``APLOG_ERR`` if not given. ``APLOG_NOERRNO`` may be or-ed in.
-    :param server: taken for mod_python's sake; mod_wsgi logs to the request's server.
+    :param server: mod_wsgi logs to the request's server, unless this one has its own log.
     :raises TypeError: if *message* is no str or *level* no int.
     """
     if not isinstance(message, str):
         raise TypeError(f"argument 1 must be str, not {type(message).__name__}")
     if level is None:
         level = APLOG_ERR
+    if getattr(server, "has_own_log", False):
+        server.log_error(message, level)
+        return
     _handlers_log.log(_LEVELS[level & _LEVEL_MASK], "%s", message)
+
+
+def level_and_bytes(message: str, level: int) -> tuple[int, bytes]:
+    """Return the level and the message of a line as Apache's own functions take them.
+
+    :raises TypeError: if *message* is no str or *level* no int.
+    """
+    if not isinstance(message, str):
+        raise TypeError(f"argument 1 must be str, not {type(message).__name__}")
+    return level & _LEVEL_MASK, message.encode("utf-8", "surrogateescape")
 
 
 def route_to_apache() -> None:

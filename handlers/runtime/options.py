@@ -60,9 +60,10 @@ _REQUEST_HANDLER = "mod_wsgi.request_handler"
 OPTION_PREFIX = "PythonOption."
 FILE_PREFIX = "PythonOptionFile."
 SERVER_PREFIX = "PythonServer."
-# what Apache's AuthType and AuthName say; mod_python has members of the request for them
+# what is for the runtime alone, as Apache's AuthType and AuthName, for which a request has members
 _OF_APACHE = tuple(
-    f"PythonOption.mod_python.{name}" for name in ("auth_type", "auth_name", "addhandler_exts")
+    f"PythonOption.mod_python.{name}"
+    for name in ("auth_type", "auth_name", "addhandler_exts", "request_rec")
 )
 # what asks for more than PythonHandler
 _MORE = frozenset((*BEFORE, LOG, CLEANUP, HANDLER_MODULE, *FILTERS))
@@ -92,13 +93,14 @@ class Configuration:
     :ivar pairs: (name, value) of each PythonOption that comes from no file.
     :ivar option_files: name and path of each PythonOptionFile.
     :ivar python_path: the text of PythonPath, empty for none.
+    :ivar request_rec: whether requests read Apache's own structures.
     :ivar autoreload: whether changed modules are read again.
     :ivar found: what dispatch has found of the handlers; it is its own.
     """
 
     __slots__ = (
         *("autoreload", "debugger", "found", "is_plain", "option_files", "pairs", "python_path"),
-        *("refused", "variables"),
+        *("refused", "request_rec", "variables"),
     )
 
     def __init__(self, variables: dict[str, str]):
@@ -121,6 +123,7 @@ class Configuration:
         self.python_path = variables.get("PythonPath", "")
         self.autoreload = _switch(variables.get("PythonAutoReload"), True)
         self.debugger = _switch(variables.get("PythonEnablePdb"), False)
+        self.request_rec = _switch(variables.get(f"{OPTION_PREFIX}mod_python.request_rec"), False)
         self.found: dict = {}
 
 

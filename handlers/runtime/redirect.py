@@ -15,6 +15,7 @@ import urllib.parse
 from . import options
 
 _BEFORE = "REDIRECT_"
+_DEPTH = "mod_wsgi.x-redirects"
 _MOST = 10  # redirects in a row, as LimitInternalRecursion has it
 
 
@@ -39,6 +40,11 @@ def environment_before(environ: dict) -> dict | None:
     before["PATH_INFO"] = ""
     before["REDIRECT_STATUS"] = before.pop("STATUS", "200")
     return before
+
+
+def is_redirected(environ: dict) -> bool:
+    """Tell whether the environment is that of a request to which the runtime has redirected."""
+    return _DEPTH in environ
 
 
 def file_of(request, uri: str) -> str:
@@ -82,7 +88,7 @@ def run_redirected(request, uri: str, make_request, respond) -> None:
     if not path.startswith("/"):
         path = posixpath.join(posixpath.dirname(request.uri), path)
     environ = dict(request.environment())
-    depth = int(environ.get("mod_wsgi.x-redirects", "0")) + 1
+    depth = int(environ.get(_DEPTH, "0")) + 1
     if depth > _MOST:
         raise Unreachable(f"{uri}: more than {_MOST} internal redirects in a row")
     file, rest = split_path(file_of(request, path))
@@ -93,7 +99,7 @@ def run_redirected(request, uri: str, make_request, respond) -> None:
     raw = path.encode("utf-8", "surrogateescape").decode("latin-1")
     raw_rest = rest.encode("utf-8", "surrogateescape").decode("latin-1")
     environ |= {
-        "mod_wsgi.x-redirects": str(depth),
+        _DEPTH: str(depth),
         "REDIRECT_STATUS": str(request.status),
         "REDIRECT_URL": request.uri,
         "SCRIPT_NAME": raw.removesuffix(raw_rest),

@@ -55,6 +55,8 @@ class Request(Description):
     #: ... and here are the names that have no number
     allowed_methods = ()
     expecting_100 = 0
+    #: what answers with Apache's own page for a status, where Apache can be asked for it
+    apaches_page = None
     #: whether the file is sent when the handlers decline
     serves_files = True
     #: for each phase the handlers that others have added

@@ -76,15 +76,24 @@ def request_headers(environ: dict):
         yield "Content-Length", environ["CONTENT_LENGTH"]
 
 
+def is_own(name: str) -> bool:
+    """Tell whether a variable is neither CGI's nor WSGI's nor this package's configuration."""
+    bare = name
+    while bare.startswith("REDIRECT_"):
+        # of the request that was redirected to this one
+        bare = bare[len("REDIRECT_") :]
+    return name not in _CGI and not bare.startswith(_SERVERS_OWN) and not is_directive(bare)
+
+
+def is_common(name: str) -> bool:
+    """Tell whether a variable is CGI's, and of the server, the client or a header field."""
+    return name not in _PASSWORDS and (name in _COMMON or name.startswith("HTTP_"))
+
+
 def own_variables(environ: dict):
     """Yield the variables that are neither CGI's nor WSGI's nor this package's configuration."""
     for name, value in environ.items():
-        if (
-            isinstance(value, str)
-            and name not in _CGI
-            and not name.startswith(_SERVERS_OWN)
-            and not is_directive(name)
-        ):
+        if isinstance(value, str) and is_own(name):
             yield name, text(value)
 
 
@@ -94,9 +103,7 @@ def common_variables(environ: dict):
     A password has no place there, so Authorization is left out, as Apache does.
     """
     for name, value in environ.items():
-        if name in _PASSWORDS or not isinstance(value, str):
-            continue
-        if name in _COMMON or name.startswith("HTTP_"):
+        if isinstance(value, str) and is_common(name):
             yield name, text(value)
 
 

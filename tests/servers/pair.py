@@ -186,6 +186,19 @@ def start_pair(directory: pathlib.Path, pictures, recording: Recording, renew: b
     return Pair(ours, real, files)
 
 
+def start_with_request_rec(directory: pathlib.Path, pictures, recording: Recording) -> Pair:
+    """Start the runtime's server with ``mod_python.request_rec on``, beside the recording."""
+    files = directory / "files"
+    copy_handlers(directory / "python")
+    root, rows = pictures
+    extra = _configuration("mod_wsgi", files, directory / "python")
+    extra += "\nWSGIPassApacheRequest On\nSetEnv PythonOption.mod_python.request_rec on\n"
+    url = make_images_table(directory / "images.db", rows)
+    ours = Httpd(directory / "mod_wsgi", "mod_wsgi", url, root, extra=extra)
+    ours.start()
+    return Pair(ours, RecordedServer(directory / "mod_python", recording), files)
+
+
 def _is_page(answer):
     return answer.status >= 300 and answer.headers.get("Content-Type", "").startswith("text/html")
 
