@@ -4,10 +4,12 @@ import argparse
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from handlers import state_directory
 from handlers.commands import owner
+from handlers.commands.progress import Progress
 from handlers.commands.result import Failed, Result
 from handlers.elected import read_state
 from handlers.lookup import Lookup, Row, snapshot
@@ -17,6 +19,8 @@ from handlers.lookup.refresh import Refresher
 from handlers.lookup.state import State
 from handlers.settings import Settings
 
+# rows between two looks at the clock
+_COUNTED = 256
 HELP = "warm the snapshot, show an id, or what is known"
 
 
@@ -72,7 +76,18 @@ def _warm(args, read: lookup_options.Options, options: Settings) -> Result:
     if not read.snapshot:
         raise Failed("lookup.snapshot is not set: there is nothing to write")
     start = time.monotonic()
-    done = Refresher(read).refresh(lock_timeout=args.wait)
+
+    def watched(rows: Iterator, total: int | None) -> Iterator:
+        progress = Progress(args.terminal, "rows", total)
+        for number, row in enumerate(rows, 1):
+            yield row
+            if not number % _COUNTED:
+                progress.add(_COUNTED)
+
+    try:
+        done = Refresher(read).refresh(lock_timeout=args.wait, watch=watched)
+    finally:
+        args.terminal.clear()
     values = {
         "rows": done.read,
         "database": str(read.database),

@@ -1,6 +1,7 @@
 """Connections to SQLite, by the standard library."""
 
 import contextlib
+import itertools
 import os
 import re
 import sqlite3
@@ -91,7 +92,8 @@ class Connection:
 
     def _rows(self, cursor: sqlite3.Cursor) -> Iterator:
         with self._translating_errors():
-            yield from cursor
+            # who stops halfway may have closed the connection: a chain does not close the cursor
+            yield from itertools.chain(cursor)
 
     @contextlib.contextmanager
     def _translating_errors(self):

@@ -32,6 +32,7 @@ _NOTICED = 2.0
 _COUNTS_SHARE = 100
 
 OnChange = Callable[[Iterator[str]], None]
+Watch = Callable[[Iterator, int | None], Iterator]
 
 
 class Refresher:
@@ -102,12 +103,16 @@ class Refresher:
         """Make :meth:`work`, which another thread is at, end soon, with an error."""
         self._database.abort()
 
-    def refresh(self, lock_timeout: float, on_change: OnChange | None = None) -> Written:
+    def refresh(
+        self, lock_timeout: float, on_change: OnChange | None = None, watch: Watch | None = None
+    ) -> Written:
         """Read all rows and bring the snapshot up to date now, due or not.
 
         :param lock_timeout: seconds to wait for another process that does it.
         :param on_change: gets the ids whose row changed or went away, before this returns; to be
             given only while no child answers from the old snapshot.
+        :param watch: is given the rows and how many the table had before, None if nobody knows;
+            returns the rows.
         :raises handlers.locks.LockTimeout: if that takes longer.
         :raises DatabaseAway: if the database does not answer.
         :raises DatabaseMisconfigured: if it does not answer to what is configured.
@@ -116,7 +121,7 @@ class Refresher:
         """
         with locks.held(self.state_path, timeout=lock_timeout):
             state = self._state()
-            done = self._refresh(state, self._usable(), full=True)
+            done = self._refresh(state, self._usable(), full=True, watch=watch)
             fresh = Snapshot(self.path, self.fingerprint)
             if on_change is not None and fresh.serial != state.told:
                 on_change(fresh.changed())
@@ -234,7 +239,9 @@ class Refresher:
             return None
         return snapshot
 
-    def _refresh(self, state: State, current: Snapshot | None, full: bool) -> Written:
+    def _refresh(
+        self, state: State, current: Snapshot | None, full: bool, watch: Watch | None = None
+    ) -> Written:
         start = time.monotonic()
         untold = current is not None and current.serial != state.told
         if current is not None and current.serial == state.serial:
@@ -260,6 +267,8 @@ class Refresher:
             if done is None:
                 full = True
                 rows = reading.all()
+                if watch is not None:
+                    rows = watch(rows, current and current.total)
                 done = write_all(self.path, self.fingerprint, rows, began, current, untold, skipped)
         fresh = Snapshot(self.path, self.fingerprint)
         if current is None:

@@ -118,7 +118,8 @@ _OF_SESSIONS = (
         f"{_S}takeover",
         PATH,
         NONE,
-        "mod_python's directory `mp_sess`: sessions found there are taken over at their first use",
+        "mod_python's directory `mp_sess`: sessions found there are taken over at their first use, "
+        "or all at once by `sessions takeover`",
         "/tmp/mp_sess",
     ),
     Option(

@@ -132,6 +132,17 @@ class Stored:
                 version = current.version
         raise Conflict("others keep saving the same session")
 
+    def take_over(self, sid: str, held: Held) -> bool:
+        """Store the session *sid* of mod_python, unless it is stored already; tell whether it was.
+
+        :param held: its lock.
+        """
+        if self._backing.store.load(sid, held) is not None:
+            # a child was killed between the two
+            self._backing.takeover.remove(sid)
+            return False
+        return self._take_over(sid) is not None
+
     def _forget(self, sid):
         if self._loaded_sid == sid:
             self._loaded = None

@@ -15,7 +15,7 @@ import os
 import pickle
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from handlers.sessions import directory
@@ -24,6 +24,8 @@ from handlers.sessions.store import MAX_SIZE
 
 logger = logging.getLogger(__name__)
 
+# a folder is named by the first digits of the ids in it
+_FOLDER = 2
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -50,6 +52,15 @@ class FileSessions:
         self.path = directory.private(path, create=False)
         self._classes = classes
         self.clock = clock
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids of all sessions that lie there, whether they can be read or not."""
+        with os.scandir(self.path) as folders:
+            names = sorted(entry.name for entry in folders if len(entry.name) == _FOLDER)
+        for name in names:
+            # removed, or no directory
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                yield from filter(sids.valid, os.listdir(f"{self.path}/{name}"))
 
     def take(self, sid: str) -> Taken | None:
         """Return the session, or None if there is no live one that may be read.
