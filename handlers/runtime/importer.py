@@ -27,8 +27,11 @@ import types
 _PAUSE = 1.0
 # seconds that a thread waits for another one to run a module that both import
 _PATIENCE = 10.0
+_MOST_FILES = 4096
 _OF_PYTHON = ("site-packages", "dist-packages")
 _BASE = frozenset(os.path.abspath(directory) for directory in sys.path)
+_SERVERS_OWN = "mod_wsgi"
+_UNSEEN = object()
 # what a module of a place has its place by, and is never a name of its own
 _MARK = "__place_of_handlers__"
 
@@ -36,6 +39,8 @@ _lock = threading.RLock()
 _places: dict[tuple[str, ...], "Place"] = {}
 # of each directory the only place that has it, None if several have
 _by_directory: dict[str, "Place | None"] = {}
+# of each file whose code has imported something what _by_directory says, as of now
+_by_file: dict[str, object] = {}
 _python_paths: dict[str, tuple[str, ...]] = {}
 _now = threading.local()
 _original_import = builtins.__import__
@@ -236,6 +241,7 @@ def place_of(directory: str, python_path: str) -> Place:
 
 def place_at(directories) -> Place:
     """Return the place of some directories, without those that are Python's own."""
+    global _by_file
     own = tuple(
         directory
         for directory in directories
@@ -251,6 +257,8 @@ def place_at(directories) -> Place:
                 directory = directory.rstrip("/")
                 taken = _by_directory.get(directory, place)
                 _by_directory[directory] = place if taken is place else None
+            # not cleared: who has looked before must not keep there what it found
+            _by_file = {}
             if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
                 sys.meta_path.insert(0, _Finder())
             if own:
@@ -281,15 +289,24 @@ def _is_of_python(path: str) -> bool:
 def place_of_code(globals: dict) -> Place | None:
     """Return the place of the code with these globals, None if it is of none, or of several."""
     place = globals.get(_MARK)
-    if place is None:
-        file = globals.get("__file__")
-        if isinstance(file, str):
-            return _by_directory.get(os.path.dirname(file))
-    return place
+    if place is not None:
+        return place
+    file, known = globals.get("__file__"), _by_file
+    if not isinstance(file, str):
+        return None
+    found = known.get(file, _UNSEEN)
+    if found is _UNSEEN:
+        if len(known) >= _MOST_FILES:
+            known.clear()
+        found = known[file] = _by_directory.get(os.path.dirname(file))
+    return found
 
 
 def _import(name, globals=None, locals=None, fromlist=(), level=0):
     """Do what ``import`` does; code of a place gets the place's own modules."""
+    if name == _SERVERS_OWN and not level and name in sys.modules:
+        # mod_wsgi asks for its own module a dozen times a request
+        return sys.modules[name]
     place = place_of_code(globals) if globals else None
     if place is None:
         return _original_import(name, globals, locals, fromlist, level)

@@ -242,8 +242,9 @@ class Output:
 
     def run_cleanups(self) -> None:
         """Run the registered cleanups, the latest first, and log what they raise."""
-        while self._cleanups:
-            call, data = self._cleanups.pop()
+        cleanups = self._cleanups
+        while cleanups:
+            call, data = cleanups.pop()
             try:
                 call(data)
             except Exception:

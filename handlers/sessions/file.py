@@ -93,32 +93,32 @@ class FileStore(Store):
         if record is None:
             # perhaps the directory is gone: the next use looks
             self._look_at = 0.0
+        elif now - record.accessed > record.timeout:
             return None
-        return None if record.expired(now) else record
+        return record
 
     def save(
         self, sid: str, record: Record, expected: int | None = None, held: Held | None = None
     ) -> int:
         name = self._check(record)
         key = sids.key(sid)
-        path = f"{self.path}/{key[:2]}/{key}"
         try:
             if held.__class__ is not FileHeld:
                 with self._writing(key):
-                    return self._save(path, key, record, name, expected)
-            if held.file >= 0 and expected in (None, held.version):
+                    return self._save(key, record, name, expected)
+            if held.file >= 0 and (expected is None or expected == held.version):
                 version = slotfile.save_held(key, record, name, self._sync, held)
                 if version is not None:
                     return version
             held.forget()
-            return self._save(path, key, record, name, expected)
+            return self._save(key, record, name, expected)
         except slotfile.Overtaken:
             held.forget()
-            return self._save_over(path, key, record, name, expected)
+            return self._save_over(key, record, name, expected)
         except LockTimeout:
             raise
         except OSError as error:
-            raise slotfile.failed(path, error) from error
+            raise slotfile.failed(self._file(key), error) from error
 
     def touch(self, sid: str, accessed: float) -> bool:
         key = sids.key(sid)
@@ -212,7 +212,8 @@ class FileStore(Store):
         except OSError as error:
             raise slotfile.failed(path, error) from error
 
-    def _save(self, path, key, record, name, expected) -> int:
+    def _save(self, key, record, name, expected) -> int:
+        path = self._file(key)
         try:
             return slotfile.save(path, key, record, name, expected, self._sync)
         except FileNotFoundError:
@@ -221,15 +222,16 @@ class FileStore(Store):
             self._current()
             return slotfile.save(path, key, record, name, expected, self._sync)
 
-    def _save_over(self, path, key, record, name, expected) -> int:
+    def _save_over(self, key, record, name, expected) -> int:
         """Save what another's write has overtaken, unless that has ended the session."""
+        path = self._file(key)
         while True:
             current = slotfile.load(path, key, record.accessed)
             version = None if current is None else current.version
             if version is None and expected is not None:
                 raise Conflict("deleted since it was loaded")
             with contextlib.suppress(Conflict), self._errors(path):
-                return self._save(path, key, record, name, version)
+                return self._save(key, record, name, version)
 
     @contextlib.contextmanager
     def _writing(self, key: str) -> Iterator[None]:

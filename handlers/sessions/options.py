@@ -31,6 +31,9 @@ _KEPT = "_session_options"
 # the value of this PythonOption, None without, to the defaults of such requests
 _SETTINGS = "handlers.settings"
 _defaults: dict[str | None, dict[str, str]] = {}
+# by the identity of the PythonOptions, which the runtime keeps: to hash them costs as much again
+_by_pairs: dict[int, tuple] = {}
+_MOST = 256
 
 
 class Options(NamedTuple):
@@ -71,6 +74,7 @@ def use(options: Mapping[str, str], settings_file: str | None = None) -> None:
     _defaults[settings_file] = dict(of_sessions(options.items()))
     _of_file.cache_clear()
     _of_pairs.cache_clear()
+    _by_pairs.clear()
 
 
 def of(req, overrides: Mapping[str, str] | None = None) -> Options:
@@ -83,16 +87,28 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
     """
     found = getattr(req, _KEPT, None)
     if found is None:
-        pairs = getattr(req, "option_pairs", None)
-        pairs = tuple(req.get_options().items()) if pairs is None else pairs()
-        found = _of_pairs(pairs, settings.file_of({}))
+        option_pairs = getattr(req, "option_pairs", None)
+        if option_pairs is None:
+            # real mod_python
+            found = _of_pairs(tuple(req.get_options().items()), settings.file_of({}))
+        else:
+            found = _of_kept(option_pairs(), settings.file_of({}))
         setattr(req, _KEPT, found)
     if overrides:
         return parse(tuple(sorted((dict(found.given) | overrides).items())))
     return found
 
 
-@functools.lru_cache(maxsize=256)
+def _of_kept(pairs: tuple[tuple[str, str], ...], default: str | None) -> Options:
+    kept = _by_pairs.get(id(pairs))
+    if kept is None or kept[0] is not pairs or kept[1] != default:
+        if len(_by_pairs) >= _MOST:
+            _by_pairs.clear()
+        kept = _by_pairs[id(pairs)] = pairs, default, _of_pairs(pairs, default)
+    return kept[2]
+
+
+@functools.lru_cache(maxsize=_MOST)
 def _of_pairs(pairs: tuple[tuple[str, str], ...], default: str | None) -> Options:
     given = dict(pairs)
     own, file = of_sessions(given.items()), given.get(_SETTINGS)

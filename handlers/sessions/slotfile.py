@@ -109,11 +109,11 @@ def load_held(path: str, key: str, now: float, held: FileHeld) -> Record | None:
         blob = os.pread(fd, _FIRST_READ, 0)
         size = len(blob)
         newest = slots.newest(blob, key) if size < _FIRST_READ else None
-        if newest is None or newest[0].touch_due(now):
+        if newest is not None:
+            record, slot, capacity = newest
+        if newest is None or not 0 <= now - record.accessed < record.timeout / 20:
             record, slot, capacity, blob = read(fd, key, now)
             size = len(blob)
-        else:
-            record, slot, capacity = newest
     except OSError as error:
         os.close(fd)
         raise failed(path, error) from error
@@ -141,8 +141,7 @@ def save_held(key: str, record: Record, user: bytes, sync: bool, held: FileHeld)
     if capacity > _SMALLEST and capacity > _fit(needed) * _SHRINK:
         return None
     fd, slot, version = held.file, 0 if held.slot else capacity, held.version + 1
-    content = slots.pack(key, record, user, version, capacity)
-    if os.pwrite(fd, content, slot) != len(content):
+    if os.pwrite(fd, slots.pack(key, record, user, version, capacity), slot) != needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.utime(fd, expiry(record))
     if sync:

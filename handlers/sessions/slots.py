@@ -12,28 +12,19 @@ from handlers.sessions.store import Record
 MAGIC = b"mps1"
 # magic, checksum, sequence, created, accessed, timeout, capacity, length of data, of user
 _HEADER = struct.Struct("<4sIQdddIIH2x")
+_START, _CHECKED = struct.Struct("<4sI"), struct.Struct("<QdddIIH2x")
 _SEQUENCE = 2
 _CAPACITY = 6
-_CHECKED_FROM = 8
+_CHECKED_FROM = _START.size
 HEADER_SIZE = _HEADER.size
 
 
 def pack(key: str, record: Record, user: bytes, version: int, capacity: int = 0) -> bytes:
     """Return the bytes of *record* with the sequence number *version* and its user encoded."""
-    header = _HEADER.pack(
-        MAGIC,
-        0,
-        version,
-        record.created,
-        record.accessed,
-        record.timeout,
-        capacity,
-        len(record.data),
-        len(user),
-    )
-    checked = b"".join((header[_CHECKED_FROM:], user, record.data))
-    checksum = zlib.crc32(checked, zlib.crc32(key.encode()))
-    return b"".join((MAGIC, checksum.to_bytes(4, "little"), checked))
+    data, created, accessed, timeout, *_ = record
+    lengths = len(data), len(user)
+    checked = _CHECKED.pack(version, created, accessed, timeout, capacity, *lengths) + user + data
+    return _START.pack(MAGIC, zlib.crc32(checked, zlib.crc32(key.encode()))) + checked
 
 
 def unpack(blob: bytes, key: str, offset: int = 0) -> tuple[Record, int, int] | None:

@@ -292,7 +292,8 @@ class Store:
 
     def _check(self, record: Record) -> bytes:
         """Return the user as bytes; raise if the record cannot be stored."""
-        size, timeout, user = len(record.data), record.timeout, record.user
+        data, _, _, timeout, user, _ = record
+        size = len(data)
         if size > self.max_size:
             raise RecordTooLarge(f"{size} bytes, and {self.max_size} are the limit")
         if not 0 <= timeout < math.inf:

@@ -42,23 +42,25 @@ class Stored:
         """
         store = self._backing.store
         record = store.load(sid, held)
-        self.replaced = record is not None and record.data == REPLACED
         if record is None:
+            self.replaced = False
             return self._take_over(sid)
+        data, _, accessed, _, _, version = record
+        self.replaced = data == REPLACED
         if self.replaced:
             return None
         now = store.clock()
-        if record.accessed > now and record.from_future(now):
+        if accessed > now and record.from_future(now):
             # only read, it would not end before that time has come
             store.touch(sid, now)
         try:
-            values = self._backing.serializer.loads(record.data, sid)
+            values = self._backing.serializer.loads(data, sid)
         except SerialError as error:
             logger.warning("session not loaded: %s", error)
             return None
         if not isinstance(values, dict):
             return None
-        self._loaded, self.version, self._loaded_sid = record, record.version, sid
+        self._loaded, self.version, self._loaded_sid = record, version, sid
         return _as_dict(values, record)
 
     def record(self, sid: str, content: dict) -> Record:
