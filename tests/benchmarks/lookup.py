@@ -29,6 +29,8 @@ _ASKED = 100_000
 # short, so that the median leaves out those in which the machine did something else
 _BATCH = 5
 _MEMCACHED_ROWS = 200_000
+# rows that change before each of so many refreshes
+_CHANGED, _CHANGES = 100, 5
 
 
 def add_arguments(parser):
@@ -54,8 +56,9 @@ def _fill(server, count):
     server.execute(
         "CREATE DATABASE site",
         "CREATE TABLE site.images (id VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin"
-        " PRIMARY KEY, path VARCHAR(255))",
-        "INSERT INTO site.images SELECT CONCAT('p', LPAD(seq, 8, '0')), CONCAT('2019/',"
+        " PRIMARY KEY, path VARCHAR(255),"
+        " changed TIMESTAMP NOT NULL DEFAULT '2020-01-01 00:00:00', KEY (changed))",
+        "INSERT INTO site.images (id, path) SELECT CONCAT('p', LPAD(seq, 8, '0')), CONCAT('2019/',"
         f" seq MOD 365, '/picture-', seq, '.jpg') FROM site.seq_0_to_{count - 1}",
     )
 
@@ -74,6 +77,7 @@ def _measure(base, server, count, children):
     yield from _memcached(count)
     yield from _memory(given, count, children)
     yield from _first_answer(base, server, count, children)
+    yield from _changes(server, given, count)
 
 
 def _warm_up(given, count):
@@ -106,6 +110,66 @@ def _gets(given, count):
             f"<= {bar:g}" if bar else None,
             value <= bar if bar else None,
         )
+
+
+def _changes(server, given, count):
+    """Change some rows several times, and refresh a snapshot that goes by ``lookup.updated``."""
+    path = given["lookup.snapshot"] + "-of-changes"
+    given = {
+        **given,
+        "lookup.snapshot": path,
+        "lookup.refresh": "1",
+        "lookup.updated": "changed",
+        "lookup.overlap": "0",
+    }
+    refresher = Refresher(lookup_options.from_mapping(given))
+    _work(refresher)
+    found = []
+    for turn in range(_CHANGES + 1):
+        first = random.randrange(count - _CHANGED * 1000 - 1) if count > _CHANGED * 1000 else 0
+        ids = ", ".join(f"'{_id(first + number)}'" for number in range(_CHANGED))
+        server.execute(
+            f"UPDATE site.images SET path = 'changed-{turn}.jpg', changed = NOW()"
+            f" WHERE id IN ({ids})"
+        )
+        # a refresh is due a second after the last one
+        time.sleep(1.1)
+        before = _written()
+        started = time.monotonic()
+        _work(refresher)
+        found.append((time.monotonic() - started, (_written() - before) / 1e6))
+    # the first one also counts all rows, as a hundredth of the time may go into that
+    seconds, written = (statistics.median(values) for values in zip(*found[1:], strict=True))
+    name = f"refresh of {_CHANGED} changed rows among {count}"
+    yield row("lookup", f"{name}, with a count of all rows", found[0][0], "s")
+    yield row("lookup", name, seconds, "s", bar="<= 1", holds=seconds <= 1)
+    yield row("lookup", f"{name}, written", written, "MB", bar="<= 1", holds=written <= 1)
+
+
+class _Once:
+    """What an elected worker is to a refresher: it stops once there is a snapshot."""
+
+    stopped = False
+
+    def rest(self, seconds):
+        time.sleep(seconds)
+        return not self.stopped
+
+    def stop(self):
+        self.stopped = True
+
+
+def _work(refresher):
+    worker = _Once()
+    with refresher.elect(None) as lock:
+        refresher.work(lock, worker, None, worker.stop)
+    assert worker.stopped, "no new snapshot was written"
+
+
+def _written() -> int:
+    """Return the bytes that this process has written so far."""
+    with open("/proc/self/io", encoding="ascii") as file:
+        return int(dict(line.split(": ") for line in file)["wchar"])
 
 
 def _memcached(count):
