@@ -32,7 +32,10 @@ def test_text_goes_in_and_comes_out(run, tmp_path):
     status, out, err = run(stdin=CONF.encode("latin-1"))
     assert (status, err) == (0, "")
     assert out.startswith(b"# caf\xe9\r\n# mod_wsgi in place of mod_python")
-    assert out.endswith(b"<Location /x>\r\n    SetEnv PythonHandler a\r\n</Location>\r\n")
+    assert out.endswith(
+        b"<Location /x>\r\n    SetEnv PythonHandler a\r\n"
+        b"    SetEnv PythonHandler.location /x\r\n</Location>\r\n"
+    )
     assert os.listdir(tmp_path / "scripts") == ["mod_python.wsgi"]
     status, again, _ = run(stdin=out)
     assert (status, again) == (0, out)

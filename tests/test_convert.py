@@ -82,6 +82,90 @@ def test_text_without_mod_python_stays_byte_for_byte():
     assert result.entries == []
 
 
+def test_handler_of_a_location_is_told_its_url():
+    found = in_section("PythonHandler a", 'Location "/x/"')
+    assert found == ["SetEnv PythonHandler a", "SetEnv PythonHandler.location /x"]
+
+
+WHOLE = """ServerRoot /etc/apache2
+DocumentRoot /srv
+<Directory />
+    Require all denied
+</Directory>
+<Directory /srv>
+    Require all granted
+</Directory>
+<Files ".ht*">
+    Require all denied
+</Files>
+%s
+ErrorDocument 404 /errors/404.html
+<Directory /srv/app>
+    SetHandler mod_python
+    PythonHandler a
+</Directory>
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "file"),
+    [
+        ("", "/srv/errors/404.html"),
+        ("Alias /errors /usr/share/errors", '""'),
+        (
+            "Alias /errors /usr/share/errors\n"
+            "<Directory /usr/share/errors>\nRequire all granted\n</Directory>",
+            "/usr/share/errors/404.html",
+        ),
+        ("<Directory /srv/other>\nRequire all denied\n</Directory>", "/srv/errors/404.html"),
+        ("<Directory /srv/errors>\nRequire all denied\n</Directory>", '""'),
+        ("<Directory /srv/errors>\nRequire ip 10.0.0.0/8\n</Directory>", '""'),
+        ("<Directory /srv>\nDeny from all\n</Directory>", '""'),
+        ("<Directory /srv>\nAllowOverride All\n</Directory>", '""'),
+        ("<Directory /srv>\nAllowOverride None\n</Directory>", "/srv/errors/404.html"),
+        ("<Location /errors>\nRequire user a\n</Location>", '""'),
+        ('<LocationMatch "html$">\nRequire user a\n</LocationMatch>', '""'),
+        ("<FilesMatch html>\nRequire all denied\n</FilesMatch>", '""'),
+        ("<Directory /srv/errors>\nPythonAccessHandler x\n</Directory>", '""'),
+        ("<Location /errors>\nSetHandler server-status\n</Location>", '""'),
+        ("<If true>\nRequire all denied\n</If>", '""'),
+        ("<IfModule x>\n<Directory /srv>\nRequire all granted\n</Directory>\n</IfModule>", '""'),
+        ("RewriteRule a b", '""'),
+        ("ProxyPass /errors http://b/", '""'),
+        ("IncludeOptional x", '""'),
+    ],
+)
+def test_file_of_an_error_document_is_one_that_everybody_may_have(more, file):
+    found = lines(WHOLE % more)
+    assert "SetEnv PythonErrorDocument.404 /errors/404.html" in found
+    assert f"SetEnv PythonErrorDocument.404.file {file}" in found
+
+
+def test_error_document_of_a_part_of_the_configuration_names_no_file():
+    found = lines((WHOLE % "").replace("ServerRoot /etc/apache2\n", ""))
+    assert 'SetEnv PythonErrorDocument.404.file ""' in found
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('ErrorDocument 404 "a b"', '"a b"'),
+        ('ErrorDocument 404 "a b', '"a b"'),
+        ("ErrorDocument 404 default", "default"),
+        ("ErrorDocument 404 http://a.test/b", "http://a.test/b"),
+    ],
+)
+def test_error_document_is_told_to_the_runtime(text, value):
+    found = in_section(f"PythonHandler a\n{text}")
+    assert found[-2:] == [text, f"SetEnv PythonErrorDocument.404 {value}"]
+
+
+def test_error_document_that_only_apache_can_work_out_is_said():
+    result = converted("PythonHandler a\nErrorDocument 404 /%{HTTP_HOST}\n")
+    assert "PythonErrorDocument" not in result.texts[0]
+    assert "only Apache can work it out" in result.notes[0]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -111,7 +195,7 @@ def test_text_without_mod_python_stays_byte_for_byte():
     ],
 )
 def test_directive_becomes_what_mod_wsgi_and_the_runtime_read(text, expected):
-    found = in_section(text, 'Location "/x"')
+    found = in_section(text, 'LocationMatch "^/x"')
     assert found == expected
     for line in found:
         name, _, arguments = line.partition(" ")

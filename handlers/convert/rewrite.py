@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from handlers.convert import scope, users
+from handlers.convert import error_documents, scope, users
 from handlers.convert.directives import (
     AFTER,
     AUTH,
@@ -201,8 +201,24 @@ class _Rewriter:
                 rewriters[line.key](place, line)
         self._rewrite_authentication(place)
         self._leave_slash(place)
+        if self._view.is_near_python(place):
+            self._tell_error_documents(place)
         if place.kind == "virtualhost" and self._view.is_python(place):
             self._name_host(place)
+
+    def _tell_error_documents(self, place: Place) -> None:
+        told = {line.words[0] for line in self._view.lines(place, "setenv") if line.words}
+        for line in self._view.lines(place, "errordocument"):
+            if f"{options.ERROR_PREFIX}{(line.words or [''])[0]}" in told:
+                continue
+            if error_documents.is_expression(line):
+                self._result.notes.append(
+                    f"{line.place}: {one_line(line)}: not for statuses that handlers return, since "
+                    "only Apache can work it out"
+                )
+            else:
+                lines = error_documents.variables(self._view, place, line)
+                self._edits.after.setdefault(line, []).extend(lines)
 
     def _leave_slash(self, place: Place) -> None:
         """Let phases of the runtime come before mod_dir's redirect to a directory, as they did."""
@@ -249,6 +265,8 @@ class _Rewriter:
         is_wsgi = "mod_python.wsgi" in line.arguments.partition("|")[0].split()
         if is_wsgi and place.kind == "location" and place.is_plain and url and [_BASE] not in says:
             self._edits.instead[line].append(f"SetEnv PythonOption.{_BASE} {quote(url)}")
+        if place.kind == "location" and place.is_plain and url:
+            self._edits.instead[line].append(f"SetEnv {options.LOCATION} {quote(url)}")
 
     def _rewrite_extensions(self, place: Place, line: Line) -> None:
         """AddHandler mod_python, whose extensions the publisher takes off a URL."""

@@ -180,7 +180,7 @@ class Place:
                     return None
             for line in host.lines(*_ALIASES):
                 words = line.words
-                if len(words) != 2 or "${" in line.arguments or _is_conditional(line, host):
+                if len(words) != 2 or "${" in line.arguments or is_conditional(line, host):
                     return None
                 found.append(words)
         return found
@@ -197,7 +197,7 @@ class Place:
         chain += [place for place in around if place.is_host]
         for place in chain:
             lines = place.lines("sethandler")
-            if any(_is_conditional(line, place) for line in lines):
+            if any(is_conditional(line, place) for line in lines):
                 return None
             if lines:
                 return (lines[-1].words or [""])[0]
@@ -252,7 +252,8 @@ def _own_lines(section: Section) -> Iterator[Line]:
             yield from _own_lines(child)
 
 
-def _is_conditional(line: Line, place: Place) -> bool:
+def is_conditional(line: Line, place: Place) -> bool:
+    """Tell whether a line of a place stands in a section that asks whether something is there."""
     at = line.parent
     while at is not place.section:
         wanted = at.arguments.strip('"').removeprefix("!")

@@ -61,6 +61,14 @@ class View:
         """Tell whether mod_python handles requests in a place, around it or in it."""
         return place in self._python or any(near in self._handling for near in place.around)
 
+    def is_near_python(self, place: Place) -> bool:
+        """Tell whether a request of a place may be one that mod_python handles."""
+        return self.is_python(place) or any(
+            (other.host in place.around or place.host in other.around)
+            and not scope.is_apart(place, other)
+            for other in self._handling
+        )
+
     def nearest(self, place: Place, *names: str) -> str:
         """Return the first argument of a directive where it is nearest to a place."""
         outer = [

@@ -7,7 +7,7 @@ from html import escape
 
 from handlers import errors, faults
 
-from . import options, phases
+from . import error_documents, options, phases
 from . import status as statuses
 from .constants import (
     APR_REG,
@@ -64,10 +64,10 @@ def answer(request, result: int):
     """Return the WSGI iterable for the *result* of the handlers.
 
     ``OK`` and ``DONE`` end what was written. For ``DECLINED`` see :func:`serve_file`. For a status
-    from 300 on the output that is not sent yet is dropped, and a page for that status is sent with
-    ``err_headers_out``; of ``headers_out`` only Location and Allow remain, and all of it for 304
-    and 204. After the first byte the page is appended, as Apache does, unless the handler had
-    announced the body's length.
+    from 300 on the output that is not sent yet is dropped, and its ErrorDocument, or a page for
+    that status, is sent with ``err_headers_out``; of ``headers_out`` only Location and Allow
+    remain, and all of it for 304 and 204. After the first byte the page is appended, as Apache
+    does, unless the handler had announced the body's length.
     """
     if result == DECLINED:
         if request.started():
@@ -179,6 +179,9 @@ def _answer_status(request, result):
             request.headers_out.add(name, value)
     if result == HTTP_METHOD_NOT_ALLOWED and "Allow" not in request.err_headers_out:
         request.headers_out.setdefault("Allow", request.allow_header())
+    document = error_documents.document_of(request, result)
+    if document is not None and error_documents.answer(request, result, document):
+        return request.output().finish()
     request.content_type = statuses.PAGE_TYPE
     if 300 <= result < 400 and redirect:
         request.write(statuses.redirect_page(result, redirect), 0)

@@ -92,7 +92,7 @@ class Front:
 
     def __init__(self, layers: list[dict], aliases=()):
         self._layers = [
-            ([_condition(*condition) for condition in layer["where"]], layer) for layer in layers
+            ([condition_of(*condition) for condition in layer["where"]], layer) for layer in layers
         ]
         self._aliases = list(aliases)
 
@@ -262,7 +262,7 @@ def import_at_start(handler: str, python_path: str = "") -> None:
         find_handler(handler, place=place)()
 
 
-def _condition(kind: str, pattern: str):
+def condition_of(kind: str, pattern: str):
     """Return what tells whether a URL and a file name meet a condition."""
     if kind.endswith("match"):
         matches = re.compile(pattern).search
@@ -275,9 +275,9 @@ def _condition(kind: str, pattern: str):
     if kind == "files":
         return lambda uri, filename: fnmatch.fnmatchcase(filename.rpartition("/")[2], pattern)
     if kind == "location" and not is_wild:
-        return lambda uri, filename: _starts_with(uri, pattern)
+        return lambda uri, filename: starts_with(uri, pattern)
     if kind == "directory" and not is_wild:
-        return lambda uri, filename: _starts_with(f"{filename}/", f"{pattern.rstrip('/')}/")
+        return lambda uri, filename: starts_with(f"{filename}/", f"{pattern.rstrip('/')}/")
     # * and ? stop at a slash
     parts = re.split(r"(\*|\?|\[[^]]+\])", pattern.rstrip("/") if kind == "directory" else pattern)
     expression = "".join(
@@ -291,7 +291,8 @@ def _condition(kind: str, pattern: str):
     raise ValueError(f"no condition is called {kind}")
 
 
-def _starts_with(uri: str, prefix: str) -> bool:
+def starts_with(uri: str, prefix: str) -> bool:
+    """Return whether a URL is *prefix*, or lies below it."""
     if not uri.startswith(prefix):
         return False
     return prefix.endswith("/") or uri[len(prefix) :][:1] in ("", "/")

@@ -11,6 +11,8 @@ names a file whose first line is the value of ``PythonOption key``. Filters are 
 PythonOutputFilter.NAME handler`` and put in place by ``SetEnv PythonSetOutputFilter "NAME"`` or
 ``SetEnv PythonAddOutputFilter "NAME .ext"``; those of input alike. ``SetEnv
 PythonServer.PythonOption.key`` is what the server itself sets where a section sets another value.
+``SetEnv PythonHandler.location`` is the URL of a ``<Location>``, which redirects must not leave.
+``SetEnv PythonErrorDocument.404`` and its kin are those of :mod:`.error_documents`.
 ``SetEnv PythonDirectorySlash On`` stands beside ``DirectorySlash Off`` in a section with phases:
 the runtime redirects to a directory after them.
 """
@@ -43,6 +45,8 @@ FILTERS = (
     *("PythonSetOutputFilter", "PythonAddOutputFilter"),
 )
 FILTER_PREFIXES = ("PythonInputFilter.", "PythonOutputFilter.")
+#: The URL of the ``<Location>`` that names the content handler.
+LOCATION = f"{CONTENT}.location"
 #: What ``DirectorySlash`` would be where the phases of a request come before it.
 SLASH = "PythonDirectorySlash"
 _SWITCHES = ("PythonDebug", "PythonPath", "PythonAutoReload", "PythonEnablePdb")
@@ -51,6 +55,7 @@ DIRECTIVES = frozenset(
         *_SWITCHES,
         *FILTERS,
         SLASH,
+        LOCATION,
         *(name for phase in (*PHASES, HANDLER_MODULE) for name in (phase, f"{phase}.directory")),
     )
 )
@@ -60,6 +65,7 @@ _REQUEST_HANDLER = "mod_wsgi.request_handler"
 OPTION_PREFIX = "PythonOption."
 FILE_PREFIX = "PythonOptionFile."
 SERVER_PREFIX = "PythonServer."
+ERROR_PREFIX = "PythonErrorDocument."
 # what is for the runtime alone, as Apache's AuthType and AuthName, for which a request has members
 _OF_APACHE = tuple(
     f"PythonOption.mod_python.{name}"
@@ -239,7 +245,7 @@ def debug(environ: dict) -> bool:
 def is_directive(name: str) -> bool:
     """Return whether the variable *name* is configuration, and not the request's environment."""
     return name in DIRECTIVES or name.startswith(
-        (OPTION_PREFIX, FILE_PREFIX, SERVER_PREFIX, *FILTER_PREFIXES)
+        (OPTION_PREFIX, FILE_PREFIX, SERVER_PREFIX, ERROR_PREFIX, *FILTER_PREFIXES)
     )
 
 

@@ -13,6 +13,7 @@ import posixpath
 import urllib.parse
 
 from . import options
+from .variables import own_variables
 
 _BEFORE = "REDIRECT_"
 _DEPTH = "mod_wsgi.x-redirects"
@@ -75,12 +76,13 @@ def split_path(path: str) -> tuple[str, str]:
     return file, rest
 
 
-def run_redirected(request, uri: str, make_request, respond) -> None:
+def run_redirected(request, uri: str, make_request, respond, is_error: bool = False) -> None:
     """Run the handlers of *request* for another address, and send what they answer.
 
     :param uri: path and query; a path without a slash is one beside the request's.
     :param make_request: returns a request for an environment and the call that starts a response.
     :param respond: runs the handlers of a request and returns the iterable of its response.
+    :param is_error: whether the address is that of an ErrorDocument, which is asked for by GET.
     :raises Unreachable: if the address is none of this section.
     """
     path, mark, query = uri.partition("?")
@@ -96,8 +98,17 @@ def run_redirected(request, uri: str, make_request, respond) -> None:
     below = os.fsdecode(section.encode("latin-1")).rstrip("/") + "/"
     if section and not f"{file}/".startswith(below):
         raise Unreachable(f"{uri} is outside of {section}, whose handlers would answer")
+    location = environ.get(options.LOCATION, "").rstrip("/")
+    if location and path != location and not path.startswith(f"{location}/"):
+        raise Unreachable(f"{uri} is outside of {location}, whose handlers would answer")
     raw = path.encode("utf-8", "surrogateescape").decode("latin-1")
     raw_rest = rest.encode("utf-8", "surrogateescape").decode("latin-1")
+    if is_error and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        environ["REDIRECT_REQUEST_METHOD"] = environ["REQUEST_METHOD"]
+        environ["REQUEST_METHOD"] = "GET"
+    if environ.get("QUERY_STRING"):
+        environ["REDIRECT_QUERY_STRING"] = environ["QUERY_STRING"]
+    environ |= {f"{_BEFORE}{name}": value for name, value in own_variables(request.environment())}
     environ |= {
         _DEPTH: str(depth),
         "REDIRECT_STATUS": str(request.status),
@@ -120,6 +131,8 @@ def run_redirected(request, uri: str, make_request, respond) -> None:
     redirected = make_request(environ, start_response)
     redirected.set_file(file, rest)
     redirected.prev = request
+    if request.err_headers_out:
+        redirected.err_headers_out.update(request.err_headers_out)
     # another directory may have a section that keeps strangers out
     redirected.serves_files = request.serves_files and (
         os.path.dirname(file) == os.path.dirname(request.filename)

@@ -331,7 +331,14 @@ class Request(Description):
 
         :raises Unreachable: a ValueError, for an address of which nothing is known here.
         """
-        run_redirected(self, new_uri, lambda *given: Request(*given, self._respond), self._respond)
+        run_redirected(self, new_uri, self._made, self._respond)
+
+    def redirect_error(self, uri: str) -> None:
+        """Answer with an ErrorDocument of the same section; as :meth:`internal_redirect`."""
+        run_redirected(self, uri, self._made, self._respond, is_error=True)
+
+    def _made(self, environ, start_response):
+        return Request(environ, start_response, self._respond)
 
     def share_body(self, other: "Request") -> None:
         """Have the body of *other*, which has redirected to this request."""
