@@ -11,7 +11,7 @@ import pytest
 
 from handlers import faults
 from handlers.mod_python import apache
-from handlers.runtime import includes, request_rec
+from handlers.runtime import includes, record_check, request_rec
 from handlers.runtime.dispatch import HandlerError
 from handlers.runtime.request import Request
 from handlers.runtime.request_rec import (
@@ -151,7 +151,7 @@ class Fake:
         probe = request_rec._Probe()
         try:
             address = ctypes.addressof(self.request)
-            request_rec.check(Record(RequestRec, address, Life(), probe), environ)
+            record_check.check(Record(RequestRec, address, Life(), probe), environ)
         finally:
             probe.close()
 
@@ -260,7 +260,7 @@ def test_structure_moved_by_one_field_fails():
     ctypes.memmove(ctypes.addressof(shifted) + 8, ctypes.addressof(fake.request), 696)
     probe = request_rec._Probe()
     with pytest.raises(Unusable):
-        request_rec.check(Record(RequestRec, ctypes.addressof(shifted), Life(), probe), ENVIRON)
+        record_check.check(Record(RequestRec, ctypes.addressof(shifted), Life(), probe), ENVIRON)
     probe.close()
 
 
@@ -283,7 +283,7 @@ def test_process_that_is_no_httpd_is_refused(unchecked):
     environ = {**ENVIRON, "apache.request_rec": Fake().capsule()}
     for _ in range(2):
         with pytest.raises(Unusable, match="no httpd"):
-            request_rec.open_request(environ)
+            request_rec.open_request(environ, record_check.check)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, _options) -> Result:
     load.request_rec = args.request_rec
     result, found = Conversion(), []
     for trees, htaccess in _configurations(args):
-        found += names.differences(scope.build(joined(trees), htaccess))
+        found += names.differences(scope.build(joined(trees), htaccess), args.request_rec)
         one = convert(trees, scripts, load, htaccess)
         result.texts += one.texts
         result.entries += one.entries
@@ -204,6 +204,7 @@ def _report(result: Conversion, found: list[dict]) -> dict[str, Any]:
     count = Counter(entry.outcome for entry in result.entries)
     return {
         "carried": count["carried"],
+        "need_request_rec": sum(bool(entry.option) for entry in result.entries),
         "not_carried": [vars(entry) for entry in result.entries if entry.outcome != "carried"],
         "notes": [
             *result.notes,
@@ -230,6 +231,8 @@ def _report_text(report: dict[str, Any]) -> str:
     lines = [
         f"{report['carried']} directives carry over, {len(report['not_carried'])} do not"
         + (f"; where {len(refused)} of these stand, the section is closed" if refused else ""),
+        f"{report['need_request_rec']} of all need --request-rec, and so do "
+        f"{sum(bool(item['option']) for item in report['names'])} names in handlers' files",
         *_said(report),
         *(f"{item['place']}: {item['name']}: {item['note']}" for item in report["names"]),
     ]

@@ -122,7 +122,7 @@ class Gates:
         for number, place in enumerate(self._places):
             if place.host not in (own.host, own.server):
                 continue
-            settings = self._settings(place)
+            settings = self.settings(place)
             conditions = place.conditions()
             if place in own.around or is_within(own, place):
                 # Apache has seen to it
@@ -146,7 +146,7 @@ class Gates:
         is_directory = kind == "directory"
         return number, outermost[-1].argument.rstrip("/").count("/") if is_directory else 0
 
-    def _settings(self, place: Place) -> dict[str, str]:
+    def settings(self, place: Place) -> dict[str, str]:
         """Return the variables of a place that phases in a script see."""
         found: dict[str, str] = {}
         mode = self.mode(place)

@@ -45,8 +45,21 @@ _DIFFERENT = {
 }
 
 
-def differences(root: Place) -> list[dict[str, str]]:
-    """Return ``place``, ``name`` and ``note`` for names in the files of a configuration's handlers.
+# as in mod_python where handlers read Apache's own structures
+_REQUEST_REC = "--request-rec"
+_TOLD = (
+    *("internal_redirect", "subprocess_env", "notes", "prev", "main", "read_body"),
+    "read_chunked",
+)
+
+
+def differences(root: Place, request_rec: bool) -> list[dict[str, str]]:
+    """Return what is to be said of names in the files of a configuration's handlers.
+
+    Each has ``place``, ``name`` and ``note``, and ``option``, that of the command with which the
+    name is as in mod_python.
+
+    :param request_rec: whether handlers read Apache's own structures.
 
     Only modules are read that lie in their section's directory or in one that PythonPath spells.
     """
@@ -56,16 +69,16 @@ def differences(root: Place) -> list[dict[str, str]]:
             with open(path, encoding="utf-8", errors="replace") as file:
                 tree = ast.parse(file.read())
         except (OSError, SyntaxError, ValueError) as error:
-            found.append({"place": path, "name": "", "note": f"can't be read: {error}"})
+            note = f"can't be read: {error}"
+            found.append({"place": path, "name": "", "note": note, "option": ""})
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 note = _note(node.value.id, node.attr)
-                if note:
-                    place = f"{path}:{node.lineno}"
-                    found.append(
-                        {"place": place, "name": f"{node.value.id}.{node.attr}", "note": note}
-                    )
+                option = _REQUEST_REC if node.attr in _TOLD and node.value.id != "apache" else ""
+                if note and not (option and request_rec):
+                    place, name = f"{path}:{node.lineno}", f"{node.value.id}.{node.attr}"
+                    found.append({"place": place, "name": name, "note": note, "option": option})
     return found
 
 

@@ -43,6 +43,7 @@ _LIMITS = ("limit", "limitexcept", "requireall", "requireany", "requirenone")
 _GROUP = "mod_python"
 _BASE = "mod_python.wsgi.base_uri"
 _YES_OR_NO = "before content that is not mod_python's it can only let a request pass or refuse it"
+_REQUEST_REC = "--request-rec"
 _CARRIED, _REFUSED, _DROPPED = "carried", "refused", "dropped"
 
 
@@ -55,6 +56,8 @@ class Entry:
     #: ``carried``; ``refused``: not carried over and closed; ``dropped``: not carried over.
     outcome: str
     note: str = ""
+    #: The option of the command that carries it over.
+    option: str = ""
 
 
 @dataclass
@@ -112,7 +115,7 @@ class _Rewriter:
             return
         self._gates = Gates(self._view.places, self._scripts, self._view.lines, self._view.group)
         for place in self._view.places:
-            reason = users.why_closed(self._view, place)
+            reason = users.why_closed(self._view, place, self._module.request_rec)
             if reason:
                 self._gates.close(place, reason)
             elif self._gates.mode(place) == SCRIPT and users.may_ask(self._view, place):
@@ -388,7 +391,38 @@ class _Rewriter:
             self._carry(line, f"# {one_line(line)}")
 
     def _rewrite_connection(self, place: Place, line: Line) -> None:
-        self._close(place, line, self._gates.reason[place])
+        if not self._module.request_rec:
+            self._close(place, line, self._gates.reason[place])
+            self._result.entries[-1].option = _REQUEST_REC
+            return
+        script = self._scripts.connections(self._connections())
+        lines = [
+            f"# in a script: {one_line(line)}",
+            '<Location "/">',
+            f"    {named('WSGIAccessScript', script, GLOBAL)}",
+            "</Location>",
+        ]
+        if not self._edits.has("WSGIImportScript " + quote(script)):
+            where = f" process-group={GLOBAL}"
+            lines.insert(1, named("WSGIImportScript", script, GLOBAL, where))
+        self._carry(line, *lines)
+        self._result.entries[-1].option = _REQUEST_REC
+
+    def _connections(self) -> list[dict]:
+        """Return the places whose connections handlers answer, the server's own last."""
+        found = []
+        for place in self._view.places:
+            lines = self._view.lines(place, "pythonconnectionhandler")
+            if not lines:
+                continue
+            settings = {}
+            for near in (place.server, place):
+                settings |= self._gates.settings(near)
+            settings["PythonConnectionHandler"] = " ".join(line.arguments for line in lines)
+            is_server = place.kind == "server"
+            addresses = [] if is_server else place.section.words
+            found.append((is_server, {"addresses": addresses, "set": settings}))
+        return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 
     def _rewrite_filter(self, place: Place, line: Line) -> None:
         words = line.words

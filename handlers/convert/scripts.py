@@ -69,6 +69,23 @@ from handlers.runtime.front import import_at_start  # noqa: E402
 
 import_at_start({handler!r}, {python_path!r})
 '''
+_CONNECTIONS = '''\
+"""PythonConnectionHandler: what WSGIImportScript names, for each child, and what closes the HTTP
+of the same ports where it does not work.
+"""
+
+{find}
+from handlers.runtime.connection_handler import serve  # noqa: E402
+
+works = serve(
+    {places},
+)
+
+
+def allow_access(environ, host):
+    """Let nobody in by HTTP where connections do not go to their handler first."""
+    return None if works else False
+'''
 _DISPATCH = '''\
 """PythonInterpPerDirectory: the interpreter of a request is that of its file's directory."""
 
@@ -121,6 +138,14 @@ class Scripts:
         """Return the path of a script that imports a module, and calls its function if named."""
         text = _IMPORT.format(find=self._find, handler=handler, python_path=python_path)
         return self._named("import", text)
+
+    def connections(self, places: list[dict]) -> str:
+        """Return the path of a script that lets handlers answer connections.
+
+        :param places: as :func:`handlers.runtime.connection_handler.serve` takes them.
+        """
+        value = pprint.pformat(places, width=96, sort_dicts=False).replace("\n", "\n    ")
+        return self._named("connections", _CONNECTIONS.format(find=self._find, places=value))
 
     def per_directory(self) -> str:
         """Return the path of a script that names a directory's interpreter."""

@@ -11,13 +11,15 @@ _RULES = ("require", "satisfy", "allow", "deny", "order", "authmerging")
 _CONDITION = "it adds to a line that holds under a condition only: write one list for each case"
 
 
-def why_closed(view: View, place: Place) -> str:
+def why_closed(view: View, place: Place, request_rec: bool) -> str:
     """Return why nothing here can do what a place's phases do, empty if something can.
 
     Phases before other content are another matter, see :mod:`handlers.convert.gates`.
+
+    :param request_rec: whether handlers read Apache's own structures.
     """
-    if view.lines(place, "pythonconnectionhandler"):
-        return "mod_wsgi sees requests of HTTP only, and no connections"
+    if view.lines(place, "pythonconnectionhandler") and not request_rec:
+        return "mod_wsgi sees requests of HTTP only, and no connections: convert with --request-rec"
     if any(_adds_to_a_condition(view, place, name) for name in (*BEFORE, *AUTH)):
         return _CONDITION
     lines = view.lines(place, *AUTH)

@@ -15,7 +15,6 @@ nothing is read after the request or on another thread (:class:`Gone`).
 
 import ctypes
 import os
-import re
 import struct
 import threading
 
@@ -76,6 +75,7 @@ Methods = _structure("Methods", "q mask p names")
 Module = _structure("Module", "i version minor_version module_index")
 Filter = _structure("Filter", "p frec ctx next")
 FilterKind = _structure("FilterKind", "p name")
+Score = _structure("Score", "i server_limit thread_limit generation q restart_time")
 RequestRec = _structure(
     "RequestRec",
     "p pool connection server next prev main the_request i assbackwards proxyreq header_only "
@@ -130,6 +130,15 @@ _SIGNATURES: dict[str, tuple] = {
     "ap_update_mtime": (None, _P, ctypes.c_int64),
     "ap_document_root": (_S, _P),
     "ap_allow_options": (_I, _P),
+    "apr_brigade_create": (_P, _P, _P),
+    "apr_brigade_write": (_I, _P, _P, _P, _S, ctypes.c_size_t),
+    "apr_brigade_length": (_I, _P, _I, ctypes.POINTER(ctypes.c_int64)),
+    "apr_brigade_flatten": (_I, _P, _P, ctypes.POINTER(ctypes.c_size_t)),
+    "apr_brigade_cleanup": (_I, _P),
+    "ap_get_brigade": (_I, _P, _P, _I, _I, ctypes.c_int64),
+    "ap_fflush": (_I, _P, _P),
+    "ap_hook_process_connection": (None, _P, _P, _P, _I),
+    "apr_hook_sort_all": (None,),
     "ap_mpm_query": (_I, _I, ctypes.POINTER(_I)),
 }
 
@@ -384,6 +393,19 @@ def _call(name, *arguments):
     return _functions()[name](*arguments)
 
 
+def check_process() -> None:
+    """Go on if this process is an httpd whose layout is declared here.
+
+    :raises Unusable: otherwise.
+    """
+    try:
+        module = Module.in_dll(ctypes.CDLL(None), "core_module")
+    except ValueError:
+        raise Unusable("this process is no httpd") from None
+    check_magic(module.version)
+    _functions()
+
+
 def check_magic(version: int) -> None:
     """Go on if this major magic number is the one whose layout is declared here.
 
@@ -403,9 +425,23 @@ def query_generation() -> int:
     return generation.value
 
 
-def open_request(environ: dict) -> Record:
+def restart_time() -> int:
+    """Return when httpd was started or restarted last, in microseconds since 1970.
+
+    :raises Unusable: if the scoreboard is not laid out as it is declared here.
+    """
+    board = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "ap_scoreboard_image").value
+    score = Score.from_address(ctypes.c_void_p.from_address(board).value)
+    if score.generation != query_generation():
+        raise Unusable("the scoreboard has another layout")
+    return score.restart_time
+
+
+def open_request(environ: dict, check) -> Record:
     """Return the request_rec of the request that *environ* describes.
 
+    :param check: is called once in a process, with a record and the environment, and raises
+        Unusable if the two differ.
     :raises Unusable: if there is none, or it cannot be read in this process.
     """
     capsule = environ.get("apache.request_rec")
@@ -415,7 +451,7 @@ def open_request(environ: dict) -> Record:
         raise Unusable("WSGIPassApacheRequest On does not hold")
     address = _address(capsule)
     if not _verdict:
-        _verdict.append(_fault(address, environ))
+        _verdict.append(_fault(RequestRec, address, lambda found: check(found, environ)))
     if _verdict[0]:
         raise Unusable(_verdict[0])
     return Record(RequestRec, address, Life())
@@ -430,17 +466,12 @@ def _address(capsule) -> int:
         raise Unusable(f"apache.request_rec is no address: {error}") from None
 
 
-def _fault(address: int, environ: dict) -> str:
+def _fault(kind, address: int, check) -> str:
     """Return why the structures of this process cannot be read, empty if they can."""
     probe = _Probe()
     try:
-        try:
-            module = Module.in_dll(ctypes.CDLL(None), "core_module")
-        except ValueError:
-            raise Unusable("this process is no httpd") from None
-        check_magic(module.version)
-        _functions()
-        check(Record(RequestRec, address, Life(), probe), environ)
+        check_process()
+        check(Record(kind, address, Life(), probe))
     except Unusable as error:
         return str(error)
     finally:
@@ -448,74 +479,94 @@ def _fault(address: int, environ: dict) -> str:
     return ""
 
 
-def check(request: Record, environ: dict) -> None:
-    """Compare what a request_rec says with what the environment of its request says.
+class Stream:
+    """The bytes of a connection, below HTTP.
 
-    :raises Unusable: naming the first field that differs, or one that leads nowhere.
+    :param connection: its conn_rec.
     """
-    client, server = request.follow("connection", ConnRec), request.follow("server", ServerRec)
-    if client is None or server is None or not request.get("pool"):
-        raise Unusable("request_rec has no connection")
 
-    def compare(record, field, *wanted):
+    # APR_EOF
+    _END = 70014
+
+    def __init__(self, connection: Record):
+        self._connection = connection
+        allocator = connection.get("bucket_alloc")
+        self._brigade = _call("apr_brigade_create", connection.get("pool"), allocator)
+        self._rest = b""
+
+    def read(self, size: int, by_line: bool = False) -> bytes:
+        """Return up to *size* bytes, at least one, or as many of a line; nothing at the end.
+
+        :raises OSError: if the connection fails, or nothing comes within Apache's Timeout.
+        """
+        if not self._rest:
+            self._rest = self._received(size, by_line)
+        end = self._rest.find(b"\n") + 1 if by_line else 0
+        end = min(end or size, size)
+        block, self._rest = self._rest[:end], self._rest[end:]
+        return block
+
+    def _received(self, size, by_line):
+        chain, mode = self._connection.get("input_filters"), int(by_line)
+        status = _call("ap_get_brigade", chain, self._brigade, mode, 0, size)
+        if status == self._END:
+            return b""
+        if status:
+            raise OSError(status, "the connection can't be read")
+        # a line may be longer than what was asked for
+        length = ctypes.c_int64()
+        _call("apr_brigade_length", self._brigade, 1, ctypes.byref(length))
+        room, taken = ctypes.create_string_buffer(length.value), ctypes.c_size_t(length.value)
+        _call("apr_brigade_flatten", self._brigade, room, ctypes.byref(taken))
+        _call("apr_brigade_cleanup", self._brigade)
+        return room.raw[: taken.value]
+
+    def write(self, data: bytes) -> None:
+        """Send *data* at once.
+
+        :raises OSError: if the client has gone.
+        """
+        chain = self._connection.get("output_filters")
+        _functions()["apr_brigade_write"](self._brigade, None, None, data, len(data))
+        status = _call("ap_fflush", chain, self._brigade)
+        _call("apr_brigade_cleanup", self._brigade)
+        if status:
+            raise OSError(status, "the connection can't be written to")
+
+
+# what Apache calls must not be collected
+_hooks: list = []
+
+
+def hook_connections(answer, check) -> None:
+    """Have *answer* called with the conn_rec of each connection, before HTTP is spoken on it.
+
+    Apache calls it in the main interpreter, so this is for that one alone; it is for the start of a
+    child. A second call puts another function in the place of the first one's.
+
+    :param answer: returns OK, and the connection is closed, or DECLINED, and it goes on.
+    :param check: is called once with a conn_rec, and raises Unusable if it can't be one.
+    :raises Unusable: if it can't be done in this process.
+    """
+    check_process()
+    functions = _functions()
+    verdict: list[str] = []
+
+    def process(address):
+        if not verdict:
+            verdict.append(_fault(ConnRec, address, check))
+        life = Life()
         try:
-            found = record.text(field)
-        except Unusable as error:
-            raise Unusable(f"{field}: {error}") from None
-        if found not in wanted:
-            raise Unusable(f"{field} is {found!r}, not {wanted[0]!r}")
+            return answer(Record(ConnRec, address, life) if not verdict[0] else None, verdict[0])
+        finally:
+            life.end()
 
-    def told(name):
-        return environ.get(name, "").encode("utf-8" if name in _PATHS else "latin-1", _ESCAPE)
-
-    # pointers that are NULL for no request
-    method = told("REQUEST_METHOD")
-    compare(request, "protocol", told("SERVER_PROTOCOL"))
-    # mod_wsgi makes HEAD GET where filters need the body
-    compare(request, "method", *((b"GET", b"HEAD") if method == b"GET" else (method,)))
-    compare(request, "handler", told("mod_wsgi.request_handler"))
-    line = request.text("the_request") or b""
-    if told("REQUEST_URI") not in line:
-        raise Unusable(f"the_request is {line!r}, without {told('REQUEST_URI')!r}")
-    path = _SLASHES.sub(b"/", request.text("uri") or b"")
-    if path != _SLASHES.sub(b"/", told("SCRIPT_NAME") + told("PATH_INFO")):
-        raise Unusable(f"uri is {path!r}")
-    compare(request, "filename", told("SCRIPT_FILENAME"))
-    compare(request, "args", told("QUERY_STRING"), *([] if told("QUERY_STRING") else [None]))
-    compare(request, "useragent_ip", told("REMOTE_ADDR"))
-    compare(client, "local_ip", told("SERVER_ADDR"))
-    compare(server, "server_admin", told("SERVER_ADMIN"))
-    if request.get("status") not in (200, int(environ.get("REDIRECT_STATUS", "200"))):
-        raise Unusable(f"status is {request.get('status')}")
-    start = float(environ.get("mod_wsgi.request_start") or 0)
-    if request.get("request_time") not in (round(start * 1_000_000), round(start)):
-        raise Unusable(f"request_time is {request.get('request_time')}")
-    _check_tables(request, told)
-    if client.get("aborted") not in (0, 1) or not 0 <= client.get("keepalives") < 1 << 24:
-        raise Unusable("connection has no number of requests")
-    limits = [server.get(f"limit_req_{name}") for name in ("line", "fieldsize", "fields")]
-    if not all(0 <= limit < 1 << 28 for limit in limits) or not server.text("server_hostname"):
-        raise Unusable("server has no limits")
-
-
-_PATHS = ("SCRIPT_FILENAME", "SERVER_ADMIN")
-_ESCAPE = "surrogateescape"
-_SLASHES = re.compile(rb"/+")
-
-
-def _check_tables(request, told):
-    fields: dict[str, list[bytes]] = {}
-    for name, value in request.rows("headers_in"):
-        if re.fullmatch(rb"[A-Za-z0-9-]+", name):
-            key = name.decode().upper().replace("-", "_")
-            fields.setdefault(key, []).append(value)
-    for name, values in fields.items():
-        found = told(f"HTTP_{name}") or told(name)
-        if found and found != b", ".join(values):
-            raise Unusable(f"the field {name} is {values!r}, not {found!r}")
-    variables = dict(request.rows("subprocess_env"))
-    if variables.get(b"SERVER_ADDR") != told("SERVER_ADDR"):
-        raise Unusable("subprocess_env does not hold the environment")
-    request.rows("notes")
-    request.rows("headers_out")
-    request.rows("err_headers_out")
+    if _hooks:
+        _hooks[0] = process
+        return
+    _hooks.append(process)
+    called = ctypes.CFUNCTYPE(_I, _P)(lambda address: _hooks[0](address))
+    _hooks.append(called)
+    # APR_HOOK_MIDDLE, which is before mod_http
+    functions["ap_hook_process_connection"](called, None, None, 10)
+    functions["apr_hook_sort_all"]()
