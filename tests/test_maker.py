@@ -383,6 +383,8 @@ def test_kernel_without_the_walls_is_one_info_line(caplog, monkeypatch):
         for _ in range(2):
             wire.send(theirs, {"build": wire.BUILD, "missing": ["Landlock"]})
             assert client._greeted(ours, 1)
-    assert caplog.messages == ["makers are not shut in: this kernel has no Landlock"]
+    assert caplog.messages == [
+        "makers are not shut in by Landlock, which this kernel or machine has not"
+    ]
     assert [record.levelname for record in caplog.records] == ["INFO"]
     faults.over("confinement")

@@ -157,7 +157,8 @@ def _greeted(connection: socket.socket, seconds: float) -> dict | None:
         # this process, or the maker, is older than the last upgrade
         return None
     if hello["missing"]:
-        message = f"makers are not shut in: this kernel has no {', '.join(hello['missing'])}"
+        missing = ", ".join(hello["missing"])
+        message = f"makers are not shut in by {missing}, which this kernel or machine has not"
         faults.tell(log, logging.INFO, "confinement", message)
     return hello
 

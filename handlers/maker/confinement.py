@@ -134,21 +134,26 @@ def _restrict_files() -> bool:
 
 
 def _restrict_calls() -> bool:
-    machine = os.uname().machine
-    if machine not in _MACHINES or struct.calcsize("P") != 8:
+    code = program(os.uname().machine)
+    if code is None or struct.calcsize("P") != 8:
         return False
-    code = _filter(*_MACHINES[machine])
     # struct sock_fprog: the number of instructions, and where they are
     place = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(place))
-    return _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0
+    told = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(place))
+    return _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, told, 0, 0) == 0
 
 
-def _filter(architecture: int, column: int) -> bytes:
-    """Return the filter: a call that is not in the table gets EPERM."""
+def program(machine: str) -> bytes | None:
+    """Return the filter for a *machine*, as uname(2) names it; None if its numbers are not known.
+
+    It is a program of classic BPF (seccomp(2)): a call that is not in the table gets EPERM.
+    """
+    if machine not in _MACHINES:
+        return None
+    architecture, column = _MACHINES[machine]
     numbers = [call[column] for call in _CALLS.values() if call[column] is not None]
     of_self = [call[column] for call in _CALLS_OF_SELF.values()]
-    program = [
+    code = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _REFUSE),
@@ -157,13 +162,13 @@ def _filter(architecture: int, column: int) -> bytes:
         (_RETURN, 0, 0, _REFUSE),
     ]
     for number in of_self:
-        program += [
+        code += [
             (_EQUAL, 0, 4, number),
             (_LOAD, 0, 0, _ARGUMENT_AT),
             (_EQUAL, 0, 1, 0),
             (_RETURN, 0, 0, _ALLOW),
             (_RETURN, 0, 0, _REFUSE),
         ]
-    program += [(_EQUAL, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
-    program += [(_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
-    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in program)
+    code += [(_EQUAL, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
+    code += [(_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
