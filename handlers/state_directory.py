@@ -20,6 +20,9 @@ def ensure(cache: str, *parts: str) -> None:
 
     :raises OSError: if that cannot be done.
     """
+    # nearly always: a thumbnail that is made asks five times
+    if os.path.isdir(path(cache, *parts)):
+        return
     os.makedirs(cache, exist_ok=True)
     place = path(cache)
     for part in ("", *parts):

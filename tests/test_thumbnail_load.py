@@ -141,7 +141,8 @@ def killed_site(request, public_dir, pictures):
         yield from watched(server)
 
 
-def test_killed_children_and_makers_leave_nothing_behind(killed_site):
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.stress)])
+def test_killed_children_and_makers_leave_nothing_behind(killed_site, seconds):
     """Mixed load with a sweep at work, while children and makers are killed at random."""
     killed_site.expect(r"exit signal Killed|AH00052")
     killed_site.expect("no maker can be started")
@@ -149,7 +150,7 @@ def test_killed_children_and_makers_leave_nothing_behind(killed_site):
     chance = random.Random(5)
     stop = threading.Event()
     sizes = ("200x200", "400x400", "200x200-crop")
-    statuses = []
+    statuses, kills, until_then = [], 0, time.monotonic() + seconds
 
     def load(seed):
         own = random.Random(seed)
@@ -161,7 +162,8 @@ def test_killed_children_and_makers_leave_nothing_behind(killed_site):
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
         running = [pool.submit(load, seed) for seed in range(5)]
         try:
-            for _ in range(30):
+            while kills < 30 or time.monotonic() < until_then:
+                kills += 1
                 answered = statuses.count(200)
                 pids = killed_site.child_pids() + killed_site.maker_pids()
                 with contextlib.suppress(ProcessLookupError):
