@@ -22,6 +22,7 @@ ALLOWED = {
         "cache",
         "counters",
         "errors",
+        "image",
         "locks",
         "lookup",
         "maker",

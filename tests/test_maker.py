@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 from handlers import faults, state_directory, worker
+from handlers.image.geometry import parse
 from handlers.image.limits import Limits
+from handlers.image.thumbnail import make
 from handlers.maker import client, confinement, wire
 from handlers.maker.job import Job, run, unpacked
 from tests.servers.httpd import at_work_on, makers_of
@@ -228,8 +230,21 @@ def test_bounds_are_those_of_one_job(cache, sources):
     for _ in range(8):
         done = ask(cache, sources / "large.jpg", bounds=bounds)
         assert done.cpu_seconds < bounds.cpu_seconds
-    peak = ask(cache, sources / "wide.png").peak_bytes
+    peak = ask(cache, sources / "progressive.jpg").peak_bytes
     assert ask(cache, sources / "plain.jpg").peak_bytes < peak - (30 << 20)
+
+
+def test_large_png_is_decoded_in_strips_and_by_no_other_thread(cache, sources):
+    """Behind the walls, where libvips can load nothing and start nothing any more."""
+    before = ask(cache, sources / "plain.jpg").peak_bytes
+    done = ask(cache, sources / "wide.png")
+    with open(sources / "wide.png", "rb") as file:
+        whole = make(file, parse("40x30-crop"), "jpg", focus=(0.3, 0.6), limits=LIMITS)
+    assert done.data == whole.data
+    # Pillow holds 49 MB of it
+    assert done.peak_bytes - before < 20 << 20
+    status = pathlib.Path(f"/proc/{pid_of(cache)}/status").read_text()
+    assert "\nThreads:\t1\n" in status
 
 
 def test_maker_that_has_kept_much_memory_goes_after_its_answer(cache, sources, monkeypatch):

@@ -20,7 +20,7 @@ from handlers.commands.apache import PLACES, Apache, find
 from handlers.commands.result import Failed, Result
 from handlers.database import url as database_url
 from handlers.errors import Misconfigured, Unavailable
-from handlers.image import geometry
+from handlers.image import geometry, libraries
 from handlers.image import thumbnail as image
 from handlers.image.errors import ImageError
 from handlers.lookup import options as lookup_options
@@ -232,7 +232,7 @@ def _pictures(options: settings.Settings) -> Iterator[Finding]:
         return
     try:
         source.check_root(root)
-        yield Finding("pictures", True, root)
+        yield Finding("pictures", True, f"{root}, made small by {', '.join(libraries.installed())}")
     except source.RootUnavailable as error:
         yield Finding("pictures", False, str(error))
 

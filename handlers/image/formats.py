@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from handlers.image import avif, gif, jpeg, png, tiff, webp
+from handlers.image import avif, gif, jpeg, png, strips, tiff, webp
 from handlers.image.errors import BrokenSource, RefusedSource, SourceUnavailable
 from handlers.image.limits import Header, Limits, check_file
 
@@ -72,6 +72,15 @@ def decoded(file: BinaryIO, header: Header, scale: int = 1) -> Image.Image:
         picture = _FORMATS[header.format].open(file, header, scale)
         picture.load()
         return picture
+
+
+def in_strips(file: BinaryIO, header: Header) -> strips.Strips:
+    """Return the picture of a header with ``strips_bytes``, to be decoded while it is scaled.
+
+    :raises BrokenSource: if it is damaged, here or while it is decoded.
+    """
+    file.seek(0)
+    return png.open_strips(file, header)
 
 
 @contextlib.contextmanager

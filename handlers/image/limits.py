@@ -89,6 +89,8 @@ class Header(NamedTuple):
     colour: bytes | Coding | Bright | None = None
     #: What else the format's own reader has to tell its opener.
     details: object = None
+    #: Bytes that decoding it in strips takes, in place of the two above; None: it has to be whole.
+    strips_bytes: int | None = None
 
 
 def check_file(file_bytes: int, limits: Limits) -> None:
@@ -116,6 +118,8 @@ def check(header: Header, cost_bytes: int, limits: Limits) -> None:
         )
     if cost_bytes > limits.memory:
         least = held_bytes(header, _LARGEST_SCALE if header.scalable else 1) + header.decoder_bytes
+        if header.strips_bytes is not None:
+            least = min(least, header.strips_bytes)
         kind = RefusedSource if least > limits.memory else TooCostly
         raise kind(
             f"{header.format} of {header.width}x{header.height} would take {cost_bytes} bytes, "

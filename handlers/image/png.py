@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image, ImageChops, PngImagePlugin
 
-from handlers.image import cicp, orientation
+from handlers.image import cicp, orientation, strips
 from handlers.image.colour import LARGEST_PROFILE, is_profile
 from handlers.image.errors import BrokenSource, RefusedSource
 from handlers.image.excerpt import Excerpt, Piece, joined
@@ -85,6 +85,7 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     if len(first) < 21 or first[:8] != b"\0\0\0\rIHDR":
         raise BrokenSource("PNG without a header")
     width, height, bits, colour = struct.unpack_from(">IIBB", first, 8)
+    is_interlaced = first[20] != 0
     if not width or not height:
         raise BrokenSource("PNG without pixels")
     told, picture = _chunks(file, file_bytes, colour, limits)
@@ -102,6 +103,13 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     if key is not None and bits == 16:
         pixel_bytes = 4
         decoder_bytes += _KEY_WORK_BYTES * width * height
+    strips_bytes = None
+    # Pillow makes RGBA of deep grey with alpha, which rounds in another way
+    is_usual = (bits, colour) != (16, _GREY_ALPHA) and not is_interlaced and key is None
+    if colour == _PALETTE:
+        is_usual = is_usual and 3 * len(told.get(b"tRNS", b"")) <= len(told.get(b"PLTE", b""))
+    if strips.is_usable() and is_usual:
+        strips_bytes = strips.memory(width, sum(length + 12 for _, length in picture))
     return Header(
         "PNG",
         width,
@@ -113,7 +121,18 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
         pieces=(*joined(pieces), _chunk(b"IEND", b"")),
         colour=_colour(told),
         details=_Key(colour, bits, key),
+        strips_bytes=strips_bytes,
     )
+
+
+def open_strips(file: BinaryIO, header: Header) -> strips.Strips:
+    """Return the picture in *file*, decoded while it is scaled.
+
+    :raises BrokenSource: if it is damaged, or not what *header* says.
+    """
+    picture = strips.Strips(Excerpt(file, header.pieces).read())
+    check_size(header, picture.size)
+    return picture
 
 
 def open_still(file: BinaryIO, header: Header, scale: int) -> Image.Image:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from handlers.image.errors import BrokenSource
 from handlers.image.resampling import Box, resample
+from handlers.image.strips import Strips
 
 #: How much larger than the thumbnail a picture stays, at least, when it is reduced by averaging.
 #: At 1.8 that shows a little (45 dB against LANCZOS alone); more than 2.5 gains nothing visible.
@@ -59,9 +60,11 @@ def peak_bytes(
 
 
 def prepared(
-    picture: Image.Image, size: tuple[int, int], box: Box, gap: float = GAP
+    picture: Image.Image | Strips, size: tuple[int, int], box: Box, gap: float = GAP
 ) -> tuple[Image.Image, Box]:
     """Return a picture that can be resampled well and fast to *size*, and the *box* in it.
+
+    Of a picture in strips it is what has been decoded.
 
     It is *picture* itself if it is in a mode for that, and not much larger than *size*. Else it
     is what the box needs of it, converted and reduced; *picture* may be dropped then.
@@ -75,7 +78,7 @@ def prepared(
     if "transparency" in picture.info:
         mode = "RGBa"
     factors = _factors(box, size, gap)
-    if mode == picture.mode and factors == (1, 1):
+    if mode == picture.mode and factors == (1, 1) and isinstance(picture, Image.Image):
         return picture, box
     return _reduced(picture, mode, factors, size, box)
 
@@ -94,7 +97,7 @@ def _factors(box: Box, size: tuple[int, int], gap: float) -> tuple[int, int]:
 
 
 def _reduced(
-    picture: Image.Image,
+    picture: Image.Image | Strips,
     mode: str,
     factors: tuple[int, int],
     size: tuple[int, int],

@@ -14,6 +14,7 @@ from handlers.image import (
     resampling,
     scaling,
 )
+from handlers.image.errors import BrokenSource
 from handlers.image.geometry import Fitting, Geometry, fit
 from handlers.image.limits import Header, Limits, check, held_bytes
 
@@ -23,6 +24,8 @@ _SCALES = (1, 2, 4, 8)
 _DECODING_GAP = 1.8
 #: What is tried in place of scaling.GAP when memory is short; 1 gives 44 dB.
 _COARSER_GAPS = (1.8, 1.0)
+#: How many times less memory than Pillow strips have to take.
+_SAVED = 4
 #: The same for a copy: it has been through JPEG once more, and less of that is averaged away.
 _COPY_GAP = 2.4
 
@@ -44,13 +47,17 @@ class Thumbnail(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How a still thumbnail is made: decoded at *scale*, then its *box* brought to *size*."""
+    """How a still thumbnail is made: decoded at *scale*, then its *box* brought to *size*.
+
+    Or decoded in strips, which are scaled one by one.
+    """
 
     size: tuple[int, int]
     box: resampling.Box
     scale: int
     gap: float
     cost_bytes: int
+    in_strips: bool = False
 
 
 def make(
@@ -98,7 +105,8 @@ def _made(file, geometry, format, focus, limits, quality, animated, copy) -> Thu
     fitting = _stored(fit(upright, geometry, focus), stored, header.orientation)
     if copy is not None:
         file, header, fitting = _from_copy(file, header, fitting, copy, limits)
-    plan = _plan(header, fitting, format, limits)
+    whole = _plan(header, fitting, format, limits)
+    plan = _in_strips(header, fitting, format, limits, whole) or whole
     check(header, plan.cost_bytes, limits)
     film_bytes = None
     if animated and format == "webp":
@@ -107,15 +115,29 @@ def _made(file, geometry, format, focus, limits, quality, animated, copy) -> Thu
         if film_bytes is not None:
             data, frames = _film(file, header, fitting, quality, limits)
         else:
-            data, frames = _still(file, header, plan, format, quality), 1
+            data, frames = _first(file, header, (plan, whole), format, quality, limits), 1
     finally:
         memory.give_back(film_bytes or plan.cost_bytes)
     size = orientation.swap(fitting.size, header.orientation)
     return Thumbnail(data, *size, *upright, header.format, frames)
 
 
+def _first(file, header: Header, plans: tuple[_Plan, _Plan], format, quality, limits) -> bytes:
+    """Return the thumbnail by the first of two *plans*; what is damaged is for Pillow to say."""
+    plan, whole = plans
+    try:
+        return _still(file, header, plan, format, quality)
+    except BrokenSource:
+        if not plan.in_strips or whole.cost_bytes > limits.memory:
+            raise
+    return _still(file, header, whole, format, quality)
+
+
 def _still(file: BinaryIO, header: Header, plan: _Plan, format: str, quality: int | None) -> bytes:
-    picture = formats.decoded(file, header, plan.scale)
+    if plan.in_strips:
+        picture = formats.in_strips(file, header)
+    else:
+        picture = formats.decoded(file, header, plan.scale)
     box = plan.box
     if header.stretched:
         x, y = (
@@ -185,6 +207,22 @@ def _plan(header: Header, fitting: Fitting, format: str, limits: Limits) -> _Pla
     ways += [(scales[-1], gap) for gap in _COARSER_GAPS]
     plans = [_priced(header, fitting, format, *way) for way in ways]
     return next((plan for plan in plans if plan.cost_bytes <= limits.memory), plans[0])
+
+
+def _in_strips(
+    header: Header, fitting: Fitting, format: str, limits: Limits, whole: _Plan
+) -> _Plan | None:
+    """Return the plan for strips, if that takes a quarter of the memory, or *whole* is too much."""
+    if header.strips_bytes is None:
+        return None
+    decoding = header.strips_bytes
+    if _SAVED * decoding > held_bytes(header, 1) and whole.cost_bytes <= limits.memory:
+        return None
+    cost = max(
+        decoding + scaling.peak_bytes(0, fitting.box, fitting.size, False),
+        encode.work_bytes(fitting.size, format),
+    )
+    return _Plan(fitting.size, fitting.box, 1, scaling.GAP, cost, in_strips=True)
 
 
 def _priced(header: Header, fitting: Fitting, format: str, scale: int, gap: float) -> _Plan:

@@ -16,7 +16,7 @@ import traceback
 
 from PIL import AvifImagePlugin, Image, WebPImagePlugin
 
-from handlers.image import encode, geometry, thumbnail
+from handlers.image import encode, geometry, strips, thumbnail
 from handlers.maker import confinement, job, wire
 
 _BACKLOG = 8
@@ -45,6 +45,7 @@ def run(
     :param most_kept: resident bytes that it may have kept from its jobs, or it goes, too.
     """
     _name(title)
+    strips.load()
     listening = _listening(directory, slot)
     os.close(directory)
     _warm_up()
@@ -199,6 +200,7 @@ def _warm_up() -> None:
     Image.preinit()
     source = io.BytesIO()
     Image.new("RGB", (8, 8)).save(source, "JPEG")
+    strips.check()
     for name in encode.FORMATS:
         thumbnail.make(source, geometry.parse("4x4"), name)
 

@@ -213,7 +213,8 @@ def _makers(makers: dict[str, Any]) -> str:
     head = ("pid", "age", "jobs", "state", "own memory")
     return (
         f"<section><h2>Makers</h2><p>{len(alive)} of {makers['most']} processes that make "
-        f"thumbnails are there, {busy} of them busy. An idle one goes after ten seconds.</p>"
+        f"thumbnails are there, {busy} of them busy. An idle one goes after ten seconds. They work "
+        f"with {', '.join(makers['libraries'])}.</p>"
         + (_table(head, rows, "makers") if rows else "")
         + "</section>\n"
     )

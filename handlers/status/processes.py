@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from handlers import counters, locks, settings, state_directory
+from handlers.image import libraries
 from handlers.maker import roll
 
 _KB = 1024
@@ -33,7 +34,8 @@ def children(directory: str) -> list[dict[str, float]]:
 def makers(directory: str, options: settings.Settings) -> dict[str, Any]:
     """Return how many makers there may be, and of each that lives what :func:`children` tells.
 
-    In place of requests it has the jobs that it has had, and whether it is busy with one.
+    In place of requests it has the jobs that it has had, and whether it is busy with one. And what
+    they make thumbnails with.
     """
     turns = state_directory.path(directory, "makers")
     found = []
@@ -49,7 +51,8 @@ def makers(directory: str, options: settings.Settings) -> dict[str, Any]:
                     "memory": _own_memory(maker.pid),
                 }
             )
-    return {"most": options.thumbnail.makers or os.cpu_count() or 1, "alive": found}
+    most = options.thumbnail.makers or os.cpu_count() or 1
+    return {"most": most, "alive": found, "libraries": libraries.installed()}
 
 
 def _own_memory(pid: int) -> int:

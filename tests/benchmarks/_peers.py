@@ -311,11 +311,14 @@ def _kept(directory: Path) -> Path:
 
 
 def _empty(kept: Path) -> None:
-    for path in kept.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    deadline = time.monotonic() + _PATIENCE
+    # a server may be at writing into it
+    while (paths := list(kept.iterdir())) and time.monotonic() < deadline:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

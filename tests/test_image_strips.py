@@ -1,0 +1,122 @@
+"""Pictures decoded in strips by libvips: the same thumbnails, for a fraction of the memory."""
+
+import io
+import sys
+
+import pytest
+from PIL import Image
+
+from handlers.image import strips, thumbnail
+from handlers.image.errors import BrokenSource, ImageError, TooCostly
+from handlers.image.geometry import parse
+from handlers.image.limits import Limits
+from handlers.image.thumbnail import make
+from tests.attacks import ATTACKS
+from tests.pictures.members import MEMBERS
+
+PNGS = sorted(name for name in MEMBERS if "png" in name)
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Return what makes a thumbnail whole and then in strips, however small the picture is."""
+    assert strips.load(), "pip install modpython-handlers[vips]"
+    library, used = strips._vips, []
+    strips._vips = None
+
+    class Counted(strips.Strips):
+        def __init__(self, data):
+            used.append(len(data))
+            super().__init__(data)
+
+    monkeypatch.setattr(strips, "Strips", Counted)
+    monkeypatch.setattr(thumbnail, "_SAVED", 0)
+
+    def make_both(data, size, **options):
+        made = []
+        for loaded in (None, library):
+            monkeypatch.setattr(strips, "_vips", loaded)
+            try:
+                found = make(io.BytesIO(data), parse(size), "png", **options)
+                made.append(found._replace(data=Image.open(io.BytesIO(found.data)).tobytes()))
+            except ImageError as error:
+                made.append(type(error))
+        return *made, len(used)
+
+    return make_both
+
+
+@pytest.mark.parametrize("name", PNGS)
+def test_member_is_the_same_in_strips(both, name):
+    data = MEMBERS[name]()
+    for size in ("100x100", "60x90-crop"):
+        whole, in_strips, _ = both(data, size, focus=(0.2, 0.7))
+        assert whole == in_strips
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (131, 97), (1500, 1100)])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_mode_is_the_same_in_strips(both, mode, size):
+    picture = Image.effect_noise(size, 90)
+    for part in ("RGBA", mode) if mode in ("RGBA", "LA") else (mode,):
+        picture = picture.convert(part)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(Image.linear_gradient("L").resize(size))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    for wanted in ("50x50", "70x40-crop", "2000x2000"):
+        whole, in_strips, used = both(buffer.getvalue(), wanted)
+        assert whole == in_strips and isinstance(whole, thumbnail.Thumbnail)
+    assert used == 3
+
+
+def saved(size=(400, 300), **options):
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 60).convert("RGB").save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
+def test_what_lacks_rows_is_broken_in_strips(both, part):
+    data = saved()
+    whole, in_strips, used = both(data[: int(len(data) * part)], "50x50")
+    assert whole is in_strips is BrokenSource and used == 1
+
+
+@pytest.mark.parametrize("place", [0.02, 0.4, 0.8])
+def test_damage_is_what_pillow_takes_for_it(both, place):
+    data = bytearray(saved())
+    data[int(len(data) * place)] ^= 0x55
+    whole, in_strips, _ = both(bytes(data), "50x50")
+    assert whole == in_strips
+
+
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name.startswith("png of")])
+def test_attack_is_refused_in_strips(both, attack):
+    write, expected = ATTACKS[attack]
+    whole, in_strips, _ = both(write(), "50x50")
+    assert whole == in_strips
+    assert expected == "served" or whole.__name__ == expected
+
+
+def test_large_picture_takes_a_fraction_of_the_memory(both, monkeypatch):
+    """And one that is too large for Pillow within the limits is made."""
+    monkeypatch.setattr(thumbnail, "_SAVED", 4)
+    buffer = io.BytesIO()
+    Image.new("RGBA", (3000, 2500), (9, 99, 199, 128)).save(buffer, "PNG")
+    whole, in_strips, used = both(buffer.getvalue(), "200x200")
+    assert whole == in_strips and used == 1
+    limits = Limits(memory=16 * MEGABYTE)
+    whole, in_strips, used = both(buffer.getvalue(), "200x200", limits=limits)
+    assert issubclass(whole, ImageError) and whole is not BrokenSource
+    assert in_strips.width == 200 and used == 2
+    # a small one is not worth it
+    assert both(saved(), "50x50")[2] == 2
+    assert both(buffer.getvalue(), "2900x2900", limits=limits)[1] is TooCostly
+
+
+def test_without_libvips_all_is_made_by_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    assert not strips.load() and not strips.is_usable()
+    assert make(io.BytesIO(saved()), parse("50x50"), "jpg").width == 50
