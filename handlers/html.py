@@ -12,12 +12,15 @@ The settings are those of the process (a handler's request has them already) or 
 """
 
 import html as _html
+import re
 
 from handlers import names, settings, signing
 from handlers.errors import Misconfigured
 from handlers.image import geometry
 
 _file: str | None = None
+# a WebP file in base64: RIFF, and no more than the column may have
+_BLURRED = re.compile(r"UklGR[A-Za-z0-9+/]{15,295}={0,2}", re.ASCII)
 
 
 class Markup(str):
@@ -70,6 +73,7 @@ def img(
     width: int | None = None,
     height: int | None = None,
     lazy: bool = True,
+    placeholder: str | None = None,
 ) -> Markup:
     """Return an ``<img>`` with the other listed sizes of the same shape in its ``srcset``.
 
@@ -80,6 +84,11 @@ def img(
     :param width, height: of the original, in pixels, where you know them: the space is kept free in
         the right shape while the picture loads.
     :param lazy: load it when it comes near the window.
+    :param placeholder: what the row has in the column ``lookup.placeholder``. It becomes a picture
+        of its own below the other one, both in a ``<span class="thumbnail">`` that the site's style
+        sheet lays over each other: neither an attribute ``style`` nor a script is needed, which a
+        Content-Security-Policy would forbid; ``img-src`` must allow ``data:``. What is no such text
+        is left out.
     :raises handlers.errors.Misconfigured, ValueError: as :func:`url` does.
     """
     wanted = geometry.parse(size)
@@ -102,7 +111,11 @@ def img(
         attributes["loading"] = "lazy"
     attributes["decoding"] = "async"
     text = " ".join(f'{name}="{_html.escape(value)}"' for name, value in attributes.items())
-    return Markup(f"<img {text}>")
+    tag = f"<img {text}>"
+    if not placeholder or not _BLURRED.fullmatch(placeholder):
+        return Markup(tag)
+    blurred = f'<img class="placeholder" src="data:image/webp;base64,{placeholder}" alt="">'
+    return Markup(f'<span class="thumbnail">{blurred}{tag}</span>')
 
 
 def _alike(wanted, width, height) -> list[tuple[str, int]]:

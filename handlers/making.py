@@ -4,6 +4,7 @@ What a request and the command ``cache warm`` have in common; neither a request 
 known here.
 """
 
+import base64
 import contextlib
 import logging
 import os
@@ -18,12 +19,16 @@ from handlers.cache.store import EXTENSIONS, Store
 from handlers.cache.turns import Turns
 from handlers.image import errors
 from handlers.image.limits import Limits
+from handlers.lookup.row import LONGEST_PLACEHOLDER
 from handlers.maker import client
 from handlers.maker.job import Job
 
 log = logging.getLogger(__name__)
 
 _COPY_FROM = 3
+_BLURRED_SIZE = "20x20"
+# the first one whose file is small enough counts
+_BLURRED_QUALITIES = (50, 20, 1)
 #: What a maker takes beside the memory that is planned for: code, buffers, small objects.
 _SLACK_BYTES = 96 << 20
 #: A maker gets the CPU time that others leave: by the clock it may take that many times longer.
@@ -103,7 +108,9 @@ def still_true(
     def check() -> None:
         if not stamp.holds(store.directory, options):
             raise stamp.Outdated("the cache has another configuration now")
-        if pictures.reread(names.id_of(asked.id)) != row:
+        found = pictures.reread(names.id_of(asked.id))
+        # a thumbnail is not made of the placeholder
+        if found is None or found._replace(placeholder=row.placeholder) != row:
             raise RowChanged(asked.id)
 
     return check
@@ -161,6 +168,43 @@ def make(
         if len(made.data) > length:
             store.write_copy(asked.id, made.data[length:], found.st_mtime_ns, mark, check)
     return True
+
+
+def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
+    """Return the blurred placeholder of a picture: a WebP of 20 pixels, in base64.
+
+    It is made by a maker, as a thumbnail is. The text is empty if the picture has transparent
+    parts, behind which a placeholder would be seen, or cannot be told in so few bytes.
+
+    :param name: of the picture, as :mod:`handlers.names` writes its id.
+    :raises: what :func:`make` does.
+    """
+    failures = Failures(store.directory, how.failure_ttl, how.tries)
+    asked = Asked(_BLURRED_SIZE, name, "webp")
+    with source.open_source(how.root, row.path) as file, turns.picture(name):
+        with source.read(how.root, row.path):
+            found = os.fstat(file.fileno())
+        identity = f"{row.path} {found.st_mtime_ns} {found.st_size}"
+        failures.check(name, asked.name, identity)
+        for quality in _BLURRED_QUALITIES:
+            with (
+                turns.maker() as slot,
+                _copy(store, asked, found.st_mtime_ns, marks.of_row(row)) as copy,
+                failures.attempt(name, asked.name, identity, _FAILURES),
+            ):
+                job = Job(asked.size, asked.ext, None, how.limits, quality, False, False)
+                try:
+                    made = _made(store.directory, slot, job, (file, copy), asked.name, how)
+                except errors.SourceUnavailable as error:
+                    why = f"{row.path!r}: {error}"
+                    raise source.RootUnavailable(how.root, why) from error
+            # a file without a chunk for transparency, see Google's WebP Container Specification
+            if made.data[12:16] != b"VP8 ":
+                return ""
+            text = base64.b64encode(made.data).decode("ascii")
+            if len(text) <= LONGEST_PLACEHOLDER:
+                return text
+    return ""
 
 
 def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:

@@ -94,7 +94,17 @@ ALLOWED = {
     "worker": set(),
     "error_picture": {"access", "faults", "image"},
     "maker": {"faults", "image", "state_directory", "worker"},
-    "making": {"counters", "cache", "image", "maker", "names", "settings", "source", "worker"},
+    "making": {
+        "counters",
+        "cache",
+        "image",
+        "lookup",
+        "maker",
+        "names",
+        "settings",
+        "source",
+        "worker",
+    },
     "drop_in": {"runtime", "settings"},
     "sending": {
         "counters",

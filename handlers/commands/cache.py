@@ -16,6 +16,7 @@ from handlers.commands.progress import Progress
 from handlers.commands.result import Failed, Result
 from handlers.image import encode, geometry
 from handlers.locks import LockTimeout
+from handlers.lookup import placeholders
 
 HELP = "stats, purge, sweep, warm the cache of thumbnails, or sign the url of one"
 _BLOCK = 512
@@ -50,6 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     warm.add_argument("--sizes", help="instead of the option thumbnail.sizes")
     warm.add_argument("--formats", default="jpg", help="such as 'jpg webp avif' (jpg)")
     warm.add_argument("--processes", type=_at_least_1, help="at a time (CPUs)")
+    warm.add_argument(
+        "--placeholders",
+        action="store_true",
+        help="fill the column lookup.placeholder as well, where it is NULL",
+    )
     warm.set_defaults(run=_warm)
     url = commands.add_parser("url", help="print the signed URL of a thumbnail of any size")
     url.add_argument("size", help="such as 300x200 or 300x200-crop")
@@ -156,6 +162,9 @@ def _warm(args, options) -> Result:
     store = _store(args, options)
     options = {**options, "thumbnail.cache": store.directory}
     stamp.claim(store.directory, options, is_fresh=True)
+    if args.placeholders:
+        # says now what would fail later
+        placeholders.Column(options).close()
     pictures, total = lookup.open(options), None
     if args.all:
         total = pictures.load(_SNAPSHOT_WAIT)
@@ -165,12 +174,16 @@ def _warm(args, options) -> Result:
     else:
         ids, total = args.ids, len(args.ids)
     processes = args.processes or os.cpu_count() or 1
-    plan = warming.Plan(store.directory, sizes, formats, recipe, processes, options)
+    plan = warming.Plan(
+        store.directory, sizes, formats, recipe, processes, options, args.placeholders
+    )
     counts = warming.run(pictures, ids, plan, total, args.terminal)
     return Result(
         counts,
-        "{pictures} pictures: {made} thumbnails made, {present} there already, "
-        "{failed} failed".format_map,
+        (
+            "{pictures} pictures: {made} thumbnails made, {present} there already, {failed} failed"
+            + (", {placeholders} placeholders" if args.placeholders else "")
+        ).format_map,
         1 if counts["failed"] else 0,
     )
 

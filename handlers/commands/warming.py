@@ -3,6 +3,7 @@
 import functools
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent import futures
@@ -17,7 +18,10 @@ from handlers.cache.turns import Turns
 from handlers.commands.progress import Progress
 from handlers.commands.result import Failed
 from handlers.commands.terminal import Terminal
+from handlers.database.errors import Contended, DatabaseAway
+from handlers.errors import Misconfigured
 from handlers.image.errors import ImageError
+from handlers.lookup import placeholders
 from handlers.making import Asked, Recipe
 from handlers.settings import Settings
 
@@ -25,6 +29,19 @@ log = logging.getLogger(__name__)
 
 # jobs that wait for each process, so that none is idle while the next id is looked up
 _AHEAD = 4
+
+
+_EXPECTED = (
+    source.SourceMissing,
+    source.SourceRefused,
+    ImageError,
+    FailedBefore,
+    lookup.Unavailable,
+    making.RowChanged,
+    stamp.Outdated,
+    worker.WorkerDied,
+    worker.WorkerTimeout,
+)
 
 
 class Plan(NamedTuple):
@@ -38,6 +55,8 @@ class Plan(NamedTuple):
     processes: int
     #: What the cache is bound to.
     options: Settings
+    #: Whether rows without a placeholder get one.
+    placeholders: bool = False
 
 
 class Warmed(NamedTuple):
@@ -47,6 +66,7 @@ class Warmed(NamedTuple):
     present: int
     failed: int
     messages: tuple[str, ...]
+    placeholders: int = 0
 
 
 def run(
@@ -61,6 +81,8 @@ def run(
     :raises Failed: if somebody killed one of the processes.
     """
     counts = {"pictures": 0, "made": 0, "present": 0, "failed": 0}
+    if plan.placeholders:
+        counts["placeholders"] = 0
     progress = Progress(
         terminal,
         "pictures",
@@ -75,7 +97,7 @@ def run(
                     for message in warmed.messages:
                         terminal.say(message)
                     counts["pictures"] += 1
-                    for name in ("made", "present", "failed"):
+                    for name in counts.keys() - {"pictures"}:
                         counts[name] += getattr(warmed, name)
                     progress.add()
             except BaseException:
@@ -146,17 +168,44 @@ def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
             check = making.still_true(store, asked, row, pictures, plan.options)
             making.make(store, asked, row, plan.recipe, turns, check)
             made += 1
-        except (
-            source.SourceMissing,
-            source.SourceRefused,
-            ImageError,
-            FailedBefore,
-            lookup.Unavailable,
-            making.RowChanged,
-            stamp.Outdated,
-            worker.WorkerDied,
-            worker.WorkerTimeout,
-        ) as error:
+        except _EXPECTED as error:
             log.warning("%s: %s", asked.name, error)
             failed += 1
-    return Warmed(made, present, failed, _collector.take())
+    blurred = 0
+    if plan.placeholders:
+        try:
+            blurred = _blurred(plan, store, id, row)
+        except _EXPECTED as error:
+            # a source that fails has its line already
+            if not failed:
+                log.warning("placeholder of %s: %s", id, error)
+            failed += 1
+    return Warmed(made, present, failed, _collector.take(), blurred)
+
+
+def _blurred(plan: Plan, store: Store, id: str, row: lookup.Row) -> int:
+    """Give the row a placeholder if it has none; return how many it got.
+
+    :raises Failed: if the database fails.
+    """
+    try:
+        column = _column(plan.options)
+        if not column.is_missing(id):
+            return 0
+        turns = Turns(plan.directory, plan.processes, None, None)
+        text = making.placeholder(store, names.of(id), row, plan.recipe, turns)
+        column.put(id, text)
+    except (Misconfigured, DatabaseAway, Contended) as error:
+        raise Failed(f"lookup.placeholder: {error}") from error
+    return int(text != placeholders.NONE)
+
+
+# one of each process of the pool, with a connection of its own
+_columns: dict[int, placeholders.Column] = {}
+
+
+def _column(options: Settings) -> placeholders.Column:
+    found = _columns.get(os.getpid())
+    if found is None:
+        found = _columns[os.getpid()] = placeholders.Column(options)
+    return found

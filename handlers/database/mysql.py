@@ -28,6 +28,7 @@ from .url import URL
 
 # what a server answers to an account that may not do what it asks for
 DENIED = {ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
+COLUMN_DENIED = ER.COLUMNACCESS_DENIED_ERROR
 # errors of MariaDB and newer MySQL that PyMySQL has no names for
 _ACCESS_DENIED_NO_PASSWORD = 1698
 _READ_ONLY_TRANSACTION = 1792

@@ -12,7 +12,7 @@ from handlers.options import OPTIONS
 from . import query
 
 _SECTION = "lookup."
-_COLUMNS = ("id", "path", "private", "focus_x", "focus_y", "updated")
+_COLUMNS = ("id", "path", "private", "focus_x", "focus_y", "placeholder", "updated")
 
 
 @dataclass(frozen=True)

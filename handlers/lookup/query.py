@@ -17,12 +17,14 @@ class Queries(NamedTuple):
     :ivar updated: the rows whose column ``updated`` is not before ``:since``, or None. If there is
         such a query, *all* has that column, too.
     :ivar columns: the option and the name of each column, if the queries were made of them.
+    :ivar table: the table's name in quotes, in the same case.
     """
 
     all: str
     one: str
     updated: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    table: str = ""
 
     @property
     def count(self) -> str:
@@ -64,7 +66,11 @@ def from_columns(table: str, columns: dict[str, str]) -> Queries:
     if "updated" in columns:
         updated = f"{every} WHERE {_quote(columns['updated'])} >= :since"
     return Queries(
-        every, f"{every} WHERE {_quote(columns['id'])} = :id", updated, tuple(columns.items())
+        every,
+        f"{every} WHERE {_quote(columns['id'])} = :id",
+        updated,
+        tuple(columns.items()),
+        source,
     )
 
 

@@ -16,7 +16,10 @@ _SHOWN = 40
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 # MySQL's dates that do not exist come as text, and are 0 where a number is wanted
 _ZERO_DATE = re.compile(r"0000-00-00(?: 00:00:00(?:\.0*)?)?", re.ASCII)
-NAMES = ("id", "path", "private", "focus_x", "focus_y")
+NAMES = ("id", "path", "private", "focus_x", "focus_y", "placeholder")
+#: Characters of a placeholder, at most: they lie in the memory of each child.
+LONGEST_PLACEHOLDER = 300
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2,3}={1,2})?", re.ASCII)
 
 
 class Row(NamedTuple):
@@ -27,12 +30,15 @@ class Row(NamedTuple):
         number; a NULL is False.
     :ivar focus_x: where the picture's subject is, from 0 (left) to 1 (right), or None.
     :ivar focus_y: the same from 0 (top) to 1 (bottom).
+    :ivar placeholder: a blurred picture of some pixels in base64, for
+        :func:`handlers.html.img`, or None.
     """
 
     path: str
     private: bool = False
     focus_x: float | None = None
     focus_y: float | None = None
+    placeholder: str | None = None
 
 
 class Skipped:
@@ -100,8 +106,8 @@ def reader(
         if name not in places:
             raise DatabaseMisconfigured(f"the query returns no column named {name}")
     id_at, path_at = places["id"], places["path"]
-    private_at, x_at, y_at = (places.get(name) for name in NAMES[2:])
-    plain = private_at is x_at is y_at is None
+    private_at, x_at, y_at, placeholder_at = (places.get(name) for name in NAMES[2:])
+    plain = private_at is x_at is y_at is placeholder_at is None
 
     def read(values: Sequence) -> tuple[str, Row | None]:
         id, path = values[id_at], values[path_at]
@@ -115,6 +121,7 @@ def reader(
             private_at is not None and _flag(values[private_at], private_column),
             None if x_at is None else _fraction(values[x_at]),
             None if y_at is None else _fraction(values[y_at]),
+            None if placeholder_at is None else _placeholder(values[placeholder_at]),
         )
 
     return read
@@ -150,6 +157,14 @@ def _flag(value, column: str) -> bool:
             key=column,
         )
     return True
+
+
+def _placeholder(value) -> str | None:
+    """Return what is base64 and short; other programs may write anything into the column."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_PLACEHOLDER:
+        return None
+    return text if _BASE64.fullmatch(text) else None
 
 
 def _fraction(value) -> float | None:

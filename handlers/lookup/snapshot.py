@@ -37,12 +37,12 @@ from .row import Row
 ANCHOR = 1000
 # SQLite cuts it to what it was built for, mostly 2 GB; what lies behind is read instead of mapped.
 _MAPPED = 1 << 40
-_FORMAT = 2
+_FORMAT = 3
 #: What the layer's file is called beside the snapshot's.
 LAYER = ".changes"
 # 32 KB: of the ids that a layer of 10,000 rows does not have, one in 26 is looked for in vain
 _BITS = 1 << 18
-_ONE = "SELECT path, private, focus_x, focus_y FROM main.rows WHERE id = ?"
+_ONE = "SELECT path, private, focus_x, focus_y, placeholder FROM main.rows WHERE id = ?"
 _ONE_OF_LAYER = _ONE.replace("main.rows", "lay.rows")
 _READABLE = "path IS NOT NULL"
 _PUBLIC = "path IS NOT NULL AND NOT private"
@@ -206,17 +206,17 @@ class Snapshot:
             raise Unusable(f"it is damaged ({error})") from error
         if found is None:
             return None
-        path, private, x, y = found
+        path, private, x, y, placeholder = found
         if path.__class__ is str:
-            return Row(path, private == 1, x, y)
-        return None if path is None else Row(readable(path), private == 1, x, y)
+            return Row(path, private == 1, x, y, placeholder)
+        return None if path is None else Row(readable(path), private == 1, x, y, placeholder)
 
     def all(self) -> Iterator[tuple[str, Row]]:
         """Yield (id, Row) of every row, in the order of ids."""
-        for id, path, private, x, y in self._stream(
-            _select("id, path, private, focus_x, focus_y", _READABLE, self.layer is not None)
-        ):
-            yield readable(id), Row(readable(path), private == 1, x, y)
+        columns = "id, path, private, focus_x, focus_y, placeholder"
+        query = _select(columns, _READABLE, self.layer is not None)
+        for id, path, private, x, y, placeholder in self._stream(query):
+            yield readable(id), Row(readable(path), private == 1, x, y, placeholder)
 
     def ids(self) -> Iterator[str]:
         """Yield every id, in order."""

@@ -31,13 +31,14 @@ _CACHE_KB = 16_000
 _WITHOUT_PAUSE = 256
 _PAUSE = 50e-6
 _TABLES = """
-CREATE TABLE rows (id TEXT PRIMARY KEY, path, private, focus_x, focus_y) WITHOUT ROWID;
+CREATE TABLE rows (id TEXT PRIMARY KEY, path, private, focus_x, focus_y, placeholder) WITHOUT ROWID;
 CREATE TABLE anchors (place INTEGER PRIMARY KEY, id TEXT);
 CREATE TABLE changed (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 _LAYER_TABLES = """
-CREATE TABLE rows (id TEXT PRIMARY KEY, path, private, focus_x, focus_y, was_public) WITHOUT ROWID;
+CREATE TABLE rows (id TEXT PRIMARY KEY, path, private, focus_x, focus_y, placeholder, was_public)
+ WITHOUT ROWID;
 CREATE TABLE changed (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
@@ -46,16 +47,18 @@ LAYERED_FROM = 20_000
 # rows of a layer, at most: this many, half a megabyte, and a tenth of the rows below it
 _LARGEST_LAYER = 10_000
 _LARGEST_SHARE = 10
-_STAGE = "CREATE TEMP TABLE stage (id TEXT, path, private, focus_x, focus_y)"
+_COLUMNS = "id, path, private, focus_x, focus_y, placeholder"
+_STAGE = f"CREATE TEMP TABLE stage ({_COLUMNS.replace('id', 'id TEXT', 1)})"
 # The last of several rows of one id is the one that counts, as in a dict.
-_SORT = (
-    "INSERT OR REPLACE INTO main.rows SELECT id, path, private, focus_x, focus_y"
-    " FROM stage ORDER BY id, stage.rowid"
-)
+_STAGED = "INSERT INTO stage VALUES (?, ?, ?, ?, ?, ?)"
+_SORT = f"INSERT OR REPLACE INTO main.rows SELECT {_COLUMNS} FROM stage ORDER BY id, stage.rowid"
 _DIFFERS = (
     "n.path IS NOT o.path OR n.private IS NOT o.private"
     " OR n.focus_x IS NOT o.focus_x OR n.focus_y IS NOT o.focus_y"
 )
+# what was made of a row is none of its placeholder's business
+_BLURRED_ANEW = "n.placeholder IS NOT o.placeholder"
+_KNOWN = "differs AND (was_readable OR path IS NOT NULL)"
 _CHANGED = (
     "INSERT OR IGNORE INTO main.changed SELECT o.id FROM {old}.rows AS o"
     f" LEFT JOIN main.rows AS n ON n.id = o.id WHERE o.path IS NOT NULL AND ({_DIFFERS})"
@@ -122,7 +125,7 @@ def write_all(
         connection.executescript(_TABLES)
         connection.execute(_STAGE)
         connection.execute("BEGIN")
-        connection.executemany("INSERT INTO stage VALUES (?, ?, ?, ?, ?)", tally.values(records))
+        connection.executemany(_STAGED, tally.values(records))
         connection.execute(_SORT)
         connection.execute("COMMIT")
         changed = 0
@@ -134,7 +137,8 @@ def write_all(
                 connection.execute(_told_before(old))
             connection.execute("COMMIT")
             rows = _one(connection, "SELECT count(*) FROM rows WHERE path IS NOT NULL")
-            if not changed and (rows, tally.total) == (old.rows, old.total):
+            is_like = (rows, tally.total) == (old.rows, old.total)
+            if not changed and is_like and not _is_blurred_anew(connection, old):
                 return Written(False, tally.total, 0, tally.mark)
         _finish(connection, fingerprint, tally.total, tally.mark, began)
         _publish(connection, new, path)
@@ -154,6 +158,18 @@ def _note_changes(connection: sqlite3.Connection, old: Snapshot) -> int:
     connection.execute(_NEW + _NOT_IN_LAYER.format(row="n"))
     connection.execute(_NEW_ABOVE)
     return changed
+
+
+def _is_blurred_anew(connection: sqlite3.Connection, old: Snapshot) -> bool:
+    """Tell whether a placeholder differs from that in *old*."""
+    differing = (
+        "SELECT EXISTS (SELECT 1 FROM {}.rows AS o JOIN main.rows AS n ON n.id = o.id"
+        f" WHERE {_BLURRED_ANEW}"
+    )
+    if old.layer is None:
+        return bool(_one(connection, differing.format("old") + ")"))
+    below = differing.format("old") + _NOT_IN_LAYER.format(row="o") + ")"
+    return bool(_one(connection, below) or _one(connection, differing.format("lay") + ")"))
 
 
 def _told_before(old: Snapshot) -> str:
@@ -185,17 +201,18 @@ def write_changes(
         connection.executescript(_TABLES)
         connection.execute(_STAGE)
         connection.execute("BEGIN")
-        connection.executemany("INSERT INTO stage VALUES (?, ?, ?, ?, ?)", tally.values(records))
+        connection.executemany(_STAGED, tally.values(records))
         connection.execute(_SORT)
         connection.execute("COMMIT")
         _attach(connection, old)
         connection.execute(
-            "CREATE TEMP TABLE before (id TEXT PRIMARY KEY, path, private, focus_x, focus_y)"
-            " WITHOUT ROWID"
+            "CREATE TEMP TABLE before (id TEXT PRIMARY KEY, path, private, focus_x, focus_y,"
+            " placeholder) WITHOUT ROWID"
         )
         for source in ("old", "lay") if old.layer else ("old",):
             connection.execute(
-                "INSERT OR REPLACE INTO before SELECT o.id, o.path, o.private, o.focus_x, o.focus_y"
+                "INSERT OR REPLACE INTO before SELECT"
+                " o.id, o.path, o.private, o.focus_x, o.focus_y, o.placeholder"
                 f" FROM main.rows AS n JOIN {source}.rows AS o ON o.id = n.id"
             )
         joined = "FROM main.rows AS n LEFT JOIN before AS o ON o.id = n.id"
@@ -203,15 +220,16 @@ def write_changes(
         total = old.total + added if count is None else count()
         if old.total + added != total:
             raise DeletedRows(f"{total} rows instead of {old.total + added}")
-        differing = f"{joined} WHERE o.id IS NULL OR {_DIFFERS}"
+        differing = f"{joined} WHERE o.id IS NULL OR {_DIFFERS} OR {_BLURRED_ANEW}"
         fresh, changed = connection.execute(
-            f"SELECT count(*), total(o.path IS NOT NULL) {differing}"
+            f"SELECT count(*), total(o.path IS NOT NULL AND ({_DIFFERS})) {differing}"
         ).fetchone()
         if not fresh:
             return Written(False, tally.total, 0, tally.mark)
         connection.execute(
             "CREATE TEMP TABLE fresh AS SELECT n.id, n.path, n.private, n.focus_x, n.focus_y,"
-            " o.path IS NOT NULL AS was_readable,"
+            " n.placeholder, o.path IS NOT NULL AS was_readable,"
+            f" (o.id IS NULL OR {_DIFFERS}) AS differs,"
             f" coalesce(o.path IS NOT NULL AND NOT o.private, 0) AS was_public {differing}"
         )
         most = min(_LARGEST_LAYER, old.total // _LARGEST_SHARE)
@@ -234,19 +252,15 @@ def _write_merged(path, fingerprint, source, total, mark, began, old, untold) ->
             if untold:
                 target.execute(_told_before(old))
             target.execute(
-                "INSERT OR REPLACE INTO main.rows"
-                " SELECT id, path, private, focus_x, focus_y FROM lay.rows ORDER BY id"
+                f"INSERT OR REPLACE INTO main.rows SELECT {_COLUMNS} FROM lay.rows ORDER BY id"
             )
-        target.execute("CREATE TEMP TABLE fresh (id TEXT, path, private, focus_x, focus_y, known)")
-        rows = source.execute(
-            "SELECT id, path, private, focus_x, focus_y, was_readable OR path IS NOT NULL"
-            " FROM fresh ORDER BY id"
-        )
-        target.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?, ?)", rows)
-        target.execute("INSERT OR IGNORE INTO main.changed SELECT id FROM fresh WHERE known")
         target.execute(
-            "INSERT OR REPLACE INTO main.rows SELECT id, path, private, focus_x, focus_y FROM fresh"
+            "CREATE TEMP TABLE fresh (id TEXT, path, private, focus_x, focus_y, placeholder, known)"
         )
+        rows = source.execute(f"SELECT {_COLUMNS}, {_KNOWN} FROM fresh ORDER BY id")
+        target.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        target.execute("INSERT OR IGNORE INTO main.changed SELECT id FROM fresh WHERE known")
+        target.execute(f"INSERT OR REPLACE INTO main.rows SELECT {_COLUMNS} FROM fresh")
         target.execute("DELETE FROM anchors")
         target.execute("DELETE FROM main.meta")
         target.execute("COMMIT")
@@ -264,16 +278,16 @@ def _write_layer(path, source, total, mark, began, old, untold) -> None:
         target.execute("BEGIN")
         if old.layer is not None:
             rows = source.execute("SELECT * FROM lay.rows")
-            target.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", rows)
+            target.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         if untold:
             changed = source.execute(f"SELECT id FROM {'lay' if old.layer else 'old'}.changed")
             target.executemany("INSERT INTO changed VALUES (?)", changed)
         rows = source.execute(
-            "SELECT f.id, f.path, f.private, f.focus_x, f.focus_y,"
+            "SELECT f.id, f.path, f.private, f.focus_x, f.focus_y, f.placeholder,"
             f" coalesce((SELECT {_PUBLIC} FROM old.rows AS b WHERE b.id = f.id), 0) FROM fresh AS f"
         )
-        target.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", rows)
-        known = source.execute("SELECT id FROM fresh WHERE was_readable OR path IS NOT NULL")
+        target.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        known = source.execute(f"SELECT id FROM fresh WHERE {_KNOWN}")
         target.executemany("INSERT OR IGNORE INTO changed VALUES (?)", known)
         readable, public = source.execute(
             "SELECT total(path IS NOT NULL) - total(was_readable),"
@@ -325,9 +339,10 @@ class _Tally:
                 self._latest = updated.later(self._latest, moment)
             if row is None:
                 self.skipped.add(id)
-                yield storable(id), None, 0, None, None
+                yield storable(id), None, 0, None, None, None
             else:
-                yield storable(id), storable(row.path), int(row.private), row.focus_x, row.focus_y
+                path, private, x, y, placeholder = row
+                yield storable(id), storable(path), int(private), x, y, placeholder
 
 
 @contextlib.contextmanager

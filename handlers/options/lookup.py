@@ -40,6 +40,14 @@ OPTIONS = (
     Option("lookup.focus_x", COLUMN, NONE, "column with the subject's place, 0 (left) to 1", "fx"),
     Option("lookup.focus_y", COLUMN, NONE, "column with the subject's place, 0 (top) to 1", "fy"),
     Option(
+        "lookup.placeholder",
+        COLUMN,
+        NONE,
+        "column for a blurred picture of 20 pixels, a VARCHAR(300) that `cache warm "
+        "--placeholders` fills",
+        "blur",
+    ),
+    Option(
         "lookup.query",
         TEXT,
         NONE,
