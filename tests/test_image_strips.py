@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 
 import pytest
 from PIL import Image
@@ -32,6 +33,8 @@ def both(monkeypatch):
 
     monkeypatch.setattr(strips, "Strips", Counted)
     monkeypatch.setattr(thumbnail, "_SAVED", 0)
+    # but for what is a matter of time
+    monkeypatch.setattr(strips, "NARROWEST", 20)
 
     def make_both(data, size, **options):
         made = []
@@ -55,7 +58,7 @@ def test_member_is_the_same_in_strips(both, name):
         assert whole == in_strips
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (131, 97), (1500, 1100)])
+@pytest.mark.parametrize("size", [(900, 1), (20, 900), (331, 97), (1500, 1100)])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_mode_is_the_same_in_strips(both, mode, size):
     picture = Image.effect_noise(size, 90)
@@ -92,12 +95,29 @@ def test_damage_is_what_pillow_takes_for_it(both, place):
     assert whole == in_strips
 
 
-@pytest.mark.parametrize("attack", [name for name in ATTACKS if name.startswith("png of")])
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name.startswith("png")])
 def test_attack_is_refused_in_strips(both, attack):
     write, expected = ATTACKS[attack]
     whole, in_strips, _ = both(write(), "50x50")
     assert whole == in_strips
     assert expected == "served" or whole.__name__ == expected
+
+
+def test_tall_picture_takes_no_longer_in_strips(both):
+    buffer = io.BytesIO()
+    Image.new("L", (256, 190_000)).save(buffer, "PNG")
+    for size in ("9x9", "200x200", "200x200-crop"):
+        started = time.process_time()
+        whole, in_strips, _ = both(buffer.getvalue(), size)
+        assert whole == in_strips
+        assert time.process_time() - started < 10
+
+
+def test_narrow_picture_is_decoded_whole(both):
+    buffer = io.BytesIO()
+    Image.new("RGB", (19, 3000)).save(buffer, "PNG")
+    whole, in_strips, used = both(buffer.getvalue(), "50x50")
+    assert whole == in_strips and not used
 
 
 def test_large_picture_takes_a_fraction_of_the_memory(both, monkeypatch):

@@ -108,7 +108,7 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     is_usual = (bits, colour) != (16, _GREY_ALPHA) and not is_interlaced and key is None
     if colour == _PALETTE:
         is_usual = is_usual and 3 * len(told.get(b"tRNS", b"")) <= len(told.get(b"PLTE", b""))
-    if strips.is_usable() and is_usual:
+    if strips.is_usable() and is_usual and width >= strips.NARROWEST:
         strips_bytes = strips.memory(width, sum(length + 12 for _, length in picture))
     return Header(
         "PNG",

@@ -23,6 +23,9 @@ _WORK_BYTES = 6 << 20
 #: Rows that are decoded ahead, and the most bytes of a pixel in them.
 _ROWS, _PIXEL_BYTES = 48, 8
 
+#: Of a narrower picture a strip has thousands of rows, which libvips looks for one by one.
+NARROWEST = 256
+
 _vips = None
 
 
