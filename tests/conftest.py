@@ -42,6 +42,9 @@ def pytest_addoption(parser):
     """Add the options that ``tests/run`` documents."""
     parser.addoption("--unit", action="store_true", help="only quick tests that start no server")
     parser.addoption(
+        "--whole", action="append", default=[], metavar="FILE", help="with --unit: all of FILE, too"
+    )
+    parser.addoption(
         "--record-oracle", action="store_true", help="record what real mod_python answers"
     )
     parser.addoption(
@@ -75,9 +78,13 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Leave out what the part or the machine has no place for; count what the machine has not."""
     if config.getoption("--unit"):
-        _leave_out(is_no_unit_test, config, items)
+        whole = {config.rootpath / name for name in config.getoption("--whole")}
+        _leave_out(lambda item: item.path not in whole and is_no_unit_test(item), config, items)
     if not has_mod_python():
-        config.stash[_NOT_COLLECTED] = _leave_out(needs_mod_python, config, items)
+        count = config.stash[_NOT_COLLECTED] = _leave_out(needs_mod_python, config, items)
+        if hasattr(config, "workeroutput"):
+            # for pytest_testnodedown
+            config.workeroutput["not collected"] = count
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -93,9 +100,7 @@ def pytest_sessionfinish(session):
     """Say at the very end, after pytest's own summary, what was not collected."""
     result = yield
     count = session.config.stash.get(_NOT_COLLECTED, 0)
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["not collected"] = count
-    elif count:
+    if count and not hasattr(session.config, "workeroutput"):
         print(
             f"{count} tests of the handlers on mod_python were not collected:"
             " this machine has no mod_python"

@@ -25,6 +25,8 @@ _ALWAYS_EXPECTED = (
     "AH00161: server reached MaxRequestWorkers",
     # a busy machine takes more than two seconds to end Python
     r"AH00045: child process \d+ still did not exit, sending a SIGTERM",
+    # a thumbnail was deleted between Apache's look at it and its opening
+    r"\(2\)No such file or directory: .*AH00132",
 )
 # mod_python ends Python in the signal handler: a child that is in Python waits for itself then
 _OF_MOD_PYTHON = (r"AH0004[56]: child process \d+ still did not exit",)
