@@ -263,3 +263,23 @@ def test_ways_of_signing_in_that_pymysql_names_in_its_own_words(text, plugin):
     from handlers.database import mysql
 
     assert f"signs in by {plugin}, which" in str(mysql._unknown_plugin(text))
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "wanted"),
+    [
+        (4031, "The client was disconnected by the server because of inactivity.", errors.Lost),
+        (3169, "Session was killed", errors.Lost),
+        (1047, "WSREP has not yet prepared node for application use", errors.ReadOnly),
+        (3032, "The server is currently in offline mode", errors.ReadOnly),
+        (1290, "running with the --super-read-only option so it cannot execute", errors.ReadOnly),
+    ],
+)
+def test_servers_of_other_kinds_that_send_a_client_away(code, text, wanted):
+    """MySQL's and Galera's, which this machine does not have: as their manuals number them."""
+    import pymysql
+
+    from handlers.database import mysql
+
+    with pytest.raises(wanted), mysql.translating_errors():
+        raise pymysql.err.OperationalError(code, text)

@@ -33,6 +33,7 @@ def is_private(value):
     [
         None, 0, 0.0, False, decimal.Decimal("0.00"), datetime.timedelta(0), "0", b"0", " 0 ",
         "00", "0.0", "-0", "0e5", "", b"", b"\0", b"\0\0", "0000-00-00", "0000-00-00 00:00:00",
+        "0000-00-00 00:00:00.000", b"0\0\0", b"0.0\0",
     ],
 )  # fmt: skip
 def test_what_sql_calls_false_is_public(value, caplog):
@@ -45,6 +46,7 @@ def test_what_sql_calls_false_is_public(value, caplog):
     [
         1, -1, 0.5, True, decimal.Decimal("0.01"), "1", b"1", "01", "-1", "0.5", "1e3", b"\1",
         datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1), datetime.timedelta(1),
+        "2024-01-01", "2024-01-01T10:00:00", "2024-00-00", b"1\0\0", b"2024-01-01 10:00:00.5",
     ],
 )  # fmt: skip
 def test_what_sql_calls_true_is_private(value, caplog):
@@ -92,7 +94,9 @@ def test_columns_of_all_types_mean_what_the_server_says(table, mariadb, caplog):
         ("DATETIME", "'0000-00-00 00:00:00'"), ("DATETIME", "'2024-01-01'"), ("BIT(1)", "0"),
         ("BIT(1)", "1"), ("BIT(8)", "48"), ("BIT(8)", "0"), ("DECIMAL(5,2)", "0"),
         ("DOUBLE", "0.5"), ("TIME", "'00:00:00'"), ("YEAR", "0"), ("TINYINT", "2"),
-        ("TEXT", "'0'"), ("BLOB", "'0'"), ("TINYINT", "NULL"),
+        ("TEXT", "'0'"), ("BLOB", "'0'"), ("TINYINT", "NULL"), ("BINARY(3)", "'0'"),
+        ("BINARY(3)", "'1'"), ("DATE", "'2024-00-00'"), ("TIMESTAMP(3)", "'0000-00-00'"),
+        ("JSON", "'0'"), ("FLOAT", "-0.0"), ("SET('0', '1')", "''"),
     ):  # fmt: skip
         private = table(kind, value)
         # a number is what an ENUM is by its place, and text what it is by its value
@@ -190,6 +194,45 @@ def test_full_read_comes_by_itself(tmp_path):
 def test_full_read_comes_with_a_restart(tmp_path, generation):
     generation[0] = 2
     assert refreshed(tmp_path, QUIETLY) == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "mark, wanted",
+    [
+        ("2024-01-01T10:00:00Z", "2024-01-01T08:00:00Z"),
+        ("2024-01-01 10:00:00+05:30", "2024-01-01 08:00:00+05:30"),
+        ("2024-01-01", "2023-12-31 22:00:00"),
+        ("1700000000", "1699992800"),
+        ("1700000000.25", "1699992800"),
+        # as JavaScript and others count
+        (1_700_000_000_000, 1_699_992_800_000),
+        (1_700_000_000_000_000_001, 1_699_992_800_000_000_001),
+        (17, 17 - 7200),
+        ("any other text", "any other text"),
+    ],
+)
+def test_time_of_any_form_goes_back_by_the_overlap(mark, wanted):
+    assert updated.since(mark, 7200) == wanted
+
+
+@pytest.mark.parametrize("ahead", [600, 20 * 3600, 40 * 86400])
+def test_time_of_the_future_hides_no_change_of_now(ahead):
+    """Such as one that a clock ahead has written, or that was imported."""
+    now = datetime.datetime.now().replace(microsecond=0)
+    later = now + datetime.timedelta(seconds=ahead)
+    for text in (str(later), later.isoformat()):
+        assert updated.since(text, 60) < text[:11] and updated.since(text, 60) < str(now)
+    zoned = updated.since(later.astimezone(datetime.UTC).isoformat(), 60)
+    assert datetime.datetime.fromisoformat(zoned) < now.astimezone(datetime.UTC)
+    seconds = int(now.timestamp())
+    assert updated.since(seconds + ahead, 60) <= seconds - 50
+    assert int(updated.since(str(seconds + ahead), 60)) <= seconds - 50
+
+
+def test_time_that_the_database_itself_shows_is_not_of_the_future():
+    latest = datetime.datetime.now() + datetime.timedelta(hours=9)
+    wanted = latest - datetime.timedelta(hours=2)
+    assert updated.since(str(latest), 7200, latest) == str(wanted)
 
 
 def test_time_goes_back_by_the_overlap():

@@ -27,7 +27,7 @@ class Lost(DatabaseAway):
 
 
 class ReadOnly(DatabaseAway):
-    """The server takes no changes: another host of the URL may be the one that does."""
+    """The server takes no changes, or nothing: another host of the URL may be the one that does."""
 
 
 class DatabaseMisconfigured(Misconfigured):

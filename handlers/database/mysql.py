@@ -2,6 +2,7 @@
 
 import configparser
 import contextlib
+import datetime
 import re
 import socket
 import ssl
@@ -34,6 +35,11 @@ _ACCESS_DENIED_NO_PASSWORD = 1698
 _READ_ONLY_TRANSACTION = 1792
 _READ_ONLY_MODE = 1836
 _CONNECTION_KILLED = 1927
+_SESSION_KILLED = 3169
+_DISCONNECTED_WHEN_IDLE = 4031
+_OFFLINE_MODE = 3032
+# a node of Galera that has lost the others
+_NOT_PREPARED = 1047
 # the id's characters do not exist in the column's character set
 _INCOMPARABLE = {ER.CANT_AGGREGATE_2COLLATIONS, ER.INVALID_CHARACTER_STRING}
 _ACCOUNT = {
@@ -69,8 +75,10 @@ _LOST = {
     CR.CR_SERVER_LOST,
     ER.SERVER_SHUTDOWN,
     _CONNECTION_KILLED,
+    _DISCONNECTED_WHEN_IDLE,
+    _SESSION_KILLED,
 }
-_READ_ONLY = {_READ_ONLY_TRANSACTION, _READ_ONLY_MODE}
+_READ_ONLY = {_NOT_PREPARED, _OFFLINE_MODE, _READ_ONLY_TRANSACTION, _READ_ONLY_MODE}
 _CONTENDED = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT}
 _TOO_LARGE = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
 # a BIT comes as bytes, which would look like text
@@ -186,6 +194,10 @@ class Connection:
             else:
                 cursor.execute(query)
             return _names(cursor), _rows(cursor)
+
+    def latest(self) -> datetime.datetime | None:
+        """Return the time by the server's clock, in its own zone or in UTC, whichever is later."""
+        return max(self.run("SELECT NOW(), UTC_TIMESTAMP()")[1][0])
 
     def alive(self) -> bool:
         """Ask the server whether the connection still stands.

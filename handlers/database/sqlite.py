@@ -76,6 +76,9 @@ class Connection:
             cursor = self._connection.execute(query, parameters or {})
             return _names(cursor), self._rows(cursor)
 
+    def latest(self) -> None:
+        """There is no clock but this machine's."""
+
     def alive(self) -> bool:
         """Tell whether the path still names the file that is open."""
         with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from handlers.database.hosts import STANDBY, Hosts
 
+from . import updated
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .outage import Outage
@@ -241,9 +242,13 @@ class Reading:
         """
         return self._records(self._queries.all)
 
-    def since(self, mark: Mark) -> Iterator[tuple[str, Row | None, object]]:
-        """Yield the same of the rows whose column ``updated`` is not before *mark*."""
-        return self._records(self._queries.updated, {"since": mark})
+    def since(self, mark: Mark, overlap: float) -> Iterator[tuple[str, Row | None, object]]:
+        """Yield the same of the rows that may have changed since *mark*.
+
+        :param overlap: seconds before it, see :func:`.updated.since`.
+        """
+        begins = updated.since(mark, overlap, self._connection.latest())
+        return self._records(self._queries.updated, {"since": begins})
 
     def count(self) -> int:
         """Return the number of rows."""

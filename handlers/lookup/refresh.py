@@ -13,7 +13,6 @@ from handlers import access, faults, locks
 from handlers.elected import Worker, read_state, write_state
 from handlers.restart import server_start
 
-from . import updated
 from .database import Database, Reading
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
@@ -250,7 +249,7 @@ class Refresher:
         with self._database.reading() as reading:
             if not full and current is not None and current.mark is not None:
                 try:
-                    records = reading.since(updated.since(current.mark, self._overlap))
+                    records = reading.since(current.mark, self._overlap)
                     done = write_changes(
                         self.path,
                         self.fingerprint,

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 _SHOWN = 40
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
-# MySQL's dates that do not exist come as text, and are 0 where a number is wanted
-_ZERO_DATE = re.compile(r"0000-00-00(?: 00:00:00(?:\.0*)?)?", re.ASCII)
+# SQLite's dates, and those of MySQL that do not exist, come as text
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?)?")
 NAMES = ("id", "path", "private", "focus_x", "focus_y", "placeholder")
 #: Characters of a placeholder, at most: they lie in the memory of each child.
 LONGEST_PLACEHOLDER = 300
@@ -138,14 +138,18 @@ def _flag(value, column: str) -> bool:
     if not isinstance(value, str | bytes):
         # also a date, which is true, and a NULL
         return bool(value)
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    # a BINARY column fills up its text with these
+    text = value.decode("latin-1").rstrip("\0") if isinstance(value, bytes) else value
     text = text.strip()
     if _NUMBER.fullmatch(text):
         return float(text) != 0
+    if _DATE.fullmatch(text):
+        # what does not exist at all is 0 where a number is wanted
+        return any(digit in text for digit in "123456789")
     if isinstance(value, bytes) and not any(value):
         # a byte of a BLOB, or nothing
         return False
-    if not text or _ZERO_DATE.fullmatch(text):
+    if not text:
         return False
     if value != b"\1":
         faults.tell(

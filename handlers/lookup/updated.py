@@ -2,10 +2,17 @@
 
 import datetime
 import decimal
+import re
 import time
 
 # The database's zone may be that much before or behind this machine's.
 _ZONES = 26 * 3600
+# seconds that clocks may differ by before a time is one of the future
+_AHEAD = 60
+_DIGITS = re.compile(r"[0-9]{9,19}(?:\.[0-9]*)?")
+# nanoseconds, microseconds, milliseconds; a number of seconds is that large in the year 5138
+_UNITS = (10**9, 10**6, 10**3)
+_LAST_SECOND = 10**8
 
 Mark = int | float | str
 
@@ -32,27 +39,47 @@ def encode(value) -> Mark | None:
     return value if isinstance(value, Mark) else None
 
 
-def since(mark: Mark, overlap: float) -> Mark:
+def since(mark: Mark, overlap: float, latest: datetime.datetime | None = None) -> Mark:
     """Return the value from which the column is to be read again, *overlap* seconds before *mark*.
 
     Transactions commit later than the time they write, and clocks of writers differ.
 
-    Numbers are seconds since 1970, text is ISO 8601 without a zone. A row from the future does not
-    hide the changes until then. Any other text is taken as it is, and finds what is not before it.
+    Numbers are seconds since 1970, or thousandths and less if they are that large; text is such a
+    number, or ISO 8601. A row from the future does not hide the changes until then. Any other text
+    is taken as it is, and finds what is not before it.
+
+    :param latest: what the database's own clock shows, in its own zone or in UTC, whichever is
+        later. Text without a zone that is later still is of the future, or of another zone.
     """
     if not isinstance(mark, str):
-        return _before(mark, time.time(), 1) - overlap
+        return _number_since(mark, overlap)
+    if _DIGITS.fullmatch(mark):
+        return str(int(_number_since(float(mark), overlap)))
     try:
         moment = datetime.datetime.fromisoformat(mark)
-        if moment.tzinfo is not None:
-            return mark
+        now = datetime.datetime.now(moment.tzinfo)
         second = datetime.timedelta(seconds=1)
-        now = datetime.datetime.now().replace(microsecond=0)
-        moment = _before(moment, now, second) - overlap * second
+        if moment.tzinfo is not None:
+            begins = min(moment, now)
+        else:
+            latest = max(filter(None, (latest, now, _utc())))
+            begins = moment if moment <= latest + _AHEAD * second else now - _ZONES * second
+        if begins == moment and not overlap:
+            return mark
+        begins -= overlap * second
     except (ValueError, OverflowError):
         return mark
-    return moment.isoformat(sep=mark[10] if len(mark) > 10 else " ")
+    text = begins.isoformat(sep=mark[10] if len(mark) > 10 else " ")
+    return text.replace("+00:00", "Z") if mark.endswith("Z") else text
 
 
-def _before(moment, now, second):
-    return now - _ZONES * second if moment > now + _ZONES * second else moment
+def _number_since(mark: int | float, overlap: float) -> int | float:
+    unit = next((unit for unit in _UNITS if mark > unit * _LAST_SECOND), 1)
+    back, now = overlap * unit, time.time() * unit
+    if isinstance(mark, int):
+        back, now = int(back), int(now)
+    return min(mark, now) - back
+
+
+def _utc() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
