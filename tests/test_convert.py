@@ -82,6 +82,18 @@ def test_text_without_mod_python_stays_byte_for_byte():
     assert result.entries == []
 
 
+def test_users_of_served_pages_are_asked_for_and_known_to_the_handlers():
+    found = in_section(
+        "SetHandler mod_python\nPythonHandler a\nAuthType Basic\nAuthName x\n"
+        "Require valid-user\nPythonAuthenHandler a\nPythonAuthzHandler a"
+    )
+    assert "SetEnv PythonAuthenHandler a" in found
+    assert "SetEnv PythonAuthzHandler a" in found
+    assert "Require valid-user" in found
+    assert any(line.startswith("WSGIAuthUserScript") for line in found)
+    assert not any(line.startswith("WSGIAuthGroupScript") for line in found)
+
+
 def test_handler_of_a_location_is_told_its_url():
     found = in_section("PythonHandler a", 'Location "/x/"')
     assert found == ["SetEnv PythonHandler a", "SetEnv PythonHandler.location /x"]

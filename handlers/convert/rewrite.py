@@ -495,11 +495,16 @@ class _Rewriter:
     def _ask_script(self, place: Place, lines: list[Line], requires: list[Line]) -> None:
         """Let Apache's Basic authentication ask the script."""
         at_start = []
+        is_served = place.is_served()
         for line in lines:
             text = []
             if line.key != "pythonauthzhandler":
                 at_start = [users.providers(self._view, place)]
                 text.append(self._gate_line(place, "WSGIAuthUserScript"))
+            if line.key == "pythonauthzhandler" and is_served:
+                # the runtime refuses as the handler says
+                self._rewrite_list(place, line)
+                continue
             if line.key != "pythonauthenhandler":
                 text.append(self._gate_line(place, "WSGIAuthGroupScript"))
             if place.is_host:
@@ -510,6 +515,10 @@ class _Rewriter:
                 ]
             if line in self._edits.instead:
                 # a module, which has a script for its other phases
+                self._edits.instead[line] += text
+            elif is_served and line.key in AUTH:
+                # what the handler leaves in the request is for those after it
+                self._rewrite_list(place, line)
                 self._edits.instead[line] += text
             else:
                 self._carry(line, f"# in a script: {one_line(line)}", *text)

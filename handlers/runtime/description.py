@@ -124,8 +124,15 @@ class Description:
 
     @lazy
     def parsed_uri(self) -> tuple:
-        """The address in its parts, see ``URI_*``; None for a part that it does not have."""
-        return (*parse_authority(self.unparsed_uri), self.uri, self.args, None)
+        """The address in its parts, see ``URI_*``; None for a part that it does not have.
+
+        As in Apache the port is that of the Host field, if the address has none.
+        """
+        *parts, port = parse_authority(self.unparsed_uri)
+        if port is None:
+            field = self._environ.get("HTTP_HOST", "").rpartition("]")[2].partition(":")[2]
+            port = int(field) if field.isascii() and field.isdigit() else None
+        return (*parts, port, self.uri, self.args, None)
 
     @lazy
     def hostname(self) -> str | None:
