@@ -73,7 +73,13 @@ def resampler(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("resampler")
-@pytest.mark.parametrize("format", encode.FORMATS)
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(name, marks=[] if name == "png" else pytest.mark.slow)
+        for name in encode.FORMATS
+    ],
+)
 @pytest.mark.parametrize(
     ("mode", "source_format"),
     [

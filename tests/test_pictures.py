@@ -38,9 +38,20 @@ def test_member_is_shown_as_chromium_shows_it(name):
         with pytest.raises(BrokenSource):
             make(io.BytesIO(data), parse("100x100"), "png")
         return
-    most = _MOST_BRIGHT if any(part in name for part in _BRIGHT) else _MOST
-    check(data, expected, most)
+    most = most_apart(name)
+    check(data, expected, most, formats=("png",))
     check(data, expected, most + 0.5, sizes=("100x100",), formats=("png",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MEMBERS if recorded()[name] is not None])
+def test_member_is_the_same_in_every_format(name):
+    check(MEMBERS[name](), recorded()[name], most_apart(name), formats=("jpg", "webp"))
+
+
+def most_apart(name):
+    """Return how far the thumbnail of a member may be from what Chromium shows."""
+    return _MOST_BRIGHT if any(part in name for part in _BRIGHT) else _MOST
 
 
 @pytest.mark.parametrize("name", jpeg.endless())
