@@ -351,6 +351,43 @@ def test_cache_control_of_a_handler_keeps_the_cookie_out_of_caches(client, when)
     assert fields == ['max-age=60, no-cache="set-cookie"']
 
 
+def replace_all(req):
+    count(req)
+    req.err_headers_out["cache-control"] = "public"
+
+
+def replace_and_end(req):
+    replace_all(req)
+    Session.Session(req).invalidate()
+
+
+def add_several(req):
+    count(req)
+    req.headers_out["Cache-Control"] = "public"
+    req.headers_out.add("Cache-Control", "max-age=60")
+    req.err_headers_out["Cache-Control"] = "s-maxage=60"
+
+
+def remove_all(req):
+    count(req)
+    del req.headers_out["Cache-Control"], req.err_headers_out["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "handler, wanted",
+    [
+        (replace_all, ["public"]),
+        (replace_and_end, ["public"]),
+        (add_several, ["max-age=60", "public", "s-maxage=60"]),
+        (remove_all, []),
+    ],
+)
+def test_no_field_that_a_handler_replaces_lets_the_cookie_into_caches(client, handler, wanted):
+    client.visit(handler)
+    (field,) = (value for name, value in client.answer.headers if name.lower() == "cache-control")
+    assert client.sent and set(field.split(", ")) == {*wanted, 'no-cache="set-cookie"'}
+
+
 # --- the clock
 
 

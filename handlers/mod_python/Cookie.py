@@ -213,7 +213,8 @@ def add_cookie(req, cookie, value="", **kw):
     """Add a cookie to ``req.headers_out``, and a Cache-Control that keeps it out of caches.
 
     The latter goes to ``req.err_headers_out``, so that it stays where a handler assigns a
-    Cache-Control of its own to ``headers_out`` afterwards: both are sent.
+    Cache-Control of its own to ``headers_out`` afterwards: both are sent. The runtime adds it once
+    more if a handler has replaced it in ``err_headers_out``, too.
 
     :param cookie: a Cookie, or a name to make one of with *value* and the attributes *kw*.
     :raises CookieError: if it cannot be sent.
@@ -223,6 +224,10 @@ def add_cookie(req, cookie, value="", **kw):
     text = str(cookie)
     if _UNCACHED not in req.err_headers_out.get("Cache-Control", ""):
         req.err_headers_out.add("Cache-Control", _UNCACHED)
+    response = getattr(req, "_response", None)
+    if response is not None:
+        # real mod_python has no such end of the handlers
+        response.kept_cache_control = _UNCACHED
     req.headers_out.add("Set-Cookie", text)
 
 

@@ -567,12 +567,11 @@ def _send_cookie(req, cookie: Cookie.Cookie) -> None:
     headers = req.headers_out.items()
     waiting = [text for name, text in headers if name.lower() == "set-cookie"]
     kept = [text for text in waiting if not text.startswith(f"{cookie.name}=")]
-    if len(kept) == len(waiting):
-        Cookie.add_cookie(req, cookie)
-        return
-    del req.headers_out["Set-Cookie"]
-    for text in (*kept, str(cookie)):
-        req.headers_out.add("Set-Cookie", text)
+    if len(kept) < len(waiting):
+        del req.headers_out["Set-Cookie"]
+        for text in kept:
+            req.headers_out.add("Set-Cookie", text)
+    Cookie.add_cookie(req, cookie)
 
 
 def _path(req) -> str:

@@ -30,6 +30,8 @@ class Response:
     :ivar no_local_copy: set it to 1 for a response that no condition of the request shortens.
     :ivar content_encoding: value of Content-Encoding, None for none.
     :ivar content_languages: the languages that Content-Language names.
+    :ivar kept_cache_control: what Cache-Control must say of a response that sets a cookie, whatever
+        a handler assigns to that field afterwards; None for nothing.
     :ivar is_filtered: whether filters may change the body; an announced length is not sent then.
     :param environ: the WSGI environment.
     """
@@ -43,6 +45,7 @@ class Response:
     content_encoding = None
     content_languages = ()
     is_filtered = False
+    kept_cache_control: str | None = None
     _request_time: float | None = None
     _headers_out: Table | None = None
     _err_headers_out: Table | None = None
@@ -143,8 +146,17 @@ class Response:
         rows = self._err_headers_out.items()
         if out is not None:
             rows += out.items()
+            if self.kept_cache_control is not None:
+                self._keep_cache_control(rows)
             _join(rows, "cache-control")
         return rows
+
+    def _keep_cache_control(self, rows):
+        kept = self.kept_cache_control
+        if "Set-Cookie" in self._headers_out and not any(
+            name.lower() == "cache-control" and kept in value for name, value in rows
+        ):
+            rows.insert(0, ("Cache-Control", kept))
 
     def _rows(self, content_type, length):
         rows = self._table_rows()
