@@ -1,5 +1,6 @@
 """``modpython-handlers check``: each thing that can be wrong is one line that says what to type."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -9,9 +10,10 @@ import pytest
 from PIL import Image
 
 from handlers.commands import check as checking
-from handlers.commands import line
+from handlers.commands import checks, line
 from handlers.commands.apache import Apache
 from handlers.settings import Settings
+from tests.servers import modules
 from tests.servers.httpd import make_images_table
 from tests.support import run_command
 
@@ -84,6 +86,55 @@ def test_cache_that_another_user_owns(place):
     os.chmod(place / "cache", 0o700)
     if os.geteuid() == 0:
         assert str(place / "cache") in check_as_apache(place)["cache"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("below", ["thumbs", "handlers-state"])
+def test_part_of_the_cache_that_another_user_owns(place, below):
+    (place / "cache" / below).mkdir(mode=0o755)
+    text = check_as_apache(place)["cache"]
+    assert f"{place}/cache/{below}" in text and "chown -R www-data: " in text
+
+
+@pytest.mark.root
+def test_state_that_others_may_enter(place):
+    (place / "cache" / "handlers-state").mkdir(mode=0o755)
+    shutil.chown(place / "cache" / "handlers-state", "www-data")
+    assert "chmod 700 " in check_as_apache(place)["cache"]
+
+
+@pytest.mark.root
+def test_settings_that_apache_cannot_read(place):
+    (place / "settings.ini").chmod(0o600)
+    assert "chgrp www-data" in check_as_apache(place)["settings"]
+
+
+@pytest.mark.parametrize("path, is_well", [("cache", False), ("cache/thumbs", False), ("", True)])
+def test_htaccess_that_rules_over_the_cache(place, check, path, is_well):
+    own = (place / path).as_posix()
+    with open(place / "apache2" / "apache2.conf", "a") as file:
+        file.write(f'<Directory "{own}">\nAllowOverride All\n</Directory>\n')
+    found = check()
+    assert ("AllowOverride" not in found) == is_well
+    if not is_well:
+        assert f"apache2.conf:6 lets .htaccess files rule over {own}" in found["AllowOverride"]
+
+
+@pytest.mark.parametrize("text", [b"mod_wsgi/4.6.8", b"4.6.8\0mod_wsgi/%s"])
+def test_mod_wsgi_that_is_too_old(place, check, text):
+    module = place / "mod_wsgi.so"
+    module.write_bytes(b"\0" + text + b"\0")
+    old = "python_module /usr/lib/apache2/modules/mod_python.so"
+    edit(place, "apache2/apache2.conf", old, f"wsgi_module {module}")
+    assert "is mod_wsgi 4.6.8, and 4.9 is needed: apt install" in check()["mod_wsgi"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", modules.NAMES)
+def test_version_of_mod_wsgi(name):
+    found = ".".join(map(str, checks.version_of(modules.mod_wsgi(name))))
+    wanted = {"debian": "", "installed": importlib.metadata.version("mod_wsgi")}.get(name, name)
+    assert found.startswith(wanted) and int(found.split(".")[0]) >= 4
 
 
 def test_cache_that_is_not_there(place, check):

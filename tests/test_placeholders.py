@@ -8,12 +8,14 @@ import json
 import os
 import re
 import sqlite3
+import time
 
 import pytest
 from PIL import Image
 
 from handlers import html
-from handlers.lookup import Lookup
+from handlers.elected import write_state
+from handlers.lookup import Lookup, Row, snapshot
 from handlers.lookup import options as lookup_options
 from handlers.lookup.refresh import Refresher
 from handlers.lookup.row import LONGEST_PLACEHOLDER
@@ -191,3 +193,38 @@ def test_img_has_a_picture_below_the_other_one(tmp_path, monkeypatch):
     )
     for wrong in (None, "", "x", f'{text}"><script>', "/9j/" + text, text + "A" * 400):
         assert html.img("7", "200x200", "A boat", placeholder=wrong) == plain
+
+
+@pytest.mark.parametrize("count", [3, 25_000])
+def test_rows_that_say_that_they_have_changed(tmp_path, count):
+    """Read by lookup.updated: into a new file, or into the layer of a large one."""
+    now = int(time.time())
+    with contextlib.closing(sqlite3.connect(tmp_path / "i.db")) as connection:
+
+        def change(query):
+            with connection:
+                connection.execute(query)
+            state = refresher._state()
+            done = refresher._refresh(state, refresher._usable(), full=False)
+            found = snapshot.Snapshot(refresher.path, refresher.fingerprint)
+            state.told = found.serial
+            write_state(refresher.state_path, state)
+            return done.changed, found, list(found.changed())
+
+        connection.execute("CREATE TABLE photo (id TEXT PRIMARY KEY, path TEXT, blur TEXT, up INT)")
+        rows = ((f"i{number}", f"{number}.jpg", now) for number in range(count))
+        with connection:
+            connection.executemany("INSERT INTO photo VALUES (?, ?, NULL, ?)", rows)
+        options = {"database": f"sqlite:///{tmp_path}/i.db", "table": "photo", "updated": "up"}
+        options |= {"placeholder": "blur", "snapshot": f"{tmp_path}/snapshot"}
+        given = {f"lookup.{name}": value for name, value in options.items()}
+        refresher = Refresher(lookup_options.from_mapping(given))
+        refresher.refresh(5, on_change=list)
+        changed, found, told = change("UPDATE photo SET blur = 'UklGRgAA' WHERE id = 'i1'")
+        assert (changed, told, found.get("i1").placeholder) == (0, [], "UklGRgAA")
+        changed, found, told = change("UPDATE photo SET path = 'n.jpg' WHERE id = 'i2'")
+        assert (changed, told, found.get("i2")) == (1, ["i2"], Row("n.jpg"))
+        _, found, told = change(f"INSERT INTO photo VALUES ('new', 'x.jpg', 'UklGRgAC', {now})")
+        assert (told, found.get("new").placeholder) == (["new"], "UklGRgAC")
+        assert found.get("i1").placeholder == "UklGRgAA"
+        assert (found.layer is not None) == (count > 20_000)

@@ -9,14 +9,20 @@ import subprocess
 import sys
 import textwrap
 
+import django
+import django.conf
+import jinja2
 import pytest
+from django.template import Context, Engine, Library
 
+from handlers import html
 from handlers.commands import cache, convert, lookup, sessions, setup
 from handlers.commands import line as command_line
 from handlers.convert import rewrite as moving
 from handlers.convert.loading import Load
 from handlers.convert.scripts import Scripts
 from handlers.convert.text import parse
+from handlers.lookup import Row
 from handlers.options import OPTIONS
 from tests import bench
 from tests.servers.httpd import Httpd, make_images_table
@@ -223,3 +229,26 @@ def test_project_speaks_of_itself_alone():
     for path in (*files, *ROOT.glob("*")):
         if path.is_file() and path.suffix != ".pyc" and path.name != ".git":
             assert not words.search(path.read_text(errors="replace")), path
+
+
+def test_lines_of_a_site_s_own_pages(tmp_path, monkeypatch):
+    """They run as they are written, but for the place of the settings file."""
+    (tmp_path / "settings.ini").write_text("[thumbnail]\nsizes = 200x200 400x400-crop\n")
+    text = README[README.index("    from handlers import html\n") :]
+    lines = textwrap.dedent(re.match(r"(?:(?:    .*)?\n)*", text)[0])
+    environment, register = jinja2.Environment(autoescape=True), Library()
+    monkeypatch.setattr(html, "_file", None)
+    exec(
+        lines.replace("/etc/modpython-handlers", str(tmp_path)),
+        {"environment": environment, "register": register, "row": Row("a.jpg")},
+    )
+    wanted = html.img("7", "200x200", "A boat")
+    template = re.search(r"# Jinja2: (.*)", lines)[1]
+    assert environment.from_string(template).render(id="7") == wanted
+    if not django.conf.settings.configured:
+        django.conf.settings.configure()
+        django.setup()
+    engine = Engine()
+    engine.template_builtins.append(register)
+    template = re.search(r"# Django: (.*)", lines)[1]
+    assert engine.from_string(template).render(Context({"id": "7"})) == wanted

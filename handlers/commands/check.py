@@ -13,9 +13,9 @@ import urllib.request
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from handlers import access, making, names, settings, source
+from handlers import access, making, names, settings, source, state_directory
 from handlers.cache import stamp
-from handlers.commands import checks, owner
+from handlers.commands import checks, owner, place
 from handlers.commands.apache import PLACES, Apache, find
 from handlers.commands.result import Failed, Result
 from handlers.database import url as database_url
@@ -35,6 +35,7 @@ _DEFINES = {
     "HANDLERS_THUMBS": "thumbnail.url",
     "HANDLERS_IMAGES": "images.url",
 }
+_LEAST_MOD_WSGI = (4, 9)
 _SAMPLE = 10
 _SIZE = "200x200"
 _TIMEOUT = 20.0
@@ -58,6 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--apache", metavar="DIR", help="Apache's configuration (/etc/apache2 or /etc/httpd)"
     )
+    parser.add_argument(
+        "--without-apache",
+        action="store_true",
+        help="leave Apache's configuration out, where it is not this machine's own",
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,14 +75,19 @@ def run(args: argparse.Namespace, options: settings.Settings) -> Result:
     :raises Failed: if ``--apache`` names a directory that is no configuration of Apache's.
     """
     found = list(_settings(options))
-    apache = find(args.apache)
+    apache = None if args.without_apache else find(args.apache)
     if apache is None:
-        found.append(Finding("Apache", True, "none on this machine; its files were not looked at"))
+        if not args.without_apache:
+            text = "none on this machine; its files were not looked at"
+            found.append(Finding("Apache", True, text))
+        if os.path.isdir(options.get("thumbnail.cache", "")):
+            owner.become(options["thumbnail.cache"])
     else:
         found += _server(apache, options)
         if os.geteuid() == 0:
             with contextlib.suppress(KeyError):
                 user = pwd.getpwnam(apache.user)
+                found += _readable(options["handlers.settings"], user)
                 owner.become_user(user.pw_uid, user.pw_gid)
     rows: list[tuple[str, Row]] = []
     found += _cache(options)
@@ -105,12 +116,33 @@ def _settings(options: settings.Settings) -> Iterator[Finding]:
             yield Finding("settings", False, f"{name} is not set: write it into {path}")
 
 
+def _readable(path: str, user: pwd.struct_passwd) -> Iterator[Finding]:
+    """Tell whether Apache's *user* may read the settings file, which each child does."""
+    closed = place.unreadable(user.pw_uid, user.pw_gid, [path])
+    if closed == path:
+        cure = f"chgrp {user.pw_name} {path} && chmod 640 {path}"
+        yield Finding("settings", False, f"{user.pw_name} may not read {path}: {cure}")
+    elif closed:
+        yield Finding(
+            "settings", False, f"{user.pw_name} may not enter {closed}: chmod a+x {closed}"
+        )
+
+
 def _server(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
     module = apache.modules.get("wsgi")
     if module:
         try:
             checks.check_python(module)
-            yield Finding("mod_wsgi", True, f"{module}, for Python {checks.python_of(module)}")
+            version = checks.version_of(module)
+            if version and version < _LEAST_MOD_WSGI:
+                wanted, own = (".".join(map(str, v)) for v in (_LEAST_MOD_WSGI, version))
+                cure = "apt install libapache2-mod-wsgi-py3, or pip install 'mod_wsgi>=6.1'"
+                text = f"{module} is mod_wsgi {own}, and {wanted} is needed: {cure}"
+                yield Finding("mod_wsgi", False, text)
+            else:
+                own = ".".join(map(str, version or ())) or "of an unknown version"
+                text = f"{own}, {module}, for Python {checks.python_of(module)}"
+                yield Finding("mod_wsgi", True, text)
         except Failed as error:
             yield Finding("mod_wsgi", False, str(error))
     elif "python" in apache.modules:
@@ -120,6 +152,7 @@ def _server(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
             "mod_wsgi", False, "Apache loads neither mod_wsgi nor mod_python: a2enconf handlers"
         )
     yield from _drop_in(apache, options)
+    yield from _overrides(apache, options)
     yield from (Finding("mod_wsgi", False, text) for text in checks.forbidden_embedding(apache))
     if apache.directory in PLACES:
         # the unit of the system is of the system's Apache
@@ -165,6 +198,28 @@ def _differences(defined: dict[str, str], options: settings.Settings) -> Iterato
         )
 
 
+def _overrides(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
+    """Name each AllowOverride that lets a .htaccess rule over what Apache serves of the cache."""
+    thumbs = os.path.join(options.get("thumbnail.cache") or "/", "thumbs")
+    is_well = True
+    for directive in apache.named("AllowOverride"):
+        places = [argument for name, argument in directive.sections if name == "directory"]
+        path = apache.path(places[-1].strip('"')) if places else "/"
+        within = os.path.commonpath((os.path.realpath(path), os.path.realpath(thumbs)))
+        # the site part has None for the cache; the section of a longer path comes after it
+        is_later = within in map(os.path.realpath, (thumbs, os.path.dirname(thumbs)))
+        if is_later and [text.lower() for text in directive.arguments] != ["none"]:
+            is_well = False
+            yield Finding(
+                "AllowOverride",
+                False,
+                f"{directive.file}:{directive.line} lets .htaccess files rule over {path}, and "
+                "Apache looks for them at each thumbnail: write AllowOverride None",
+            )
+    if is_well:
+        yield Finding("AllowOverride", True, "no .htaccess is looked for in the cache")
+
+
 def _private_tmp(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
     """Name a directory below /tmp that Apache's children see otherwise than commands do."""
     unit = "apache2.service" if apache.is_debian else "httpd.service"
@@ -190,12 +245,18 @@ def _cache(options: settings.Settings) -> Iterator[Finding]:
     directory = options.get("thumbnail.cache")
     if not directory:
         return
+    state = state_directory.path(directory)
     try:
         os.listdir(directory)
-        access.check_writable(directory)
+        for place in (directory, os.path.join(directory, "thumbs"), state):
+            if place == directory or os.path.isdir(place):
+                access.check_writable(place)
     except OSError as error:
-        yield Finding("cache", False, access.why_unwritable(directory, error))
+        yield Finding("cache", False, access.why_unwritable(error.filename or directory, error))
         return
+    if os.path.isdir(state) and os.stat(state).st_mode & 0o077:
+        text = f"others may enter {state}, where private thumbnails are: chmod 700 {state}"
+        yield Finding("cache", False, text)
     room = os.statvfs(directory)
     free = room.f_bavail * room.f_frsize
     kind = _file_system(directory)

@@ -14,6 +14,10 @@ from handlers.database import url as database_url
 
 _TAKING = ("Alias", "ScriptAlias", "WSGIScriptAlias", "ProxyPass", "Redirect")
 _SHARE = "modpython-handlers"
+# one text in 4.9, and from 5.0 on the version in front of a format
+_MOD_WSGI = re.compile(
+    rb"mod_wsgi/([0-9]+\.[0-9]+(?:\.[0-9]+)?)|([0-9]+\.[0-9]+\.[0-9]+)\0+mod_wsgi/%s"
+)
 _LIBPYTHON = re.compile(rb"libpython([0-9]+\.[0-9]+)[a-z]*\.so")
 
 
@@ -30,6 +34,19 @@ def python_of(module: str) -> str | None:
     except OSError as error:
         raise Failed(f"{module}: {error.strerror}") from error
     return found[1].decode() if found else None
+
+
+def version_of(module: str) -> tuple[int, ...] | None:
+    """Return the version of the module mod_wsgi, as ``(4, 9, 4)``; None if that cannot be told.
+
+    :raises Failed: if the module cannot be read.
+    """
+    try:
+        with open(module, "rb") as file:
+            found = _MOD_WSGI.search(file.read())
+    except OSError as error:
+        raise Failed(f"{module}: {error.strerror}") from error
+    return found and tuple(map(int, (found[1] or found[2]).split(b".")))
 
 
 def check_python(module: str) -> None:

@@ -4,6 +4,7 @@ It runs in the virtual environment: :mod:`~handlers.quickstart.__main__` starts 
 """
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from handlers.quickstart.work import Work
 
 _USER = "visitor"
 _LEAST_LIMIT = 64  # children under load; a browser may open 20 connections, and there are others
+_CHECK_LIMIT = 60  # seconds
 _INTERRUPTED = 130  # exit status, as of a shell for SIGINT
 
 
@@ -39,7 +41,7 @@ def main(descriptor: int, lock: int) -> int:
             httpd.start(work, httpd.environment(found.server))
         httpd.wait_until_answers(work, found.port, found.listen)
         os.close(lock)
-        print("\n".join(lines))
+        print("\n".join([*lines, *_checked(work)]))
         if found.action == "detach":
             _print_addresses(work)
             return 0
@@ -111,6 +113,22 @@ def _fill(
         raise Failed(f"no pictures (JPEG, PNG, GIF, WebP, AVIF) below {root}{left_out}")
     run_as(user, table.fill, url, files)
     return "private"
+
+
+def _checked(work: Work) -> list[str]:
+    """Return what ``modpython-handlers check`` has found: what is to be done, or one line."""
+    command = [sys.executable, "-m", "handlers", "check", "--without-apache", "--json"]
+    command += ["--settings", work.settings]
+    try:
+        # in a directory that does not hold another package of that name
+        done = subprocess.run(command, capture_output=True, cwd="/", timeout=_CHECK_LIMIT)
+        found = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        return [f"Check:     not done; type: modpython-handlers check --settings {work.settings}"]
+    wrong = [row for row in found if not row["is_well"]]
+    return [f"Check:     {row['part']}: {row['text']}" for row in wrong] or [
+        f"Check:     all of {len(found)} is well"
+    ]
 
 
 def _print_addresses(work: Work) -> None:

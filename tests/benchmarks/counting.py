@@ -1,0 +1,89 @@
+"""What it costs to be seen: an increment, and a thumbnail made with all counts and without any."""
+
+import itertools
+import os
+import pathlib
+import shutil
+import statistics
+import tempfile
+import time
+
+from handlers import counters, making
+from handlers.cache.store import Store
+from handlers.cache.turns import Turns
+from handlers.image.limits import Limits
+from handlers.lookup import Row
+from handlers.maker import roll
+from tests.benchmarks._load import row
+from tests.support import photograph
+
+INCREMENT_BAR, MISS_BAR = 1.0, 1.01
+_TIMES = 100_000
+_MISSES = 40
+
+
+def run(args):
+    """Return the rows of the benchmark."""
+    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
+    try:
+        return _run(base, args.rounds)
+    finally:
+        shutil.rmtree(base)
+
+
+def _run(base, rounds):
+    photograph(1200, 900).save(base / "a.jpg", quality=85)
+    cache = str(base / "cache")
+    counters.use(cache)
+    counted = counters._own
+    add, observed, ratios = [], [], []
+    numbers = itertools.count()
+
+    def misses(note):
+        counters._own, roll.note = (counted, note) if note else (None, lambda *_: None)
+        started = time.perf_counter()
+        for _ in range(_MISSES):
+            # as thumbnail.py counts one, with that of the request
+            counters.answered()
+            _make(cache, base, next(numbers))
+        return time.perf_counter() - started
+
+    noted = roll.note
+    misses(noted)
+    for number in range(rounds):
+        counters._own = counted
+        add.append(_micros(lambda: counters.add("thumbnails_made")))
+        observed.append(_micros(lambda: counters.observe("thumbnail_making_seconds", 0.04)))
+        # each is first in every other round
+        order = (noted, None) if number % 2 else (None, noted)
+        times = {note: misses(note) for note in order}
+        ratios.append(times[noted] / times[None])
+    counters._own, roll.note = counted, noted
+    increment, observation = statistics.median(add), statistics.median(observed)
+    miss = statistics.median(ratios)
+    return [
+        row("counting", "one increment", increment, "us", bar="<= 1", holds=increment <= 1),
+        row("counting", "one value of a distribution", observation, "us"),
+        row(
+            "counting",
+            "thumbnails of 1200x900 JPEG, made with all counts",
+            miss,
+            "of the time without",
+            bar=f"<= {MISS_BAR}",
+            holds=miss <= MISS_BAR,
+        ),
+    ]
+
+
+def _make(cache, base, number):
+    how = making.Recipe(str(base), Limits(), {}, False, 5, 3600, 3)
+    turns = Turns(cache, os.cpu_count(), None, None)
+    asked = making.Asked("200x200", f"p{number}", "jpg")
+    making.make(Store(cache), asked, Row("a.jpg"), how, turns)
+
+
+def _micros(call):
+    started = time.perf_counter()
+    for _ in range(_TIMES):
+        call()
+    return (time.perf_counter() - started) / _TIMES * 1e6
