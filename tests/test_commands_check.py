@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sqlite3
 
@@ -12,6 +13,8 @@ from PIL import Image
 from handlers.commands import check as checking
 from handlers.commands import checks, line
 from handlers.commands.apache import Apache
+from handlers.quickstart import serving
+from handlers.quickstart.work import Work
 from handlers.settings import Settings
 from tests.servers import modules
 from tests.servers.httpd import make_images_table
@@ -209,6 +212,15 @@ def test_cache_in_a_tmp_that_only_apache_sees(tmp_path, monkeypatch):
     first, last = checking._private_tmp(Apache(str(tmp_path)), options)
     assert not first.is_well and "thumbnail.cache /tmp/cache: move it" in first.text
     assert last.is_well
+
+
+def test_quickstart_tells_what_is_to_be_done(place):
+    work = Work(str(place))
+    work.settings = str(place / "settings.ini")
+    (line,) = serving._checked(work)
+    assert re.fullmatch(r"Check:     all of \d+ is well", line)
+    (place / "pictures" / "1.jpg").unlink()
+    assert serving._checked(work) == ["Check:     sample: 1: '1.jpg': no such file"]
 
 
 def test_site_that_does_not_answer(check):
