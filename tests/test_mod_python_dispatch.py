@@ -254,6 +254,19 @@ def test_variable_that_asks_for_what_is_not_supported_is_500_and_one_line(name, 
     assert f"SetEnv {name.replace('Add', 'Set')} is not supported on mod_wsgi" in line
 
 
+@pytest.mark.parametrize("value", ["", " ", "| .py", " ; x | .py"])
+@pytest.mark.parametrize(
+    "name", ["PythonAccessHandler", "PythonAuthzHandler", "PythonHandlerModule"]
+)
+def test_phase_that_names_no_handler_is_500_and_one_line(name, value, caplog):
+    for _ in range(3):
+        answer = serve(writes("secret"), **{name: value})
+        assert answer.status == "500 Internal Server Error"
+        assert b"secret" not in answer.body
+    (line,) = caplog.messages
+    assert f"SetEnv {name} names no handler" in line
+
+
 def test_variables_of_others_change_nothing():
     for name in ("PYTHONPATH", "PYTHONHASHSEED", "Path", "P", "pythonic", "HTTP_PYTHON"):
         assert serve(writes("x"), **{name: "1"}).body == b"x"

@@ -94,6 +94,7 @@ class Configuration:
 
     :ivar variables: the variables by their names.
     :ivar refused: names that ask for a directive which the runtime has not got.
+    :ivar nameless: phases before the content that are set and name no handler.
     :ivar debugger: whether handlers run in pdb, if httpd runs as one process.
     :ivar is_plain: whether there is nothing to do but to run PythonHandler.
     :ivar pairs: (name, value) of each PythonOption that comes from no file.
@@ -105,8 +106,8 @@ class Configuration:
     """
 
     __slots__ = (
-        *("autoreload", "debugger", "found", "is_plain", "option_files", "pairs", "python_path"),
-        *("refused", "request_rec", "variables"),
+        *("autoreload", "debugger", "found", "is_plain", "nameless", "option_files", "pairs"),
+        *("python_path", "refused", "request_rec", "variables"),
     )
 
     def __init__(self, variables: dict[str, str]):
@@ -114,8 +115,12 @@ class Configuration:
         self.variables = variables
         self.refused = [name for name in variables if _is_unsupported(name)]
         self.refused += _undeclared(variables)
+        self.nameless = [
+            name for name in (*BEFORE, HANDLER_MODULE) if _is_nameless(variables, name)
+        ]
         has_more = any(variables.get(name) for name in _MORE)
-        self.is_plain = not (has_more or self.refused or handler == FILES_ONLY)
+        is_refused = self.refused or self.nameless
+        self.is_plain = not (has_more or is_refused or handler == FILES_ONLY)
         self.pairs = tuple(
             (name[_PREFIX_LENGTH:], _decoded(value))
             for name, value in variables.items()
@@ -285,6 +290,17 @@ def filters_in_place(variables: dict[str, str], kind: str) -> list[tuple[str, tu
         if words:
             found += [(name, tuple(words[1:])) for name in words[0].split(";") if name]
     return [(name.lower(), extensions) for name, extensions in found]
+
+
+def _is_nameless(variables: dict[str, str], phase: str) -> bool:
+    """Return whether a phase is set to lists of handlers of which one is empty.
+
+    It may be the phase that keeps strangers out, so that the request must not be answered.
+    """
+    value = variables.get(phase)
+    if value is None:
+        return False
+    return not all(one.partition("|")[0].strip() for one in value.split(" ; "))
 
 
 def _undeclared(variables: dict[str, str]) -> list[str]:

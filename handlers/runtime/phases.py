@@ -35,17 +35,13 @@ def run(request, configuration: options.Configuration) -> int:
     """Run the handlers of all phases but the last two; return the result to answer with.
 
     ``DECLINED`` if there is no handler, or none for this file's extension. 500 and one line in the
-    log of this process for a directive that is not supported, and for a module that is not there.
+    log of this process for a directive that is not supported, for a phase before the content that
+    names no handler, and for a module that is not there.
 
     :raises HandlerError: for whatever a handler raises, or if it returns something other than int.
     """
-    if configuration.refused:
-        faults.tell_once(
-            _logger,
-            logging.ERROR,
-            f"SetEnv {' '.join(configuration.refused)} is not supported on mod_wsgi: what it would "
-            "do is not done, so the request is refused; remove it, or see Differences in README",
-        )
+    if configuration.refused or configuration.nameless:
+        faults.tell_once(_logger, logging.ERROR, _refusal(configuration))
         return HTTP_INTERNAL_SERVER_ERROR
     try:
         if configuration.is_plain:
@@ -71,10 +67,22 @@ def run_phase(request, phase: str) -> int:
 
 def register_log(request, configuration: options.Configuration) -> None:
     """See to it that the handlers of PythonLogHandler run when the response is out."""
-    if configuration.refused:
+    if configuration.refused or configuration.nameless:
         return
     if _has(request, configuration, options.LOG):
         request.register_cleanup(_run_late, (request, configuration, options.LOG))
+
+
+def _refusal(configuration):
+    if configuration.refused:
+        return (
+            f"SetEnv {' '.join(configuration.refused)} is not supported on mod_wsgi: what it would "
+            "do is not done, so the request is refused; remove it, or see Differences in README"
+        )
+    return (
+        f"SetEnv {' '.join(configuration.nameless)} names no handler, so the request is refused; "
+        "name one, or take the line out with UnsetEnv"
+    )
 
 
 def _run_phases(request, configuration):
