@@ -154,3 +154,8 @@ class _Link:
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+
+    def __del__(self):
+        # a thread that ends leaves its connection to nobody
+        if hasattr(self, "_connection"):
+            self.close()
