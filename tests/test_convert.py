@@ -143,6 +143,40 @@ ErrorDocument 404 /errors/404.html
         ("<If true>\nRequire all denied\n</If>", '""'),
         ("<IfModule x>\n<Directory /srv>\nRequire all granted\n</Directory>\n</IfModule>", '""'),
         ("RewriteRule a b", '""'),
+        ("AddType application/x-httpd-php .php .html", '""'),
+        ("AddType text/x-other .other", "/srv/errors/404.html"),
+        ("<Directory /srv/errors>\nSSLRequireSSL\n</Directory>", '""'),
+        ("<Directory /srv/errors>\nWSGIAccessScript /x\n</Directory>", '""'),
+        (
+            "<Directory /srv/errors>\nAuthMerging And\nRequire all granted\n</Directory>",
+            '""',
+        ),
+        (
+            "<Location /errors>\nRequire all granted\n</Location>\n"
+            "<Location />\nRequire all denied\n</Location>",
+            '""',
+        ),
+        (
+            '<LocationMatch ".">\nRequire all granted\n</LocationMatch>\n'
+            "<Location />\nRequire all denied\n</Location>",
+            '""',
+        ),
+        (
+            '<FilesMatch "html">\nRequire all granted\n</FilesMatch>\n'
+            '<Files "*">\nRequire all denied\n</Files>',
+            '""',
+        ),
+        (
+            '<Directory ~ "^/srv">\nRequire all denied\n</Directory>\n'
+            "<Directory /srv/errors>\nRequire all granted\n</Directory>",
+            '""',
+        ),
+        (
+            '<Directory "/*/errors">\nRequire all denied\n</Directory>\n',
+            '""',
+        ),
+        ('<Location "/[!x]rrors">\nRequire all denied\n</Location>', '""'),
+        ('<Files "[^x]*">\nRequire all denied\n</Files>', '""'),
         ("ProxyPass /errors http://b/", '""'),
         ("IncludeOptional x", '""'),
     ],
@@ -151,6 +185,44 @@ def test_file_of_an_error_document_is_one_that_everybody_may_have(more, file):
     found = lines(WHOLE % more)
     assert "SetEnv PythonErrorDocument.404 /errors/404.html" in found
     assert f"SetEnv PythonErrorDocument.404.file {file}" in found
+
+
+def test_what_a_virtual_host_says_counts_more_than_the_server_wherever_it_stands():
+    text = (WHOLE % "").replace(
+        "ErrorDocument 404",
+        "<VirtualHost *:80>\n<Location /errors>\nRequire all denied\n</Location>\n"
+        "ErrorDocument 404",
+    )
+    text += "</VirtualHost>\n<Location /errors>\nRequire all granted\n</Location>\n"
+    assert 'SetEnv PythonErrorDocument.404.file ""' in lines(text)
+
+
+def test_handlers_of_a_virtual_host_count_more_than_those_of_the_server_below_it():
+    made: dict = {}
+    lines(
+        "ServerRoot /etc/apache2\nDocumentRoot /srv\n<VirtualHost *:80>\n"
+        "<Location /x>\nPythonAccessHandler strict\n</Location>\n</VirtualHost>\n"
+        "<Location /x>\nPythonAccessHandler lax\n</Location>\n",
+        made=made,
+    )
+    scripts = [text for path, text in made.items() if "/front-" in path]
+    both = [text for text in scripts if "strict" in text and "lax" in text]
+    assert both
+    assert all(text.index("lax") < text.index("strict") for text in both)
+
+
+def test_sections_of_files_take_turns_with_their_patterns():
+    made: dict = {}
+    lines(
+        "ServerRoot /etc/apache2\nDocumentRoot /srv\n"
+        '<FilesMatch "x">\nPythonAccessHandler first\n</FilesMatch>\n'
+        '<Files "x*">\nPythonAccessHandler second\n</Files>\n',
+        made=made,
+    )
+    scripts = [text for path, text in made.items() if "/front-" in path]
+    both = [text for text in scripts if "first" in text and "second" in text]
+    assert both
+    assert all(text.index("first") < text.index("second") for text in both)
 
 
 def test_error_document_of_a_part_of_the_configuration_names_no_file():

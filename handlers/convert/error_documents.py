@@ -18,9 +18,13 @@ _OTHERS = (
     *("sethandler", "addhandler", "action", "dav", "addoutputfilter", "setoutputfilter"),
     *("addinputfilter", "setinputfilter", "forcetype", "rewriterule", "redirect", "redirectmatch"),
     *("proxypass", "proxypassmatch", "wsgiscriptalias", "jkmount", "scriptalias", "filterchain"),
+    *("xbithack", "addtype"),
 )
-_RULES = ("require", "allow", "deny", "order", "satisfy", "authtype")
-_KINDS = ("directory", "directorymatch", "files", "filesmatch", "location", "locationmatch")
+_RULES = (
+    *("require", "allow", "deny", "order", "satisfy", "authtype", "authmerging", "sslrequire"),
+    *("sslrequiressl", "sslverifyclient", "wsgiaccessscript", "wsgiauthuserscript"),
+    "wsgiauthgroupscript",
+)
 
 
 def variables(view: View, place: Place, line: Line) -> list[str]:
@@ -64,7 +68,11 @@ def _file(view: View, place: Place, url: str) -> str | None:
         if other.host not in (host, host.server):
             continue
         conditions = other.conditions()
-        says = view.lines(other, *_OTHERS, *_RULES, *BEFORE, *AUTH, HANDLER_MODULE)
+        says = [
+            line
+            for line in view.lines(other, *_OTHERS, *_RULES, *BEFORE, *AUTH, HANDLER_MODULE)
+            if line.key != "addtype" or _is_type_of(line, path)
+        ]
         overrides = view.lines(other, "allowoverride", "allowoverridelist")
         if conditions is None:
             if says or overrides:
@@ -82,8 +90,7 @@ def _file(view: View, place: Place, url: str) -> str | None:
         ):
             return None
         if says:
-            kind = other.kind if other.kind in _KINDS else _KINDS[0]
-            rules.append((_KINDS.index(kind), len(other.argument), number, says))
+            rules.append((other.rank, number, says))
     if not rules:
         return None
     is_open = all(
@@ -99,6 +106,12 @@ def _is_whole(view: View) -> bool:
     return any(line.key in ("serverroot", "loadmodule") for line in lines) and not any(
         line.key in ("include", "includeoptional") for line in lines
     )
+
+
+def _is_type_of(line: Line, path: str) -> bool:
+    """Tell whether a line AddType is for a file: what runs programs may go by such a type."""
+    extensions = {word.lower().lstrip(".") for word in line.words[1:]}
+    return not extensions.isdisjoint(path.rpartition("/")[2].lower().split("."))
 
 
 def _is_plain(url: str) -> bool:

@@ -26,7 +26,6 @@ _SECRET = re.compile(
     r"pass(wor[dt]|wd|phrase)?$|pwd|secret|credential|token|(^|[._-])(api_?)?key$", re.IGNORECASE
 )
 _URL_WITH_PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
-_KINDS = ("server", "virtualhost", "directory", "directorymatch", "htaccess", "files", "filesmatch")
 _IN_HTACCESS = (
     "in .htaccess it can't run before content of others: move it into the <Directory> section of "
     "the server's configuration"
@@ -132,19 +131,8 @@ class Gates:
             layer = {"where": conditions, "set": settings}
             if place.directory:
                 layer["directory"] = place.directory
-            found.append((self._rank(place), number, layer))
+            found.append((place.rank, number, layer))
         return [layer for *_, layer in sorted(found, key=lambda item: item[:2])]
-
-    @staticmethod
-    def _rank(place: Place) -> tuple[int, int]:
-        outermost = [around for around in place.around if not around.is_host]
-        kind = outermost[-1].kind if outermost else place.kind
-        number = _KINDS.index(kind) if kind in _KINDS else len(_KINDS) + ("location" not in kind)
-        if len(outermost) > 1:
-            # <Files> in <Directory> is merged with the files
-            number = max(number, _KINDS.index("files"))
-        is_directory = kind == "directory"
-        return number, outermost[-1].argument.rstrip("/").count("/") if is_directory else 0
 
     def settings(self, place: Place) -> dict[str, str]:
         """Return the variables of a place that phases in a script see."""

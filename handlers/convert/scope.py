@@ -35,6 +35,10 @@ _MAPPERS = (
     *("aliasmatch", "scriptaliasmatch", "rewriterule", "userdir", "virtualdocumentroot"),
     *("virtualdocumentrootip", "virtualscriptalias", "virtualscriptaliasip"),
 )
+# in which order Apache merges what is for a request
+_STAGES = ("server", "directory", "files", "location")
+# of directories, patterns are merged behind any path
+_DEEPEST = 1 << 16
 _OFF = ("off", "none", "default-handler")
 
 
@@ -122,6 +126,26 @@ class Place:
             if place.kind not in ("files", "filesmatch"):
                 break
         return ""
+
+    @property
+    def rank(self) -> tuple[int, int, bool]:
+        """What Apache's order of merging goes by, before the order of the text.
+
+        Of a kind, what the server says comes before what a virtual host says, wherever it stands.
+        Patterns of files and URLs take turns with plain ones, those of directories come later.
+        """
+        in_host = self.host.kind == "virtualhost"
+        places = [place for place in self.around if not place.is_host and place.parent]
+        if not places:
+            return _STAGES.index("server"), 0, in_host
+        outer = places[-1]
+        is_regex = outer.is_regex and outer.kind.startswith("directory")
+        depth = _DEEPEST if is_regex else outer.argument.rstrip("/").count("/")
+        kinds = {place.kind.removesuffix("match") for place in places}
+        # <Files> in <Directory> is merged with the files
+        found = max(_STAGES.index(kind) if kind in _STAGES else len(_STAGES) for kind in kinds)
+        is_directory = outer.kind.startswith("directory")
+        return found, 1 + depth if is_directory else 0, in_host
 
     def conditions(self) -> list[list[str]] | None:
         """Return what a request must match, as ``handlers.runtime.front`` tests it.

@@ -273,6 +273,8 @@ def condition_of(kind: str, pattern: str):
         return lambda uri, filename: matches(filename) or matches(filename.rpartition("/")[0] + "/")
     is_wild = re.search(r"[*?\[]", pattern)
     if kind == "files":
+        # Apache knows both ways to say "none of these"
+        pattern = pattern.replace("[^", "[!")
         return lambda uri, filename: fnmatch.fnmatchcase(filename.rpartition("/")[2], pattern)
     if kind == "location" and not is_wild:
         return lambda uri, filename: starts_with(uri, pattern)
@@ -280,6 +282,7 @@ def condition_of(kind: str, pattern: str):
         return lambda uri, filename: starts_with(f"{filename}/", f"{pattern.rstrip('/')}/")
     # * and ? stop at a slash
     parts = re.split(r"(\*|\?|\[[^]]+\])", pattern.rstrip("/") if kind == "directory" else pattern)
+    parts = [f"[^{part[2:]}" if part[:2] in ("[!", "[^") else part for part in parts]
     expression = "".join(
         {"*": "[^/]*", "?": "[^/]"}.get(part, part if part.startswith("[") else re.escape(part))
         for part in parts
