@@ -1,8 +1,8 @@
-"""ErrorDocument where handlers of mod_python answer: for the statuses that they return.
+"""ErrorDocument for the statuses that handlers of mod_python return.
 
-Apache is not told of these, so the runtime answers in its stead. A path on this server is answered
-by the file that Apache would send, if this configuration shows that it would send that file to
-everybody; otherwise by the handlers of the section, if the path is one of its own.
+mod_wsgi does not tell Apache of these, so the runtime answers. For a path on this server it sends
+the file that Apache would send, if this configuration shows that Apache would send it to everybody;
+otherwise the handlers of the section answer, if the path is one of its own.
 """
 
 from handlers.convert import scope
@@ -13,7 +13,7 @@ from handlers.convert.view import View
 from handlers.runtime import options
 from handlers.runtime.front import condition_of, starts_with
 
-#: Directives that make somebody else than Apache itself answer, or answer with something else.
+#: Directives by which another module than Apache's own answers, or the answer is another one.
 _OTHERS = (
     *("sethandler", "addhandler", "action", "dav", "addoutputfilter", "setoutputfilter"),
     *("addinputfilter", "setinputfilter", "forcetype", "rewriterule", "redirect", "redirectmatch"),

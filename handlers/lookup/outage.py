@@ -34,7 +34,7 @@ class Outage:
         self._subject = "database", name
         self._longest = longest
         self._shared = shared
-        # a process that is no more may have had the last word
+        # the last entry may be that of a process that has ended
         self._is_confirmed = False
         self._lock = threading.Lock()
         self._error: DatabaseAway | DatabaseMisconfigured | None = None

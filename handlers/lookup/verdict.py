@@ -1,8 +1,8 @@
 """Whether the database answers, as the processes of a site have last found out.
 
-Each of them asks it for itself, and some for nothing at all. The one that loses it, or has it back,
-writes that into a line that all of them share: so the status page and the health check know it
-without a question of their own.
+Each process has its own connection, and some have none. A process that loses the database, or has
+it back, writes that into a file that all of them share. The status page and the health check read
+the file and ask the database nothing.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ class Verdict:
     """What is known of the database; times in seconds since 1970, 0 for never.
 
     :ivar since: when the outage that ``said`` tells of began.
-    :ivar failed: when a question was last put to it in vain.
+    :ivar failed: when it last failed to answer a query.
     :ivar back: when a process that had lost it had an answer again.
     :ivar said: what was wrong, and what to do.
     """
@@ -41,12 +41,15 @@ class Verdict:
 
 
 def read(path: str) -> Verdict:
-    """Return the verdict in the file *path*, that of nobody if there is none."""
+    """Return the verdict in the file *path*; without one nothing is known of the database."""
     return read_state(path, Verdict) or Verdict()
 
 
 def failed(path: str, said: str) -> None:
-    """Note that a question was put to the database in vain."""
+    """Note that the database has failed to answer a query.
+
+    :param said: what is wrong, and what to do.
+    """
 
     def change(before: Verdict) -> Verdict:
         now = time.time()
@@ -62,7 +65,7 @@ def answered(path: str) -> None:
 
 
 def _change(path: str, change: Callable[[Verdict], Verdict]) -> None:
-    # what cannot be written is in the log all the same
+    # the log has it even if the file cannot be written
     with contextlib.suppress(OSError):
         if os.stat(os.path.dirname(path)).st_uid != os.geteuid():
             # a command must leave nothing that the children cannot write to

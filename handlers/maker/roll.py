@@ -1,6 +1,6 @@
-"""Which process the maker of each turn is, and how many jobs it has had.
+"""The roll of makers: for each turn the process that is its maker, and the number of its jobs.
 
-The child that asks a maker writes that down before each job, for the status page. It holds the
+A child writes both down before each job that it gives to a maker, for the status page. It holds the
 maker's turn, so nobody else writes to the place of that turn.
 """
 
@@ -18,8 +18,12 @@ _NAME = "thumbnail-maker"
 
 
 class Maker(NamedTuple):
-    """A maker: its turn, its process, its jobs with the one it is at, when that began, in seconds
-    since 1970."""
+    """A maker and its work.
+
+    :ivar slot: the turn that it has.
+    :ivar jobs: the number of its jobs, the present one included.
+    :ivar began: when the last of them began, in seconds since 1970.
+    """
 
     slot: int
     pid: int
@@ -30,9 +34,9 @@ class Maker(NamedTuple):
 def note(cache: str, slot: int, pid: int, jobs: int) -> None:
     """Write down that the maker *slot* of the cache directory *cache* begins a job.
 
-    :param jobs: how many it has had, with this one.
+    :param jobs: the number of its jobs, this one included.
     """
-    # a full disk is told of where it keeps thumbnails from being made
+    # the thumbnail that a full disk prevents has its own line in the log
     with contextlib.suppress(OSError):
         fd = state_directory.opener(_path(cache), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
         try:

@@ -1,6 +1,6 @@
 """What applications import of mod_python's own extension module: ``import _apache``.
 
-Most of it is that of :mod:`.apache`; of its own it has the locks that all processes of a server
+Most of its names are those of :mod:`.apache`; it adds the locks that all processes of a server
 share.
 """
 

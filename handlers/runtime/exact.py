@@ -359,7 +359,7 @@ class RoutedRequest(ApacheRequest):
 
     def _leave_to_apache(self, status):
         """Let nothing more go out: Apache has sent a response, which mod_wsgi has not seen."""
-        # whoever was redirected to may have written to this one
+        # handlers of the address redirected to may have written to this one
         if not self._output.started():
             line = STATUS_LINES.get(status) or STATUS_LINES[HTTP_INTERNAL_SERVER_ERROR]
             self._output.server()(line, [])

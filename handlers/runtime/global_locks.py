@@ -1,4 +1,4 @@
-"""The locks that all processes of a server share, ``_apache._global_lock`` and its kin.
+"""The locks that all processes of a server share, behind ``_apache._global_lock``.
 
 As in mod_python there are eight, or ``PythonOption mod_python.mutex_locks`` of the server itself,
 and the key of a lock picks one: keys of one number wait for each other. The lock of number 0 is no
@@ -62,9 +62,9 @@ def unlock(options, key, index: int = -1) -> None:
 
 
 def process_number(options) -> int:
-    """Return a number from 0 on that no other process has which has asked for one.
+    """Return this process's number among those of the server, from 0 on.
 
-    It is the least free one at the first call, and free again when the process ends.
+    The first call takes the least free number, which is free again when the process ends.
     """
     global _number_of
     with _changing:

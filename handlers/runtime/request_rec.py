@@ -1,11 +1,10 @@
 """Apache's own structures, read by ctypes: request_rec, conn_rec and server_rec.
 
-Nothing else of the package uses ctypes, and nothing imports this module until a section asks for it
-(``PythonOption mod_python.request_rec``). What mod_wsgi puts into the environment under
-``WSGIPassApacheRequest On``, a capsule with the address of the request, is the way in; daemon
-processes have none. Apache keeps the layout within a major module magic number: all releases of 2.4
-have 20120211, and fields were only added at the ends. This module declares the fields up to the
-last one that all of them have.
+Nothing imports this module until a section asks for it (``PythonOption mod_python.request_rec``).
+The way in is what mod_wsgi puts into the environment under ``WSGIPassApacheRequest On``: a capsule
+with the address of the request. Daemon processes have none. Apache keeps the layout within a major
+module magic number: all releases of 2.4 have 20120211, and fields were only added at the ends. This
+module declares the fields up to the last one that all of them have.
 
 Before the first use a process checks that magic number, and that what the structures say of a
 request is what its environment says. It reads by way of a pipe meanwhile, so that a wrong address
@@ -210,7 +209,7 @@ class Life:
             raise Gone("members of a request that Apache keeps are for the thread that serves it")
 
     def end(self) -> None:
-        """Allow no more."""
+        """Let :meth:`check` raise from now on."""
         self._is_over = True
 
 
@@ -285,7 +284,7 @@ class Record:
         return bytes(self._memory.structure(ctypes.c_char * length, array.elts))
 
     def filters(self, name: str) -> list[bytes]:
-        """Return the names of a chain of filters, in small letters."""
+        """Return the names of a chain of filters, in lower case."""
         names = []
         at = self.get(name)
         while at and len(names) < 64:
@@ -306,7 +305,7 @@ class Record:
         return (text.value or b"").decode(), found.get("port")
 
     def change(self, name: str, how: str, *words: bytes) -> None:
-        """Change the table of a field by ``apr_table_set`` or one of its kin.
+        """Change the table of a field by ``apr_table_set`` or another ``apr_table_`` function.
 
         :raises ValueError: for NUL in a text.
         """
@@ -331,7 +330,7 @@ class Record:
         return _call("ap_construct_url", self.get("pool"), uri, self.address)
 
     def log(self, function: str, level: int, message: bytes) -> None:
-        """Write to the error log by ``ap_log_rerror_`` or one of its kin."""
+        """Write to the error log by ``ap_log_rerror_`` or another of these functions."""
         message = message.replace(b"\0", rb"\0")
         _call(function, b"mod_python", 0, -1, level, 0, self.address, b"%s", message)
 

@@ -1,7 +1,7 @@
-"""What the last finished sweep of a store has found: how many sessions live, and when that was.
+"""The result of the last finished sweep of a store: how many sessions live, and when that was.
 
-The elected process writes it into the cache that it counts for (:mod:`handlers.counters`), so that
-the status page tells it without a query, and without a look at a single session.
+The elected process writes it into the cache that it counts for (:mod:`handlers.counters`), so the
+status page needs no query and opens no session.
 """
 
 import contextlib
@@ -69,8 +69,8 @@ def read(cache: str, where: str) -> Tally:
 def note(store: Store, where: str, swept: Swept, cache: str | None = None) -> None:
     """Note the finished sweep *swept* of *store*, as the process that is elected to sweep it.
 
-    What lives is what the sweep has left, or where it looks at nothing but what has expired, what
-    the store counts, now and then.
+    A sweep that looks at all sessions tells how many remain. If it looks at expired ones only, the
+    store counts those that live, now and then.
 
     :param cache: the cache directory; by default the one that this process counts for.
     """
@@ -91,7 +91,7 @@ def note(store: Store, where: str, swept: Swept, cache: str | None = None) -> No
         with contextlib.suppress(StoreError):
             tally.live = store.count()
         tally.count_seconds = time.monotonic() - started
-    # a cache that cannot be written is told of where it keeps thumbnails from being made
+    # thumbnails that cannot be written have their own line in the log
     with contextlib.suppress(OSError):
         elected.write_state(_path(cache, where), tally)
 

@@ -27,7 +27,7 @@ _JSON = "application/json"
 def handler(req) -> int:
     """Answer with the status page, or with its figures as JSON for ``?format=json``.
 
-    With ``?refresh=N`` the browser loads the page anew every N seconds, as mod_status has it.
+    With ``?refresh=N`` the browser reloads the page every N seconds, as that of mod_status.
     """
     options = settings.of(req)
     settings.required(options, "thumbnail.cache")

@@ -27,7 +27,7 @@ _MOST_SIZES = 8
 def render(found: dict[str, Any], refreshes: bool = False) -> str:
     """Return the page that shows the figures *found*, see :func:`.figures.gather`.
 
-    :param refreshes: whether the reader has asked for a page that the browser loads anew by itself.
+    :param refreshes: whether the reader has asked for a page that the browser reloads by itself.
     """
     verdict = _verdict(found["health"])
     again = '<a href="?refresh=60">refresh every minute</a>'

@@ -34,8 +34,8 @@ def children(directory: str) -> list[dict[str, float]]:
 def makers(directory: str, options: settings.Settings) -> dict[str, Any]:
     """Return how many makers there may be, and of each that lives what :func:`children` tells.
 
-    In place of requests it has the jobs that it has had, and whether it is busy with one. And what
-    they make thumbnails with.
+    In place of its requests it tells a maker's jobs, and whether it is busy with one. ``libraries``
+    names what the makers decode and scale with.
     """
     turns = state_directory.path(directory, "makers")
     found = []
