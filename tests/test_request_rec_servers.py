@@ -729,9 +729,12 @@ def test_debians_mod_wsgi_tells_and_does_not_route(public_dir):
     try:
         server.begin_test()
         assert body(server, "line") == "GET /h/x?line HTTP/1.1|0|GET|0"
-        # it can't be entered twice, so errors and redirects are as without the option
+        # it can't be entered twice, so errors and redirects are as without the option: a document
+        # that is open to everybody is sent, and a status without one has a page of ours
         answer = server.request("/h/x?status=404")
-        assert answer.status == 404 and b"<title>404" in answer.body
+        assert (answer.status, answer.body) == (404, b"plain\n")
+        answer = server.request("/h/x?status=409")
+        assert answer.status == 409 and b"<title>409" in answer.body
         assert body(server, "partly=/h/x") == "first hello"
         body(server, "share")
         wait_for_line(server, r"^200 Gr\S* env - /h/x$")
