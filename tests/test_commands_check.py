@@ -218,7 +218,7 @@ def test_quickstart_tells_what_is_to_be_done(place):
     work = Work(str(place))
     work.settings = str(place / "settings.ini")
     (line,) = serving._checked(work)
-    assert re.fullmatch(r"Check:     all of \d+ is well", line)
+    assert re.fullmatch(r"Check:     all \d+ parts are well", line)
     (place / "pictures" / "1.jpg").unlink()
     assert serving._checked(work) == ["Check:     sample: 1: '1.jpg': no such file"]
 

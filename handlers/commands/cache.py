@@ -121,7 +121,8 @@ def _purge(args, options) -> Result:
     args.terminal.clear()
     # by then no child answers from what it remembered of them
     time.sleep(invalidation.NOTICED)
-    return Result({"deleted": deleted}, lambda values: f"{values['deleted']} thumbnails deleted.")
+    noun = "thumbnail" if deleted == 1 else "thumbnails"
+    return Result({"deleted": deleted}, lambda values: f"{values['deleted']} {noun} deleted.")
 
 
 def _sweep(args, options) -> Result:

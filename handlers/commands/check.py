@@ -36,6 +36,7 @@ _DEFINES = {
     "HANDLERS_IMAGES": "images.url",
 }
 _LEAST_MOD_WSGI = (4, 9)
+_HEALTH = "/handlers-health"
 _SAMPLE = 10
 _SIZE = "200x200"
 _TIMEOUT = 20.0
@@ -342,7 +343,7 @@ def _fault_of(row, options: settings.Settings) -> str | None:
 def _site(url: str, options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:
     """Ask the site for the thumbnail of one of *rows*, and for its health."""
     # without HANDLERS_STATUS, or from another machine, nobody tells the health
-    looks = {"/handlers-health": (200, 403, 404)}
+    looks = {_HEALTH: (200, 403, 404)}
     public = next((id for id, row in rows if not row.private), None)
     sizes = options.thumbnail.sizes
     if public is not None and sizes:
@@ -355,6 +356,8 @@ def _site(url: str, options: settings.Settings, rows: list[tuple[str, Row]]) -> 
             yield Finding("site", False, f"{url}{path}: {getattr(error, 'reason', error)}")
             return
         advice = "" if status in right else ": the error log says why"
+        if path == _HEALTH and status in right[1:]:
+            advice = ", so it is off or closed to this machine, as it may be"
         yield Finding("site", status in right, f"{url}{path} answers {status}{advice}")
 
 

@@ -387,7 +387,8 @@ def _text(values: dict[str, Any]) -> str:
         lines.append(f"{directory['action']:10} {directory['path']} ({directory['owner']}'s)")
     lines += [f"WARNING: {warning}" for warning in values["warnings"]]
     edit = values["edit"]
-    what = f"Edit lookup.database and images.root in {edit}, then type" if edit else "Now type"
+    names = "lookup.database, lookup.table and images.root"
+    what = f"Edit {names} in {edit}, then type" if edit else "Now type"
     lines += ["", f"{what}:", "", *(f"    {command}" for command in values["next"])]
     others = any("handlers-site" in command for command in values["next"])
     without = " and leave out handlers-site above" if others else ""

@@ -127,7 +127,7 @@ def _checked(work: Work) -> list[str]:
         return [f"Check:     not done; type: modpython-handlers check --settings {work.settings}"]
     wrong = [row for row in found if not row["is_well"]]
     return [f"Check:     {row['part']}: {row['text']}" for row in wrong] or [
-        f"Check:     all of {len(found)} is well"
+        f"Check:     all {len(found)} parts are well"
     ]
 
 
