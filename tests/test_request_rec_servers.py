@@ -654,7 +654,8 @@ def test_connections_are_answered_by_their_handler(public_dir):
         data = b"x" * 300_000
         assert say(other, b"all\n" + data) == data
         assert say(other, b"").startswith(b"b'' b'' b''\n")
-        server.expect("PythonConnectionHandler failed|  |of the handler|Traceback|BrokenPipeError")
+        server.expect("PythonConnectionHandler failed|  |of the handler|Traceback")
+        server.expect(r"\w+Error: .*the connection can't be (written to|read)")
         assert say(other, b"raise\n") == b""
         # a client that never listens does no harm
         for _ in range(20):
