@@ -259,6 +259,12 @@ def conn(req):
     return apache.OK
 
 
+def options(req):
+    of_connection = req.connection.base_server.get_options()
+    req.write(f"{req.get_options()['where']} {of_connection['where']}")
+    return apache.OK
+
+
 def close(req):
     req.connection.keepalive = apache.AP_CONN_CLOSE
     req.write("closed")
@@ -305,6 +311,7 @@ def fill(req):
 """
 SITE = """
 ServerAdmin me@example.org
+PythonOption where server
 DocumentRoot "{directory}/docs"
 LogFormat "%>s %{note}n %{shared}e %u %U" notes
 CustomLog logs/notes.log notes
@@ -317,6 +324,7 @@ KeepAlive On
 <Directory "{directory}/docs/h">
     SetHandler mod_python
     PythonHandler rec
+    PythonOption where section
     ErrorDocument 404 /plain.txt
     ErrorDocument 403 /h/x?line
     AuthType Basic
@@ -542,6 +550,10 @@ def test_request_line_and_head(server):
     assert (answer.status, answer.body) == (200, b"")
     got = server.raw(b"GET   /h/x?line HTTP/1.0\r\nhOST: a\r\n\r\n")
     assert got[0] in (200, 400)
+
+
+def test_options_of_the_server_are_not_those_of_a_section(server):
+    assert body(server, "options") == "section server"
 
 
 def test_connection_and_server(server):

@@ -6,9 +6,9 @@ from . import request_rec
 from .connection import Connection
 from .constants import AP_CONN_CLOSE, APLOG_ERR
 from .log import level_and_bytes
-from .process import register_cleanup
 from .request_rec import Record, ServerRec
 from .server import Server
+from .server_configuration import Host
 from .table import Table, header_text
 from .variables import NotUTF8, text
 
@@ -161,8 +161,8 @@ class ApacheServer(Server):
     limit_req_fieldsize = number("limit_req_fieldsize")
     limit_req_fields = number("limit_req_fields")
 
-    def __init__(self, record: Record, environ: dict):
-        super().__init__(environ, register_cleanup)
+    def __init__(self, record: Record, environ: dict, host: Host | None = None):
+        super().__init__(environ, host)
         self._record = record
 
     @property
@@ -244,8 +244,15 @@ class ApacheConnection(Connection):
 
     @property
     def base_server(self) -> ApacheServer:
-        """The server that the connection came to, before the request named its host."""
-        return ApacheServer(self._record.follow("base_server", ServerRec), self._environ)
+        """The server that the connection came to, before the request named its host.
+
+        Where there is a request, its options come from httpd's files: those in force for the
+        request are another server's.
+        """
+        record = self._record.follow("base_server", ServerRec)
+        if self._request is None:
+            return ApacheServer(record, self._environ)
+        return ApacheServer(record, {}, Server(self._environ).of_connection().host())
 
     def log_error(self, message: str, level: int = APLOG_ERR) -> None:
         """Write *message* to the error log."""
