@@ -28,11 +28,7 @@ def python_of(module: str) -> str | None:
 
     :raises Failed: if the module cannot be read.
     """
-    try:
-        with open(module, "rb") as file:
-            found = _LIBPYTHON.search(file.read())
-    except OSError as error:
-        raise Failed(f"{module}: {error.strerror}") from error
+    found = _search(_LIBPYTHON, module)
     return found[1].decode() if found else None
 
 
@@ -41,12 +37,16 @@ def version_of(module: str) -> tuple[int, ...] | None:
 
     :raises Failed: if the module cannot be read.
     """
+    found = _search(_MOD_WSGI, module)
+    return found and tuple(map(int, (found[1] or found[2]).split(b".")))
+
+
+def _search(pattern: re.Pattern[bytes], module: str) -> re.Match[bytes] | None:
     try:
         with open(module, "rb") as file:
-            found = _MOD_WSGI.search(file.read())
+            return pattern.search(file.read())
     except OSError as error:
         raise Failed(f"{module}: {error.strerror}") from error
-    return found and tuple(map(int, (found[1] or found[2]).split(b".")))
 
 
 def check_python(module: str) -> None:

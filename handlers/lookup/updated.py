@@ -46,7 +46,7 @@ def since(mark: Mark, overlap: float, latest: datetime.datetime | None = None) -
 
     Numbers are seconds since 1970, or thousandths and less if they are that large; text is such a
     number, or ISO 8601. A row from the future does not hide the changes until then. Any other text
-    is taken as it is, and finds what is not before it.
+    is taken as it is: the rows that don't sort before it are read.
 
     :param latest: what the database's own clock shows, in its own zone or in UTC, whichever is
         later. Text without a zone that is later still is of the future, or of another zone.

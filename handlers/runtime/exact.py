@@ -91,6 +91,11 @@ def _member(name: str, convert=as_text, doc: str | None = None) -> lazy:
     return lazy(read)
 
 
+def _number_once(name: str) -> lazy:
+    """Return an attribute like :func:`_member`'s for a number."""
+    return lazy(lambda request: request._record.get(name))
+
+
 class ApacheRequest(Request):
     """The request, as its request_rec says it."""
 
@@ -111,12 +116,12 @@ class ApacheRequest(Request):
     useragent_ip = _member("useragent_ip")
     range = _member("range")
     vlist_validator = _member("vlist_validator")
-    assbackwards = lazy(lambda request: request._record.get("assbackwards"))
-    proxyreq = lazy(lambda request: request._record.get("proxyreq"))
-    header_only = lazy(lambda request: request._record.get("header_only"))
-    proto_num = lazy(lambda request: request._record.get("proto_num"))
-    method_number = lazy(lambda request: request._record.get("method_number"))
-    used_path_info = lazy(lambda request: request._record.get("used_path_info"))
+    assbackwards = _number_once("assbackwards")
+    proxyreq = _number_once("proxyreq")
+    header_only = _number_once("header_only")
+    proto_num = _number_once("proto_num")
+    method_number = _number_once("method_number")
+    used_path_info = _number_once("used_path_info")
     chunked = number("chunked", "1 once the response goes out in chunks, else 0.")
     allowed = number("allowed", "The methods that Apache says are allowed.")
     allowed_xmethods = texts("allowed_xmethods")
@@ -374,10 +379,7 @@ class RoutedRequest(ApacheRequest):
         self._leave_to_apache(200)
 
 
-# as real mod_python names its types
-for _type, _name in (
-    (ApacheRequest, "mp_request"),
-    (RoutedRequest, "mp_request"),
-):
-    _type.__name__ = _type.__qualname__ = _name
+# as real mod_python names its type
+for _type in (ApacheRequest, RoutedRequest):
+    _type.__name__ = _type.__qualname__ = "mp_request"
     _type.__module__ = "builtins"
