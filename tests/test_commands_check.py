@@ -234,3 +234,11 @@ def test_site_that_answers(own_site):
     lines = done.stdout.splitlines()
     answers = [line for line in lines if "answers" in line]
     assert len(answers) == 2 and all(line.startswith("ok    site: http") for line in answers)
+
+
+def test_configuration_that_apache_refuses_is_told(place, monkeypatch, capsys):
+    """Even where nobody names it: it is not taken for an Apache that is absent."""
+    edit(place, "apache2/apache2.conf", "Include /opt", "<Files x>\nInclude /opt")
+    monkeypatch.setenv("APACHE_CONFDIR", str(place / "apache2"))
+    assert line.run(["--settings", str(place / "settings.ini"), "check"]) == 1
+    assert "apache2.conf:4: <Files> is not closed" in capsys.readouterr().err

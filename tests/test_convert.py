@@ -5,13 +5,11 @@ import random
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from handlers.configuration.text import Malformed, parse, split
 from handlers.convert.loading import Load
 from handlers.convert.rewrite import Conversion, convert
 from handlers.convert.scripts import Scripts
-from handlers.convert.text import Malformed, parse, quote, split
 
 SCRIPTS = "/scripts"
 LOAD_OF_MOD_WSGI = Load("/mods/mod_wsgi.so", "", "/mods")
@@ -749,28 +747,6 @@ def test_ends_of_lines_and_indents_are_those_of_the_text(end):
     text = end.join(["<Location /a>", "\tPythonDebug On", "\tX", "</Location>", ""])
     (new,) = converted(text, htaccess="/srv").texts
     assert new == text.replace("PythonDebug", "SetEnv PythonDebug")
-
-
-@pytest.mark.parametrize(
-    "text", ["<Directory /a>\n", "</Directory>\n", "<Directory /a>\n</Location>\n", "<A>\n</B>"]
-)
-def test_text_that_apache_refuses_is_malformed(text):
-    with pytest.raises(Malformed, match=r":[12]: "):
-        parse(text)
-
-
-@given(st.text(st.characters(max_codepoint=255), max_size=200))
-def test_parsed_text_prints_as_it_was(text):
-    try:
-        tree = parse(text)
-    except Malformed:
-        return
-    assert "".join(tree.print()) == text
-
-
-@given(st.text(st.characters(max_codepoint=255, exclude_characters="\n\0"), max_size=60))
-def test_quoted_word_is_one_word(word):
-    assert split(quote(word)) == [word]
 
 
 def test_any_configuration_is_converted_or_malformed():

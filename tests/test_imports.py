@@ -74,7 +74,8 @@ ALLOWED = {
         "settings",
         "signing",
     },
-    "runtime": {"errors", "faults", "kinds", "locks", "settings"},
+    "configuration": set(),
+    "runtime": {"configuration", "errors", "faults", "kinds", "locks", "settings"},
     "mod_python": {"errors", "runtime", "sessions", "settings", "signing"},
     "elected": {"faults", "locks"},
     "cache": {
@@ -201,6 +202,7 @@ ALLOWED = {
     "commands": {
         "access",
         "errors",
+        "configuration",
         "convert",
         "options",
         "kinds",
@@ -222,7 +224,7 @@ ALLOWED = {
         "state_directory",
         "worker",
     },
-    "convert": {"mod_python", "runtime"},
+    "convert": {"configuration", "mod_python", "runtime"},
     "__main__": {"commands"},
     "wheel": set(),
     "quickstart": {

@@ -82,10 +82,10 @@ def test_included_files_stand_in_their_place(httpd, tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "b").write_text("B 1\n")
     (tmp_path / "parts" / "a").write_text("A 1\n")
-    found = httpd(
-        main="Include other.conf\nIncludeOptional parts/*\nC 1\n", other="ServerRoot /o\n"
-    )
-    assert found.root == "/o"
+    (tmp_path / "o").mkdir()
+    root = f"ServerRoot {tmp_path}/o\n"
+    found = httpd(main="Include other.conf\nIncludeOptional parts/*\nC 1\n", other=root)
+    assert found.root == f"{tmp_path}/o"
     assert found.tree == [("C", "1")]
     found = httpd(main="X 1\nInclude other.conf\nInclude parts\nC 1\n", other="O 1\n")
     assert found.tree == [("X", "1"), ("O", "1"), ("A", "1"), ("B", "1"), ("C", "1")]

@@ -18,10 +18,10 @@ from django.template import Context, Engine, Library
 from handlers import html
 from handlers.commands import cache, convert, lookup, sessions, setup
 from handlers.commands import line as command_line
+from handlers.configuration.text import parse
 from handlers.convert import rewrite as moving
 from handlers.convert.loading import Load
 from handlers.convert.scripts import Scripts
-from handlers.convert.text import parse
 from handlers.lookup import Row
 from handlers.options import OPTIONS
 from tests import bench

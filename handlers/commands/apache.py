@@ -1,18 +1,13 @@
-"""What this machine's Apache is configured to do, as far as its files tell it.
+"""What this machine's Apache is configured to do, as far as its files tell it."""
 
-The files are read in Apache's order, with ``Include``, ``Define``, ``${...}``, ``<IfDefine>`` and
-``<IfModule>`` (https://httpd.apache.org/docs/2.4/configuring.html); expressions, macros and
-``.htaccess`` are not.
-"""
-
-import glob
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from handlers.commands.result import Failed
+from handlers.configuration import effective
+from handlers.configuration.text import Malformed, Section
 
 #: Where Apache's configuration lies: on Debian, and on Red Hat.
 PLACES = ("/etc/apache2", "/etc/httpd")
@@ -21,8 +16,6 @@ _MODULES = (
     "/usr/lib64/httpd/modules",
     "/usr/lib/httpd/modules",
 )
-# what may be compiled into httpd
-_BUILT_IN = {"core", "so", "http", "log_config", "logio", "unixd", "version", "watchdog"}
 
 
 class Directive(NamedTuple):
@@ -45,13 +38,19 @@ class Directive(NamedTuple):
         return next((text for name, text in self.sections if name == "virtualhost"), "")
 
 
+class Broken(Failed):
+    """Raised for a configuration that Apache refuses."""
+
+
 def find(directory: str | None) -> "Apache | None":
     """Return the configuration below *directory*, or that of this machine; None if it has none.
 
-    :raises Failed: if *directory* is given and is none.
+    :raises Failed: if *directory* is given and is none, or Apache refuses the configuration.
     """
     try:
         return Apache(directory)
+    except Broken:
+        raise
     except Failed:
         if directory:
             raise
@@ -62,7 +61,7 @@ class Apache:
     """The configuration below *directory*: ``/etc/apache2``, ``/etc/httpd`` or one like them.
 
     :param directory: by default APACHE_CONFDIR of the environment, or the first of them there is.
-    :raises Failed: if there is none.
+    :raises Failed: if there is none, or none that can be read.
     """
 
     def __init__(self, directory: str | None = None):
@@ -80,14 +79,21 @@ class Apache:
             raise Failed(
                 f"{self.directory} has neither conf-available nor conf.d: name it by --apache"
             )
-        self._variables = _variables(os.path.join(self.directory, "envvars"))
-        self._defined: set[str] = set()
-        self._root = self.directory
+        variables = _variables(os.path.join(self.directory, "envvars"))
+        try:
+            found = effective.read(
+                self._main_file(), self.directory, (), variables, skip_unreadable=True
+            )
+        except OSError as error:
+            raise Failed(f"{error.filename}: {error.strerror}") from error
+        except Malformed as error:
+            raise Broken(str(error)) from error
+        self._root = found.root
         #: Names of the modules that are loaded, without ``_module``, and the files they come from.
-        self.modules: dict[str, str] = {}
-        #: The files that are being read: each is included by the one before it.
-        self._reading: list[str] = []
-        self.directives = list(self._read(self._main_file(), ()))
+        self.modules: dict[str, str] = {
+            name.removesuffix("_module"): self.path(file) for name, file in found.modules.items()
+        }
+        self.directives = list(_directives(found.tree, ()))
 
     def value(self, name: str, default: str = "") -> str:
         """Return the first argument of the last directive *name* outside of all sections."""
@@ -147,91 +153,18 @@ class Apache:
                 return path
         raise Failed(f"{self.directory} has neither apache2.conf nor httpd.conf")
 
-    def _read(self, path: str, sections: tuple) -> Iterator[Directive]:
-        """Yield the directives of a file that hold, in order.
 
-        :raises Failed: if it cannot be read, or includes itself, which Apache refuses, too.
-        """
-        real = os.path.realpath(path)
-        if real in self._reading:
-            raise Failed(f"{path} is included by itself, by way of {self._reading[-1]}")
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
-        except OSError as error:
-            raise Failed(f"{path}: {error.strerror}") from error
-        self._reading.append(real)
-        yield from self._parsed(text, path, sections)
-        self._reading.pop()
+def _directives(section: Section, sections: tuple) -> Iterator[Directive]:
+    """Yield the directives of a section, at any depth.
 
-    def _parsed(self, text: str, path: str, sections: tuple) -> Iterator[Directive]:
-        opened: list[tuple[str, str]] = []
-        skipping = 0
-        for number, line in _logical_lines(text):
-            closing = re.match(r"</\s*(\w+)", line)
-            opening = re.match(r"<\s*(\w+)\s*(.*?)>?\s*$", line)
-            if skipping:
-                skipping += bool(opening) - bool(closing)
-                continue
-            if closing:
-                if opened:
-                    opened.pop()
-                continue
-            line = self._expanded(line)
-            if opening:
-                name, argument = opening[1].lower(), self._expanded(opening[2])
-                if name in ("ifdefine", "ifmodule") and not self._holds(name, argument):
-                    skipping = 1
-                    continue
-                place = f"{path}:{number}" if name == "virtualhost" else argument
-                opened.append((name, place))
-                continue
-            # conditions that hold are no sections
-            around = sections + tuple(s for s in opened if s[0] not in ("ifdefine", "ifmodule"))
-            directive = Directive(*_taken_apart(line), path, number, around)
-            yield from self._obeyed(directive)
-
-    def _obeyed(self, directive: Directive) -> Iterator[Directive]:
-        name, arguments = directive.name.lower(), directive.arguments
-        if name in ("include", "includeoptional") and arguments:
-            yield directive
-            for path in self._included(arguments[0]):
-                yield from self._read(path, directive.sections)
-            return
-        if name == "define" and arguments:
-            self._defined.add(arguments[0])
-            if len(arguments) > 1:
-                self._variables[arguments[0]] = arguments[1]
-        elif name == "undefine" and arguments:
-            self._defined.discard(arguments[0])
-            self._variables.pop(arguments[0], None)
-        elif name == "serverroot" and arguments and os.path.isdir(arguments[0]):
-            self._root = arguments[0]
-        elif name == "loadmodule" and len(arguments) == 2:
-            self.modules.setdefault(arguments[0].removesuffix("_module"), self.path(arguments[1]))
-        yield directive
-
-    def _included(self, pattern: str) -> list[str]:
-        found = sorted(glob.glob(self.path(pattern)))
-        files: list[str] = []
-        for path in found:
-            if os.path.isdir(path):
-                inner = glob.glob(os.path.join(path, "**"), recursive=True)
-                files += sorted(name for name in inner if os.path.isfile(name))
-            else:
-                files.append(path)
-        return [path for path in files if os.access(path, os.R_OK)]
-
-    def _holds(self, section: str, argument: str) -> bool:
-        wanted = argument.strip().strip('"')
-        negated, wanted = wanted.startswith("!"), wanted.lstrip("!").strip()
-        if section == "ifdefine":
-            return (wanted in self._defined) != negated
-        name = re.sub(r"^mod_|\.c$|_module$", "", wanted)
-        return (name in self.modules or name in _BUILT_IN) != negated
-
-    def _expanded(self, line: str) -> str:
-        return re.sub(r"\$\{([^}]+)\}", lambda found: self._variables.get(found[1], found[0]), line)
+    :param sections: those around its lines, itself included.
+    """
+    for line in section.children:
+        if isinstance(line, Section):
+            place = line.place if line.key == "virtualhost" else line.arguments
+            yield from _directives(line, (*sections, (line.key, place)))
+        else:
+            yield Directive(line.name, line.words, line.file, line.number, sections)
 
 
 def _variables(path: str) -> dict[str, str]:
@@ -248,29 +181,3 @@ def _variables(path: str) -> dict[str, str]:
             if name != "SUFFIX":
                 found[name] = value
     return found
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (number of its first line, line) for all that is no comment and not empty."""
-    whole, first = "", 0
-    # not by splitlines(): it takes a form feed and others for the end of a line
-    for number, line in enumerate(text.split("\n"), 1):
-        first = first if whole else number
-        if line.endswith("\\") and not (not whole and line.lstrip().startswith("#")):
-            whole += line[:-1] + " "
-            continue
-        whole = (whole + line).strip()
-        if whole and not whole.startswith("#"):
-            yield first, whole
-        whole = ""
-
-
-def _taken_apart(line: str) -> tuple[str, list[str]]:
-    name, rest, *_ = *line.split(None, 1), ""
-    words = shlex.shlex(rest, posix=True)
-    words.whitespace_split, words.commenters, words.escape = True, "", ""
-    try:
-        return name, list(words)
-    except ValueError:
-        # a quote that is not closed
-        return name, rest.split()

@@ -15,11 +15,12 @@ from handlers.commands import generated, setup
 from handlers.commands.apache import Apache
 from handlers.commands.generated import File
 from handlers.commands.result import Failed, Result
+from handlers.configuration import effective
+from handlers.configuration.text import Line, Malformed, Section, parse
 from handlers.convert import names, scope
 from handlers.convert.loading import Load
 from handlers.convert.rewrite import Conversion, convert, joined
 from handlers.convert.scripts import Scripts
-from handlers.convert.text import Line, Malformed, Section, parse
 
 HELP = "turn Apache's configuration for mod_python into one for mod_wsgi: text in, text out"
 #: Exit status of a conversion that has left something out.
@@ -162,13 +163,7 @@ def _include(tree: Section, root: list[str], reading: list[str]) -> None:
 
 def _included(line: Line, root: str) -> list[str]:
     pattern = os.path.join(root, (line.words or [""])[0])
-    found = []
-    for path in sorted(glob.glob(pattern)):
-        if os.path.isdir(path):
-            inner = glob.glob(os.path.join(glob.escape(path), "**"), recursive=True)
-            found += sorted(name for name in inner if os.path.isfile(name))
-        else:
-            found.append(path)
+    found = effective.included(pattern)
     if not found and line.key == "include" and not glob.has_magic(pattern):
         raise Failed(f"{line.place}: {pattern}: no such file; see --server-root")
     return found

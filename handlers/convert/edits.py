@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from handlers.convert.text import Line, Section
+from handlers.configuration.text import Line, Section
 
 
 @dataclass

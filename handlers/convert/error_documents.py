@@ -5,10 +5,10 @@ the file that Apache would send, if this configuration shows that Apache would s
 otherwise the handlers of the section answer, if the path is one of its own.
 """
 
+from handlers.configuration.text import Line, quote
 from handlers.convert import scope
 from handlers.convert.directives import AUTH, BEFORE, HANDLER_MODULE
 from handlers.convert.scope import Place
-from handlers.convert.text import Line, quote
 from handlers.convert.view import View
 from handlers.runtime import options
 from handlers.runtime.front import condition_of, starts_with

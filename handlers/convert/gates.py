@@ -9,10 +9,10 @@ none of these can be told to.
 
 import re
 
+from handlers.configuration.text import Line
 from handlers.convert.directives import AUTH, BEFORE, FLAGS, HANDLER_MODULE, NAMES
 from handlers.convert.scope import Place, is_within
 from handlers.convert.scripts import Scripts
-from handlers.convert.text import Line
 
 RUNTIME, SCRIPT, FILES, CLOSED = "runtime", "script", "files", "closed"
 #: What ``SetHandler`` says where the runtime answers with files.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from handlers.convert.text import Line, quote
+from handlers.configuration.text import Line, quote
 
 
 @dataclass

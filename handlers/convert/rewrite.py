@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from handlers.configuration.text import Line, Section, quote
 from handlers.convert import error_documents, scope, users
 from handlers.convert.directives import (
     AFTER,
@@ -34,7 +35,6 @@ from handlers.convert.gates import (
 from handlers.convert.loading import Load
 from handlers.convert.scope import Place
 from handlers.convert.scripts import Scripts, named
-from handlers.convert.text import Line, Section, quote
 from handlers.convert.view import GLOBAL, MAIN, SERVER, View, handles, is_of_module
 from handlers.runtime import options
 

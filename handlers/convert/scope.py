@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from handlers.configuration.text import Line, Section
 from handlers.convert.directives import MODULES
-from handlers.convert.text import Line, Section
 
 #: What ``SetHandler`` may say for mod_python.
 HANDLERS = ("mod_python", "python-program")

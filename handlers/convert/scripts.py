@@ -8,7 +8,7 @@ import hashlib
 import os
 import pprint
 
-from handlers.convert.text import quote
+from handlers.configuration.text import quote
 
 #: The script that answers requests.
 ENTRY = "mod_python.wsgi"

@@ -1,9 +1,9 @@
 """Whether a place's users can be asked for as mod_python does it, and in which order."""
 
+from handlers.configuration.text import Line
 from handlers.convert.directives import AUTH, BEFORE, HANDLER_MODULE
 from handlers.convert.edits import ancestors
 from handlers.convert.scope import Place, is_apart
-from handlers.convert.text import Line
 from handlers.convert.view import View
 
 #: Directives that let somebody in or keep somebody out.

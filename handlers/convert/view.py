@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator
 
+from handlers.configuration.text import Line, Section
 from handlers.convert import scope
 from handlers.convert.directives import FILTERS, MODULES, NAMES
 from handlers.convert.edits import ancestors
 from handlers.convert.scope import Place
-from handlers.convert.text import Line, Section
 
 MAIN = "main_interpreter"
 GLOBAL = "%{GLOBAL}"

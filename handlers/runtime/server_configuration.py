@@ -7,10 +7,12 @@ at the first call in a process, with the rights of Apache's user.
 
 import fnmatch
 import functools
-import glob
 import os
 import re
 from typing import NamedTuple
+
+from handlers.configuration import effective
+from handlers.configuration.text import Malformed, Section, split
 
 from . import constants
 
@@ -32,19 +34,11 @@ _DONE_WHEN_READ = frozenset(
         "defaultruntimedir",
     )
 )
-# compiled into every httpd, or into that of Debian
-_BUILT_IN = frozenset(
-    f"{name}.c"
-    for name in ("core", "mod_so", "http_core", "mod_unixd", "mod_log_config", "mod_version")
-)
-_VARIABLE = re.compile(r"\$\{([^}:]+)\}")
-_SECTION = re.compile(r"<(/?)([A-Za-z]+)\s*(.*?)\s*>?\Z", re.DOTALL)
 _ADDRESS = re.compile(r"(\[[^]]*\]|[^:]*):?(.+)?")
-_DEEPEST = 64  # included files in included files
 
 
 class Unreadable(OSError):
-    """Raised when a file of the configuration cannot be read."""
+    """Raised when a file of the configuration cannot be read, or Apache would refuse it."""
 
 
 class Host(NamedTuple):
@@ -194,11 +188,6 @@ def mpm_query(code: int) -> int:
     return value
 
 
-def split(arguments: str) -> list[str]:
-    """Return the words of a directive, without their quotes."""
-    return [word.strip("\"'") for word in re.findall(r'"[^"]*"|\S+', arguments)]
-
-
 def _numbers() -> tuple[int, int]:
     try:
         import mod_wsgi
@@ -245,109 +234,30 @@ def read(words: list[str]) -> Httpd:
             options[word[:2]].append(value)
     places = [place for place in _PLACES if os.path.isdir(place[0])] or _PLACES[-1:]
     root, name = (options["-d"] or [places[0][0]])[-1], (options["-f"] or [places[0][1]])[-1]
-    reader = _Reader(root, set(options["-D"]))
+    try:
+        found = effective.read(os.path.join(root, name), root, options["-D"])
+    except OSError as error:
+        raise Unreadable(f"{error.filename}: {error.strerror}") from error
+    except Malformed as error:
+        raise Unreadable(str(error)) from error
+    hosts: list[Host] = []
+    tree = _listed(found.tree, hosts)
+    return Httpd(found.root, frozenset(found.defines), Host("", 0, (), tree), hosts)
+
+
+def _listed(section: Section, hosts: list[Host]) -> list:
+    """Return the directives of a section as mod_python lists them; add virtual hosts to *hosts*."""
     tree: list = []
-    reader.read(os.path.join(root, name), tree, 0)
-    return Httpd(reader.root, frozenset(reader.defines), Host("", 0, (), tree), reader.hosts)
-
-
-class _Reader:
-    def __init__(self, root, defines):
-        self.root = root
-        self.defines = defines
-        self._values = {}
-        self._modules = set(_BUILT_IN)
-        self.hosts: list[Host] = []
-
-    def read(self, path, tree, depth):
-        if depth > _DEEPEST:
-            raise Unreadable(f"{path}: included by itself")
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
-        except OSError as error:
-            raise Unreadable(f"{path}: {error.strerror}") from error
-        # for each open section its list, or None where it is left out
-        stack = [tree]
-        number = 1
-        for line in text.replace("\\\n", "\0").split("\n"):
-            place = path, number
-            number += 1 + line.count("\0")
-            line = line.replace("\0", "").strip()
-            if not line or line.startswith("#"):
-                continue
-            section = _SECTION.match(line)
-            if section is None:
-                if stack[-1] is not None:
-                    self._directive(line, stack[-1], depth)
-            elif section[1]:
-                if len(stack) > 1:
-                    stack.pop()
-            elif stack[-1] is None:
-                stack.append(None)
-            else:
-                stack.append(self._opened(section, line, stack[-1], place))
-
-    def _opened(self, section, line, tree, place):
-        name, arguments = section[2].lower(), self._replaced(section[3])
-        condition = self._condition(name, arguments.strip("\"'"))
-        if condition is not None:
-            return tree if condition else None
-        opening, _, rest = line.partition(" ")
-        tree.append((opening, self._replaced(rest.strip())))
-        tree.append([])
-        if name == "virtualhost":
-            self.hosts.append(Host(*place, tuple(split(arguments)), tree[-1]))
-        return tree[-1]
-
-    def _condition(self, name, argument):
-        wanted = not argument.startswith("!")
-        argument = argument.removeprefix("!")
-        if name == "ifdefine":
-            return (argument in self.defines) is wanted
-        if name == "ifmodule":
-            return (argument in self._modules) is wanted
-        if name == "iffile":
-            return os.path.exists(os.path.join(self.root, argument)) is wanted
-        return None
-
-    def _directive(self, line, tree, depth):
-        name, _, arguments = line.partition(" ")
-        arguments = self._replaced(arguments.strip())
-        lowered = name.lower()
-        if lowered not in _DONE_WHEN_READ:
-            tree.append((name, arguments))
-            return
-        words = split(arguments)
-        if not words:
-            return
-        if lowered == "serverroot":
-            self.root = words[0]
-        elif lowered == "define":
-            self.defines.add(words[0])
-            if len(words) > 1:
-                self._values[words[0]] = words[1]
-        elif lowered == "undefine":
-            self.defines.discard(words[0])
-            self._values.pop(words[0], None)
-        elif lowered == "loadmodule":
-            file = os.path.basename(words[-1]).partition(".")[0]
-            # mod_mpm_prefork.so is prefork.c
-            self._modules |= {words[0], f"{file.removeprefix('mod_mpm_')}.c"}
-        elif lowered.startswith("include"):
-            self._include(os.path.join(self.root, words[0]), tree, depth)
-
-    def _include(self, pattern, tree, depth):
-        for path in sorted(glob.glob(pattern)):
-            if os.path.isdir(path):
-                self._include(os.path.join(path, "*"), tree, depth)
-            else:
-                self.read(path, tree, depth + 1)
-
-    def _replaced(self, text):
-        return _VARIABLE.sub(
-            lambda found: self._values.get(found[1], os.environ.get(found[1], found[0])), text
-        )
+    for line in section.children:
+        if isinstance(line, Section):
+            inner = _listed(line, hosts)
+            ends = (f"<{line.name}", f"{line.arguments}>")
+            tree += [ends if line.arguments else ("".join(ends), ""), inner]
+            if line.key == "virtualhost":
+                hosts.append(Host(line.file, line.number, tuple(line.words), inner))
+        elif line.key not in _DONE_WHEN_READ:
+            tree.append((line.name, line.arguments))
+    return tree
 
 
 def _copied(tree):
