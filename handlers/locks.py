@@ -20,6 +20,8 @@ from handlers.errors import Busy
 
 # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (must be 0 for OFD locks)
 _FLOCK = struct.Struct("hhqqi4x")
+# every lock of a descriptor
+_NOTHING = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
 _SHORTEST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.05
 _PATIENCE = 0.1
@@ -112,9 +114,9 @@ def take(fd: int, offset: int, timeout: float | None, path: str) -> None:
         _wait(fd, (offset,), False, timeout, path)
 
 
-def give_back(fd: int, offset: int) -> None:
-    """Give back the lock on the byte *offset* that *fd* holds, and leave the file open."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0))
+def give_back(fd: int) -> None:
+    """Give back the lock that *fd* holds, and leave the file open."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _NOTHING)
 
 
 def _opened(path: str) -> int:

@@ -20,6 +20,7 @@ Options, as PythonOption or below ``[mod_python.session]`` in the settings file,
 
 import dbm as _dbm
 import logging
+import operator
 import random
 import sys
 import time
@@ -31,7 +32,7 @@ from handlers.sessions import options as session_options
 from handlers.sessions import sid as sids
 from handlers.sessions.held import SessionLocked
 from handlers.sessions.options import true_or_false
-from handlers.sessions.store import StoreError, report
+from handlers.sessions.store import Store, StoreError, report
 from handlers.sessions.stored import Stored
 
 from . import Cookie, util
@@ -114,9 +115,8 @@ def install() -> None:
         setattr(mod_python, name, module)
 
 
-def unlock_session_cleanup(sess) -> None:
-    """Unlock the session: what is registered as a request cleanup for every lock."""
-    sess.unlock()
+#: ``unlock_session_cleanup(sess)`` unlocks the session: the request cleanup of every lock
+unlock_session_cleanup = operator.methodcaller("unlock")
 
 
 class BaseSession(dict):
@@ -141,6 +141,10 @@ class BaseSession(dict):
     _stored = False
     # whether the lock was held all the time since the load
     _unbroken = False
+    # whether saves may wait for the end of the response
+    _postpones = False
+    # the store whose lock is taken
+    _lock_store: Store | None = None
 
     def __init__(self, req, sid=None, secret=None, lock=1, timeout=0):
         dict.__init__(self)
@@ -152,7 +156,8 @@ class BaseSession(dict):
         self._created = self._accessed = self._timeout = 0
         self._locked = self._invalid = 0
         if not sid:
-            candidates = _ids_sent(req, self._options, self._secret)
+            field, name = guarded.cookies(req), self._options.cookie_name
+            candidates = cookies.ids_in(field, name, self._secret and self._unsigned)
         elif sids.valid(sid):
             candidates = [sid]
         else:
@@ -352,17 +357,20 @@ class BaseSession(dict):
         :raises SessionLocked: after ``mod_python.session.lock_timeout`` seconds.
         """
         if self._lock and not self._locked:
-            store = self._lock_store()
-            self._hold = held.hold(store, self._sid, self._options.lock_timeout)
+            if self._lock_store is None:
+                self._lock_store = backing.open_lock_store(self._options)
+            self._held = held.hold(self._lock_store, self._sid, self._options.lock_timeout)
             self._locked = 1
             self._req.register_cleanup(unlock_session_cleanup, self)
 
     def unlock(self) -> None:
-        """Give the lock back before the request ends."""
-        if self._lock and self._locked:
+        """Give the lock back before the request ends; a save that waits is made first."""
+        if self._locked and self._lock:
+            if self._postpones:
+                self._make_postponed()
             self._locked = 0
             self._unbroken = False
-            self._hold.release()
+            held.give_up(self._held)
 
     def cleanup(self) -> None:
         """Have expired sessions deleted; this does not wait for it."""
@@ -371,8 +379,14 @@ class BaseSession(dict):
     def do_cleanup(self) -> None:
         """Delete expired sessions, or register a cleanup that does; for subclasses."""
 
-    def _lock_store(self):
-        return backing.open_lock_store(self._options)
+    def _unsigned(self, value):
+        """Return the id of a cookie's signed value, None if the signature is wrong."""
+        cookie = Cookie.SignedCookie(self._options.cookie_name, value)
+        try:
+            cookie.unsign(self._secret)
+        except Cookie.CookieError:
+            return None
+        return cookie.value
 
     def _make_postponed(self):
         """Make a save that waits for the end of the response."""
@@ -410,34 +424,30 @@ class StoredSession(BaseSession):
     _cleaned_by_chance = False
 
     def __init__(self, req, sid=0, secret=None, timeout=0, lock=1, **options):
-        self._options = session_options.of(req, options)
-        self._backing = backing.open_backing(self.store_name, self._options)
-        self._content = Stored(self._backing, self._options.user_key)
+        self._options = options = session_options.of(req, options)
+        self._postpones = options.save_after_response
+        self._backing = opened = backing.open_backing(self.store_name, options)
+        self._lock_store = opened.store
+        self._content = Stored(opened, options.user_key)
         BaseSession.__init__(self, req, sid=sid, secret=secret, timeout=timeout, lock=lock)
-
-    def unlock(self) -> None:
-        """Give the lock back before the request ends; a save that waits is made first."""
-        if self._locked and self._options.save_after_response:
-            self._make_postponed()
-        BaseSession.unlock(self)
 
     def do_load(self) -> dict | None:
         """Return what is stored, None if that is nothing or cannot be read."""
-        if self._options.save_after_response:
+        if self._postpones:
             self._make_postponed()
-        found = self._content.load(self._sid, self._hold.held if self._locked else None)
+        found = self._content.load(self._sid, self._held if self._locked else None)
         if self._content.replaced and self._new:
             self._replaced = True
         return found
 
     def do_save(self, dict) -> None:
         """Store what *dict* says, unless that is what is stored already."""
-        if self._options.save_after_response:
+        if self._postpones:
             self._make_postponed()
         sid = self._sid
         record = self._content.record(sid, dict)
-        if self._options.save_after_response:
-            save = held.postpone(self._backing.store, sid, lambda: self._write(sid, record))
+        if self._postpones:
+            save = held.postpone(self._lock_store, sid, lambda: self._write(sid, record))
             self._req.register_cleanup(save.make)
         else:
             self._write(sid, record)
@@ -452,16 +462,11 @@ class StoredSession(BaseSession):
         self._backing.sweeper.start()
 
     def _write(self, sid, record):
-        # a new id has no lock yet when the session is first stored under it
-        lock = self._hold.held if self._locked and self._hold.is_of(sid) else None
-        if not self._content.write(sid, record, lock):
+        if not self._content.write(sid, record, self._held if self._locked else None):
             self._end()
 
-    def _lock_store(self):
-        return self._backing.store
-
     def _make_postponed(self):
-        held.make_postponed(self._backing.store, self._sid)
+        held.make_postponed(self._lock_store, self._sid)
 
     def _has_ended(self) -> bool:
         # the save itself compares the version
@@ -525,26 +530,6 @@ _TYPES = {
     opened.store_name: opened
     for opened in (FileSession, DbmSession, MemorySession, SqlSession, MemcachedSession)
 }
-
-
-def _ids_sent(req, options, secret) -> list[str]:
-    """Return the session ids that the client sent and that are worth looking up."""
-    field = guarded.cookies(req)
-    if not field:
-        return []
-    name = options.cookie_name
-    if not secret:
-        return cookies.ids_in(field, name)
-
-    def unsigned(value):
-        cookie = Cookie.SignedCookie(name, value)
-        try:
-            cookie.unsign(secret)
-        except Cookie.CookieError:
-            return None
-        return cookie.value
-
-    return cookies.ids_in(field, name, unsigned)
 
 
 def _cookie(req, options, sid: str, secret) -> Cookie.Cookie:

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .options import Options
 
@@ -15,7 +15,9 @@ _SID = "[0-9a-f]{32}"
 _SIGNATURE = "[0-9a-f]{64}"
 
 
-def ids_in(field: str, name: str, unsigned: Callable[[str], str | None] | None = None) -> list[str]:
+def ids_in(
+    field: str, name: str, unsigned: Callable[[str], str | None] | None = None
+) -> Collection[str]:
     """Return the session ids in the cookies *name*, in the order sent, each once, at most 8.
 
     Only ids that may be ours count: a value that a former secret has signed takes no place.
@@ -25,20 +27,20 @@ def ids_in(field: str, name: str, unsigned: Callable[[str], str | None] | None =
     cookie can hide ours. Apache joins two fields by a comma.
 
     :param field: the text of the request's Cookie field.
-    :param unsigned: returns the id of a signed value, None if the signature is wrong; without it,
-        values are ids.
+    :param unsigned: returns the id of a signed value, None if the signature is wrong; values are
+        ids where it is None or empty.
     """
     if name not in field:
-        return []
+        return ()
     found: dict[str, None] = {}
-    values = _pattern(name, unsigned is not None).finditer(field)
+    values = _pattern(name, bool(unsigned)).finditer(field)
     for match in itertools.islice(values, _MOST_READ):
-        sid = match[1] if unsigned is None else unsigned(match[1])
+        sid = unsigned(match[1]) if unsigned else match[1]
         if sid is not None:
             found[sid] = None
             if len(found) == _MOST:
                 break
-    return list(found)
+    return found
 
 
 def by_https(req) -> bool:

@@ -19,38 +19,8 @@ class SessionLocked(LockTimeout):
 
 # By thread, store and session id. Not threading.local: mod_python runs an internal redirect under a
 # thread state of its own, which would find that empty, though the thread is the same.
-_holds: dict[tuple, "Hold"] = {}
+_holds: dict[tuple, Held] = {}
 _postponed: dict[tuple, "Postponed"] = {}
-
-
-class Hold:
-    """A session's lock, shared by the session objects of a thread until the last one releases.
-
-    :ivar held: the store's lock.
-    """
-
-    __slots__ = ("_count", "_key", "held")
-
-    def __init__(self, key: tuple, held: Held):
-        self._key = key
-        self.held = held
-        self._count = 1
-
-    def is_of(self, sid: str) -> bool:
-        """Tell whether it is the lock of the session *sid*."""
-        return self._key[2] == sid
-
-    def share(self) -> "Hold":
-        """Count one more session object."""
-        self._count += 1
-        return self
-
-    def release(self) -> None:
-        """Give up one share; the last one gives the lock back."""
-        self._count -= 1
-        if self._count == 0:
-            _holds.pop(self._key, None)
-            self.held.release()
 
 
 class Postponed:
@@ -67,15 +37,18 @@ class Postponed:
             self._write()
 
 
-def hold(store: Store, sid: str, timeout: float) -> Hold:
+def hold(store: Store, sid: str, timeout: float) -> Held:
     """Take a session's lock, or a share of it if this thread has it already.
+
+    :func:`give_up` ends it.
 
     :raises SessionLocked: if it was not free within *timeout* seconds.
     """
-    key = (get_ident(), id(store), sid)
-    found = _holds.get(key)
-    if found is not None:
-        return found.share()
+    place = (get_ident(), id(store), sid)
+    held = _holds.get(place)
+    if held is not None:
+        held.shares += 1
+        return held
     try:
         held = store.lock(sid, timeout)
     except LockTimeout:
@@ -83,8 +56,17 @@ def hold(store: Store, sid: str, timeout: float) -> Hold:
             f"another request has held this session for {timeout:g} s and more"
             " (mod_python.session.lock_timeout)"
         ) from None
-    found = _holds[key] = Hold(key, held)
-    return found
+    held.place, held.shares = place, 1
+    _holds[place] = held
+    return held
+
+
+def give_up(held: Held) -> None:
+    """Give up one share of a lock; the last one gives the lock back."""
+    held.shares -= 1
+    if held.shares == 0:
+        _holds.pop(held.place, None)
+        held.release()
 
 
 def postpone(store: Store, sid: str, write: Callable[[], None]) -> Postponed:

@@ -61,8 +61,12 @@ class LockFile:
         """Take the lock on the byte *offset*, which also tells the session's mark.
 
         :raises LockTimeout: if it was not free within *timeout* seconds; None waits for ever.
+        :raises Replaced: if another lock file has come in its place, or another process opened it.
         """
-        start = _start(offset)
+        if self._forks != _forks:
+            raise Replaced(f"{self._path} was opened before a fork")
+        # offsets are hashes of 60 bits
+        start = (offset >> 48) % _MARKS * _MARK
         mark = slice(start, start + _MARK)
         # read before the lock: nobody changes it for this holder's sake earlier
         was = self._marks[mark]
@@ -81,17 +85,17 @@ class LockFile:
         """Tell the holder of the byte *offset* that somebody else is about to write."""
         fd = self._free.pop() if self._free else self._another()
         try:
-            os.pwrite(fd, secrets.token_bytes(_MARK), _start(offset))
+            os.pwrite(fd, secrets.token_bytes(_MARK), (offset >> 48) % _MARKS * _MARK)
         finally:
             self._free.append(fd)
 
-    def give_back(self, fd: int, offset: int) -> None:
-        """Give back the lock on *offset* that *fd* holds, and keep the descriptor."""
+    def give_back(self, fd: int) -> None:
+        """Give back the lock that *fd* holds, and keep the descriptor."""
         if self._closed or self._forks != _forks:
             # in a child that was forked, a copy: the lock is the parent's, and stays
             os.close(fd)
             return
-        locks.give_back(fd, offset)
+        locks.give_back(fd)
         self._free.append(fd)
 
     def close(self) -> None:
@@ -113,14 +117,17 @@ class LockFile:
 class FileHeld(Held):
     """The lock of a session, and the session's file, open from the load to the release.
 
+    :ivar offset: the byte of the lock file.
+    :ivar marks, mark, was: where others tell of a write, and what stood there when the lock was
+        taken: while ``marks[mark] == was`` nobody has written without the lock.
     :ivar file: descriptor of the session's file, -1 if it is not open.
     :ivar slot, capacity, size, version: where in it the newest record lies, how much room each
         slot has, the length of the file, and the record's version; set while the file is open.
     """
 
     __slots__ = (
-        *("capacity", "file", "size", "slot", "version"),
-        *("_fd", "_mark", "_marks", "_of", "_offset", "_was"),
+        *("capacity", "file", "mark", "marks", "offset", "size", "slot", "version", "was"),
+        *("_fd", "_of"),
     )
 
     def __init__(
@@ -128,15 +135,11 @@ class FileHeld(Held):
     ):
         self._of = of
         self._fd = fd
-        self._offset = offset
-        self._marks = marks
-        self._mark = mark
-        self._was = was
+        self.offset = offset
+        self.marks = marks
+        self.mark = mark
+        self.was = was
         self.file = -1
-
-    def is_alone(self) -> bool:
-        """Tell whether nobody has written without the lock since it was taken."""
-        return self._marks[self._mark] == self._was
 
     def forget(self) -> None:
         """Close the session's file."""
@@ -152,12 +155,7 @@ class FileHeld(Held):
             if self.file >= 0:
                 os.close(self.file)
                 self.file = -1
-            self._of.give_back(fd, self._offset)
-
-
-def _start(offset: int) -> int:
-    # offsets are hashes of 60 bits
-    return (offset >> 48) % _MARKS * _MARK
+            self._of.give_back(fd)
 
 
 def _after_fork() -> None:

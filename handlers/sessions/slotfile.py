@@ -136,7 +136,8 @@ def save_held(key: str, record: Record, user: bytes, sync: bool, held: FileHeld)
     """
     capacity = held.capacity
     needed = slots.HEADER_SIZE + len(user) + len(record.data)
-    if needed > capacity or held.size != 2 * capacity or not held.is_alone():
+    marks, mark, was = held.marks, held.mark, held.was
+    if needed > capacity or held.size != 2 * capacity or marks[mark] != was:
         return None
     if capacity > _SMALLEST and capacity > _fit(needed) * _SHRINK:
         return None
@@ -146,7 +147,7 @@ def save_held(key: str, record: Record, user: bytes, sync: bool, held: FileHeld)
     os.utime(fd, expiry(record))
     if sync:
         os.fdatasync(fd)
-    if not held.is_alone():
+    if marks[mark] != was:
         raise Overtaken
     held.slot, held.version = slot, version
     return version

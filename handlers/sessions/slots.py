@@ -4,6 +4,7 @@ The checksum starts from the session's key, so that a record in another session'
 invalid as a torn one. Little-endian; one form for every store that keeps bytes.
 """
 
+import functools
 import struct
 import zlib
 
@@ -16,6 +17,8 @@ _START, _CHECKED = struct.Struct("<4sI"), struct.Struct("<QdddIIH2x")
 _SEQUENCE = 2
 _CAPACITY = 6
 _CHECKED_FROM = _START.size
+# a call of Python less for each session than Record(...)
+_record = functools.partial(tuple.__new__, Record)
 HEADER_SIZE = _HEADER.size
 
 
@@ -72,4 +75,5 @@ def _checked(blob: bytes, key: str, offset: int, header: tuple) -> tuple[Record,
         user = blob[start - named : start].decode() if named else None
     except UnicodeDecodeError:
         return None
-    return Record(blob[start:end], created, accessed, timeout, user, version), offset, capacity
+    record = _record((blob[start:end], created, accessed, timeout, user, version))
+    return record, offset, capacity

@@ -126,9 +126,13 @@ class Stats(NamedTuple):
 
 
 class Held:
-    """A lock that is held until :meth:`release`, the end of a with block, or of the process."""
+    """A lock that is held until :meth:`release`, the end of a with block, or of the process.
 
-    __slots__ = ("_held", "_release")
+    :ivar place, shares: where :mod:`handlers.sessions.held` keeps it, and for how many session
+        objects; set there.
+    """
+
+    __slots__ = ("_held", "_release", "place", "shares")
 
     def __init__(self, release: Callable[[], None]):
         self._release = release

@@ -61,7 +61,14 @@ class Stored:
         if not isinstance(values, dict):
             return None
         self._loaded, self.version, self._loaded_sid = record, version, sid
-        return _as_dict(values, record)
+        timeout = record.timeout
+        return {
+            "_data": values,
+            "_created": record.created,
+            "_accessed": accessed,
+            # stores give floats; people print what they have set
+            "_timeout": int(timeout) if timeout == int(timeout) else timeout,
+        }
 
     def record(self, sid: str, content: dict) -> Record:
         """Return what is to be written for *content*.
@@ -69,12 +76,13 @@ class Stored:
         :raises SerialError: for a value that cannot be stored.
         """
         values = content["_data"]
+        user = values.get(self._user_key)
         return Record(
             self._backing.serializer.dumps(values, sid),
             content["_created"],
             content["_accessed"],
             max(content["_timeout"], 0),
-            _user(values.get(self._user_key)),
+            None if user is None else _user(user),
         )
 
     def write(self, sid: str, record: Record, held: Held | None) -> bool:
@@ -158,24 +166,12 @@ class Stored:
             "_data": taken.values,
             "_created": taken.created,
             "_accessed": taken.accessed,
-            "_timeout": taken.timeout,
+            "_timeout": max(taken.timeout, 0),
         }
-        record = self.record(sid, content)
         self._loaded = None
-        self.write(sid, record, None)
+        self.write(sid, self.record(sid, content), None)
         takeover.remove(sid)
-        return _as_dict(taken.values, record)
-
-
-def _as_dict(values: dict, record: Record) -> dict:
-    timeout = record.timeout
-    return {
-        "_data": values,
-        "_created": record.created,
-        "_accessed": record.accessed,
-        # stores give floats; people print what they have set
-        "_timeout": int(timeout) if timeout == int(timeout) else timeout,
-    }
+        return content
 
 
 def _user(value) -> str | None:
