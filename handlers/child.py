@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 
-from handlers import receipt
+from handlers import receipt, stop
 
 _DEFAULT_FILE = "settings.ini"
 # seconds between two candidacies, at first and at last
@@ -40,6 +40,7 @@ def start(directory: str) -> None:
     other one. A fault never stops the child: what does not need that site is served all the same.
     """
     global _default
+    stop.wait_for_requests()
     names = sorted(name for name in _listed(directory) if name.endswith(".ini"))
     paths = [os.path.join(directory, name) for name in names if not name.startswith(".")]
     if _DEFAULT_FILE in names:

@@ -26,6 +26,7 @@ ALLOWED = {
     "handlers",
     "handlers.child",
     "handlers.receipt",
+    "handlers.stop",
     "itertools",
     "threading",
 }

@@ -40,6 +40,7 @@ ALLOWED = {
     "state_directory": set(),
     "invalidation": {"state_directory"},
     "restart": set(),
+    "stop": set(),
     "names": set(),
     "options": {"database", "image", "kinds", "signing"},
     "settings": {"access", "errors", "kinds", "options"},
@@ -119,7 +120,7 @@ ALLOWED = {
         "source",
     },
     # duties, the runtime and settings when they are needed, see tests/test_child.py
-    "child": {"counting", "duties", "mod_python", "receipt", "runtime", "settings"},
+    "child": {"counting", "duties", "mod_python", "receipt", "runtime", "settings", "stop"},
     "counting": {"counters", "elected", "errors", "locks", "settings", "state_directory"},
     "receipt": set(),
     "duties": {
