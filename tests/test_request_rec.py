@@ -11,18 +11,11 @@ import pytest
 
 from handlers import faults
 from handlers.mod_python import apache
-from handlers.runtime import includes, record_check, request_rec
+from handlers.runtime import httpd_abi, includes, request_rec
 from handlers.runtime.dispatch import HandlerError
+from handlers.runtime.httpd_abi import ConnRec, RequestRec, ServerRec, Unusable
 from handlers.runtime.request import Request
-from handlers.runtime.request_rec import (
-    ConnRec,
-    Gone,
-    Life,
-    Record,
-    RequestRec,
-    ServerRec,
-    Unusable,
-)
+from handlers.runtime.request_rec import Gone, Life, Record
 from tests.wsgi import serve
 
 # as the C compiler lays them out for httpd 2.4 on 64-bit systems: offset and size
@@ -142,16 +135,16 @@ class Fake:
         cells = (ctypes.c_void_p * max(1, 3 * len(rows)))()
         for number, (key, value) in enumerate(rows):
             cells[3 * number], cells[3 * number + 1] = self.text(key), self.text(value)
-        array = request_rec.Array(None, 24, len(rows), len(rows) + 2, ctypes.addressof(cells))
+        array = httpd_abi.Array(None, 24, len(rows), len(rows) + 2, ctypes.addressof(cells))
         self._kept += [cells, array]
         return ctypes.addressof(array)
 
     def check(self, environ=ENVIRON):
         """Look at it as a child does that does not know yet whether the addresses are right."""
-        probe = request_rec._Probe()
+        probe = httpd_abi.Probe()
         try:
             address = ctypes.addressof(self.request)
-            record_check.check(Record(RequestRec, address, Life(), probe), environ)
+            request_rec.check(Record(RequestRec, address, Life(), probe), environ)
         finally:
             probe.close()
 
@@ -258,32 +251,32 @@ def test_structure_moved_by_one_field_fails():
     fake = Fake()
     shifted = ctypes.create_string_buffer(ctypes.sizeof(RequestRec) + 8)
     ctypes.memmove(ctypes.addressof(shifted) + 8, ctypes.addressof(fake.request), 696)
-    probe = request_rec._Probe()
+    probe = httpd_abi.Probe()
     with pytest.raises(Unusable):
-        record_check.check(Record(RequestRec, ctypes.addressof(shifted), Life(), probe), ENVIRON)
+        request_rec.check(Record(RequestRec, ctypes.addressof(shifted), Life(), probe), ENVIRON)
     probe.close()
 
 
 def test_table_that_is_none_is_not_read():
     fake = Fake()
-    array = request_rec.Array(None, 8, 3, 5, fake.text(b"not rows"))
+    array = httpd_abi.Array(None, 8, 3, 5, fake.text(b"not rows"))
     fake.request.notes = ctypes.addressof(array)
     with pytest.raises(Unusable, match="table"):
         fake.record().rows("notes")
 
 
 def test_other_magic_number_is_refused():
-    request_rec.check_magic(20120211)
+    httpd_abi.check_magic(20120211)
     for version in (20051115, 20211221, 0):
         with pytest.raises(Unusable, match=str(version)):
-            request_rec.check_magic(version)
+            httpd_abi.check_magic(version)
 
 
 def test_process_that_is_no_httpd_is_refused(unchecked):
     environ = {**ENVIRON, "apache.request_rec": Fake().capsule()}
     for _ in range(2):
         with pytest.raises(Unusable, match="no httpd"):
-            request_rec.open_request(environ, record_check.check)
+            request_rec.open_request(environ)
 
 
 @pytest.mark.parametrize(

@@ -683,7 +683,7 @@ def test_connections_are_answered_by_their_handler(public_dir):
 def test_ports_are_closed_where_connections_cannot_be_answered(public_dir):
     def without_import(text):
         lines = [line for line in text.splitlines() if "WSGIImportScript" not in line]
-        broken = "from handlers.runtime import request_rec; request_rec.MAGIC = 1\n"
+        broken = "from handlers.runtime import httpd_abi; httpd_abi.MAGIC = 1\n"
         for path in re.findall(r"WSGIAccessScript (\S+)", text)[:1]:
             with open(path, encoding="utf-8") as file:
                 script = file.read()

@@ -2,11 +2,12 @@
 
 import os
 
-from . import request_rec
+from . import httpd_abi
 from .connection import Connection
 from .constants import AP_CONN_CLOSE, APLOG_ERR
+from .httpd_abi import ServerRec
 from .log import level_and_bytes
-from .request_rec import Record, ServerRec
+from .request_rec import Record
 from .server import Server
 from .server_configuration import Host
 from .table import Table, header_text
@@ -179,12 +180,12 @@ class ApacheServer(Server):
     @property
     def my_generation(self) -> int:
         """How often httpd was restarted since its start."""
-        return request_rec.query_generation()
+        return httpd_abi.query_generation()
 
     @property
     def restart_time(self) -> float:
         """When httpd was started or restarted last, in seconds since 1970."""
-        return request_rec.restart_time() / MICROSECONDS
+        return httpd_abi.restart_time() / MICROSECONDS
 
     def log_error(self, message: str, level: int = APLOG_ERR) -> None:
         """Write *message* to the error log of the virtual host."""

@@ -10,22 +10,81 @@ closes it, or ``DECLINED``, and Apache goes on with HTTP::
         return apache.OK
 """
 
+import ctypes
 import ipaddress
 import logging
 
 from handlers import faults
 
-from . import importer, request_rec
+from . import importer
 from .apache_objects import ApacheConnection
 from .constants import DECLINED, OK
 from .dispatch import SERVER_RETURN, find_handler
+from .httpd_abi import ConnRec, ServerRec, Unusable, call, check_process, functions
 from .log import route_to_apache
-from .request_rec import Record, ServerRec, Stream, Unusable
+from .request_rec import Life, Record, fault_of
 
 _PHASE = "PythonConnectionHandler"
 _BLOCK = 8192
 _OF_ALL = ("*", "_default_", "")
 _logger = logging.getLogger(__name__)
+# what Apache calls must not be collected
+_hooks: list = []
+
+
+class Stream:
+    """The bytes of a connection, below HTTP.
+
+    :param connection: its conn_rec.
+    """
+
+    # APR_EOF
+    _END = 70014
+
+    def __init__(self, connection: Record):
+        self._connection = connection
+        allocator = connection.get("bucket_alloc")
+        self._brigade = call("apr_brigade_create", connection.get("pool"), allocator)
+        self._rest = b""
+
+    def read(self, size: int, by_line: bool = False) -> bytes:
+        """Return up to *size* bytes, at least one, or as many of a line; nothing at the end.
+
+        :raises OSError: if the connection fails, or nothing comes within Apache's Timeout.
+        """
+        if not self._rest:
+            self._rest = self._received(size, by_line)
+        end = self._rest.find(b"\n") + 1 if by_line else 0
+        end = min(end or size, size)
+        block, self._rest = self._rest[:end], self._rest[end:]
+        return block
+
+    def _received(self, size, by_line):
+        chain, mode = self._connection.get("input_filters"), int(by_line)
+        status = call("ap_get_brigade", chain, self._brigade, mode, 0, size)
+        if status == self._END:
+            return b""
+        if status:
+            raise OSError(status, "the connection can't be read")
+        # a line may be longer than what was asked for
+        length = ctypes.c_int64()
+        call("apr_brigade_length", self._brigade, 1, ctypes.byref(length))
+        room, taken = ctypes.create_string_buffer(length.value), ctypes.c_size_t(length.value)
+        call("apr_brigade_flatten", self._brigade, room, ctypes.byref(taken))
+        call("apr_brigade_cleanup", self._brigade)
+        return room.raw[: taken.value]
+
+    def write(self, data: bytes) -> None:
+        """Send *data* at once.
+
+        :raises OSError: if the client has gone.
+        """
+        chain = self._connection.get("output_filters")
+        functions()["apr_brigade_write"](self._brigade, None, None, data, len(data))
+        status = call("ap_fflush", chain, self._brigade)
+        call("apr_brigade_cleanup", self._brigade)
+        if status:
+            raise OSError(status, "the connection can't be written to")
 
 
 class HandledConnection(ApacheConnection):
@@ -77,11 +136,44 @@ def serve(places: list[dict]) -> bool:
     """
     route_to_apache()
     try:
-        request_rec.hook_connections(lambda *found: _answer(places, *found), check)
+        hook_connections(lambda *found: _answer(places, *found), check)
     except Unusable as error:
         _logger.error("%s does not work, its ports are closed: %s", _PHASE, error)
         return False
     return True
+
+
+def hook_connections(answer, check) -> None:
+    """Have *answer* called with the conn_rec of each connection, before HTTP is spoken on it.
+
+    Apache calls it in the main interpreter, so this is for that one alone; it is for the start of a
+    child. A second call puts another function in the place of the first one's.
+
+    :param answer: returns OK, and the connection is closed, or DECLINED, and it goes on.
+    :param check: is called once with a conn_rec, and raises Unusable if it can't be one.
+    :raises Unusable: if it can't be done in this process.
+    """
+    check_process()
+    verdict: list[str] = []
+
+    def process(address):
+        if not verdict:
+            verdict.append(fault_of(ConnRec, address, check))
+        life = Life()
+        try:
+            return answer(Record(ConnRec, address, life) if not verdict[0] else None, verdict[0])
+        finally:
+            life.end()
+
+    if _hooks:
+        _hooks[0] = process
+        return
+    _hooks.append(process)
+    called = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda address: _hooks[0](address))
+    _hooks.append(called)
+    # APR_HOOK_MIDDLE, which is before mod_http
+    functions()["ap_hook_process_connection"](called, None, None, 10)
+    functions()["apr_hook_sort_all"]()
 
 
 def check(connection: Record) -> None:

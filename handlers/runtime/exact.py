@@ -32,11 +32,11 @@ from .constants import (
 )
 from .description import METHOD_NUMBERS, lazy
 from .finfo import FileInfo
+from .httpd_abi import ConnRec, Methods, RequestRec, ServerRec, Unusable
 from .includes import Includes
 from .log import level_and_bytes
-from .record_check import check
 from .request import Request
-from .request_rec import ConnRec, Methods, Record, RequestRec, ServerRec, Unusable
+from .request_rec import Record
 from .status import STATUS_LINES
 from .table import header_text
 from .variables import is_common, is_own
@@ -56,7 +56,7 @@ def attach(request: Request, environ: dict) -> None:
         # by the runtime: Apache knows nothing of this one
         return
     try:
-        record = request_rec.open_request(environ, check)
+        record = request_rec.open_request(environ)
     except Unusable as error:
         faults.tell_once(
             _logger,
