@@ -7,8 +7,9 @@ import re
 import pytest
 
 from handlers.configuration.text import Malformed, parse, split
+from handlers.convert.draft import Conversion
 from handlers.convert.loading import Load
-from handlers.convert.rewrite import Conversion, convert
+from handlers.convert.rewrite import convert
 from handlers.convert.scripts import Scripts
 
 SCRIPTS = "/scripts"

@@ -18,8 +18,9 @@ from handlers.commands.result import Failed, Result
 from handlers.configuration import effective
 from handlers.configuration.text import Line, Malformed, Section, parse
 from handlers.convert import names, scope
-from handlers.convert.loading import Load
-from handlers.convert.rewrite import Conversion, convert, joined
+from handlers.convert.draft import Conversion
+from handlers.convert.loading import REQUEST_REC, Load
+from handlers.convert.rewrite import convert, joined
 from handlers.convert.scripts import Scripts
 
 HELP = "turn Apache's configuration for mod_python into one for mod_wsgi: text in, text out"
@@ -55,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--mod-wsgi", metavar="FILE", help="mod_wsgi.so (as setup finds it on this machine)"
     )
     parser.add_argument(
-        "--request-rec",
+        REQUEST_REC,
         action="store_true",
         help="let handlers read Apache's own structures (mod_python.request_rec)",
     )
@@ -226,7 +227,7 @@ def _report_text(report: dict[str, Any]) -> str:
     lines = [
         f"{report['carried']} directives carry over, {len(report['not_carried'])} do not"
         + (f"; where {len(refused)} of these stand, the section is closed" if refused else ""),
-        f"{report['need_request_rec']} of all need --request-rec, and so do "
+        f"{report['need_request_rec']} of all need {REQUEST_REC}, and so do "
         f"{sum(bool(item['option']) for item in report['names'])} names in handlers' files",
         *_said(report),
         *(f"{item['place']}: {item['name']}: {item['note']}" for item in report["names"]),

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from handlers.configuration.text import Line, quote
 
+#: The option of the command that lets handlers read Apache's own structures.
+REQUEST_REC = "--request-rec"
+
 
 @dataclass
 class Load:

@@ -5,6 +5,7 @@ import os
 import re
 
 from handlers.convert.directives import NAMES
+from handlers.convert.loading import REQUEST_REC
 from handlers.convert.scope import Place
 from handlers.mod_python import apache
 from handlers.runtime.request import Request
@@ -46,7 +47,6 @@ _DIFFERENT = {
 
 
 # as in mod_python where handlers read Apache's own structures
-_REQUEST_REC = "--request-rec"
 _TOLD = (
     *("internal_redirect", "subprocess_env", "notes", "prev", "main", "read_body"),
     "read_chunked",
@@ -75,7 +75,7 @@ def differences(root: Place, request_rec: bool) -> list[dict[str, str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 note = _note(node.value.id, node.attr)
-                option = _REQUEST_REC if node.attr in _TOLD and node.value.id != "apache" else ""
+                option = REQUEST_REC if node.attr in _TOLD and node.value.id != "apache" else ""
                 if note and not (option and request_rec):
                     place, name = f"{path}:{node.lineno}", f"{node.value.id}.{node.attr}"
                     found.append({"place": place, "name": name, "note": note, "option": option})

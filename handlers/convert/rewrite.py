@@ -7,7 +7,6 @@ carried over becomes a comment; where it may have kept somebody out, the section
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from handlers.configuration.text import Line, Section, quote
 from handlers.convert import error_documents, scope, users
@@ -21,58 +20,24 @@ from handlers.convert.directives import (
     NAMES,
     USES_OF_FILTERS,
 )
-from handlers.convert.edits import Edits, ancestors, one_line
+from handlers.convert.draft import CARRIED, Conversion, Draft
+from handlers.convert.edits import one_line
 from handlers.convert.gates import (
     CLOSED,
     FILES,
     FILES_HANDLER,
     RUNTIME,
     SCRIPT,
-    Gates,
-    in_one_list,
     option,
 )
-from handlers.convert.loading import Load
+from handlers.convert.loading import REQUEST_REC, Load
 from handlers.convert.scope import Place
 from handlers.convert.scripts import Scripts, named
-from handlers.convert.view import GLOBAL, MAIN, SERVER, View, handles, is_of_module
+from handlers.convert.view import GLOBAL, MAIN, SERVER, handles, is_of_module
 from handlers.runtime import options
 
-_DENIED = "Require all denied"
-_LIMITS = ("limit", "limitexcept", "requireall", "requireany", "requirenone")
-_GROUP = "mod_python"
 _BASE = "mod_python.wsgi.base_uri"
 _YES_OR_NO = "before content that is not mod_python's it can only let a request pass or refuse it"
-_REQUEST_REC = "--request-rec"
-_CARRIED, _REFUSED, _DROPPED = "carried", "refused", "dropped"
-
-
-@dataclass
-class Entry:
-    """One directive of mod_python's and what became of it."""
-
-    place: str
-    directive: str
-    #: ``carried``; ``refused``: not carried over and closed; ``dropped``: not carried over.
-    outcome: str
-    note: str = ""
-    #: The option of the command that carries it over.
-    option: str = ""
-
-
-@dataclass
-class Conversion:
-    """Converted texts, in the order of the files, and what is to be said of them."""
-
-    texts: list[str] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    #: Sentences for the admin about what was carried over.
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything was carried over."""
-        return all(entry.outcome == _CARRIED for entry in self.entries)
 
 
 def convert(
@@ -85,7 +50,7 @@ def convert(
     """
     result = Conversion()
     trees = list(trees)
-    _Rewriter(scope.build(joined(trees), htaccess), scripts, load, result).rewrite()
+    _Rewriter(Draft(scope.build(joined(trees), htaccess), scripts, result), load).rewrite()
     result.texts = ["".join(tree.print()) for tree in trees]
     return result
 
@@ -101,19 +66,17 @@ def joined(trees: Iterable[Section]) -> Section:
 class _Rewriter:
     """One configuration on its way."""
 
-    def __init__(self, root: Place, scripts: Scripts, load: Load, result: Conversion):
-        self._view = View(root)
-        self._edits = Edits()
-        self._scripts = scripts
+    def __init__(self, draft: Draft, load: Load):
+        self._draft = draft
+        self._view, self._edits, self._gates = draft.view, draft.edits, draft.gates
+        self._scripts, self._notes = draft.scripts, draft.result.notes
         self._module = load
-        self._result = result
 
     def rewrite(self) -> None:
         """Change the tree, and tell the result."""
         concerned = [line for line in self._view.walk() if self._view.concerns(line)]
         if not concerned:
             return
-        self._gates = Gates(self._view.places, self._scripts, self._view.lines, self._view.group)
         for place in self._view.places:
             reason = users.why_closed(self._view, place, self._module.request_rec)
             if reason:
@@ -124,7 +87,7 @@ class _Rewriter:
             self._rewrite_place(place)
         for host in self._gates.hosts_to_guard:
             self._edits.at_end.setdefault(host.section, []).extend(
-                ['<Location "/">', f"    {self._gate_line(host)}", "</Location>"]
+                ['<Location "/">', f"    {self._draft.gate_line(host)}", "</Location>"]
             )
         for line in concerned:
             if line.key == "ifmodule" and is_of_module(line):
@@ -134,57 +97,14 @@ class _Rewriter:
             self._load(concerned)
         self._edits.apply(self._view.root.section)
 
-    # edits
-
-    def _carry(self, line: Line, *instead: str, note: str = "") -> None:
-        self._edits.instead[line] = list(instead)
-        self._tell(line, _CARRIED, note)
-
-    def _set(self, line: Line, name: str, value: str, *more: str) -> None:
-        self._carry(line, f"SetEnv {quote(name)} {quote(value)}", *more)
-
-    def _drop(self, line: Line, reason: str) -> None:
-        self._edits.instead[line] = [
-            f"# not carried over from mod_python: {one_line(line)}",
-            f"# {reason}",
-        ]
-        self._tell(line, _DROPPED, reason)
-
-    def _close(self, place: Place, line: Line, reason: str) -> None:
-        closing = [_DENIED, self._gate_line(place)]
-        if place.is_host:
-            closing = ['<Location "/">', *(f"    {text}" for text in closing), "</Location>"]
-        for other in self._view.lines(place, "require", "satisfy"):
-            # beside another Require this one would not count
-            self._edits.instead[other] = [f"# {one_line(other)}"]
-        said = [f"# not carried over from mod_python, so closed: {one_line(line)}", f"# {reason}"]
-        if any(around.key in _LIMITS for around in ancestors(line)):
-            # there it would hold for some methods only
-            self._edits.instead[line] = said
-            self._edits.at_end.setdefault(self._section(place), []).extend(closing)
-        else:
-            self._edits.instead[line] = said + closing
-        self._tell(line, _REFUSED, reason)
-
-    @staticmethod
-    def _section(place: Place) -> Section:
-        """Return the section whose start and end are those of a place: of the server, its file."""
-        return place.section if place.section.name else place.section.children[0]
-
-    def _tell(self, line: Line, outcome: str, note: str = "") -> None:
-        self._result.entries.append(Entry(line.place, one_line(line), outcome, note))
-
-    def _gate_line(self, place: Place, directive: str = "WSGIAccessScript") -> str:
-        return named(directive, self._gates.script(place), self._view.group(place))
-
     # directives
 
     def _rewrite_place(self, place: Place) -> None:
         self._gated: set[Section | Place] = set()
-        self._said: list[Line] = []
+        self._draft.said = []
         rewriters = {
             **dict.fromkeys(BEFORE, self._rewrite_before),
-            **dict.fromkeys(AFTER, self._rewrite_list),
+            **dict.fromkeys(AFTER, self._draft.add_to_list),
             **dict.fromkeys((*FLAGS, "pythonpath"), self._rewrite_value),
             **dict.fromkeys(FILTERS, self._rewrite_filter),
             **dict.fromkeys(USES_OF_FILTERS, self._rewrite_use_of_filter),
@@ -202,7 +122,7 @@ class _Rewriter:
         for line in self._view.lines(place):
             if line.key in rewriters:
                 rewriters[line.key](place, line)
-        self._rewrite_authentication(place)
+        users.rewrite(self._draft, place)
         self._leave_slash(place)
         if self._view.is_near_python(place):
             self._tell_error_documents(place)
@@ -215,7 +135,7 @@ class _Rewriter:
             if f"{options.ERROR_PREFIX}{(line.words or [''])[0]}" in told:
                 continue
             if error_documents.is_expression(line):
-                self._result.notes.append(
+                self._notes.append(
                     f"{line.place}: {one_line(line)}: not for statuses that handlers return, since "
                     "only Apache can work it out"
                 )
@@ -239,30 +159,8 @@ class _Rewriter:
                 "</IfModule>",
             ]
 
-    def _rewrite_list(self, place: Place, line: Line) -> None:
-        """A list of handlers, which adds to that of a line before in the same section."""
-        before = [said for said in self._said if said.key == line.key]
-        if any(said.parent not in ancestors(line) for said in before):
-            self._drop(
-                line,
-                "it adds to a line that holds under a condition only: write one list for each case",
-            )
-            return
-        self._said.append(line)
-        value = ""
-        for said in (*before, line):
-            value = in_one_list(value, said)
-        name = NAMES[line.key]
-        directory = place.directory
-        self._set(
-            line,
-            name,
-            value,
-            *([f"SetEnv {name}.directory {quote(directory)}"] if directory else []),
-        )
-
     def _rewrite_handler(self, place: Place, line: Line) -> None:
-        self._rewrite_list(place, line)
+        self._draft.add_to_list(place, line)
         says = [other.words[:1] for other in self._view.lines(place, "pythonoption")]
         url = place.argument.rstrip("/")
         is_wsgi = "mod_python.wsgi" in line.arguments.partition("|")[0].split()
@@ -281,34 +179,34 @@ class _Rewriter:
     def _rewrite_before(self, place: Place, line: Line) -> None:
         mode = self._gates.mode(place)
         if mode == RUNTIME:
-            self._rewrite_list(place, line)
+            self._draft.add_to_list(place, line)
         elif mode == FILES:
-            self._rewrite_list(place, line)
+            self._draft.add_to_list(place, line)
             if place not in self._gated:
                 self._gated.add(place)
                 self._edits.instead[line].insert(0, f"SetHandler {FILES_HANDLER}")
-                self._result.notes.append(
+                self._notes.append(
                     f"{line.place}: the runtime sends the files of this section, without listings "
                     "of directories"
                 )
         elif mode == CLOSED:
-            self._close(place, line, self._gates.reason[place])
+            self._draft.close(place, line, self._gates.reason[place])
         elif line.parent in self._gated:
-            self._carry(line, f"# in the script above: {one_line(line)}")
+            self._draft.carry(line, f"# in the script above: {one_line(line)}")
         else:
             self._gated.add(line.parent)
-            gate = [self._gate_line(place)]
+            gate = [self._draft.gate_line(place)]
             if place in self._gates.asking:
                 # a client that the handlers refuse is asked for a password, and they once more
                 gate += ["Satisfy Any", "Require valid-user", users.providers(self._view, place)]
-                gate.append(self._gate_line(place, "WSGIAuthUserScript"))
+                gate.append(self._draft.gate_line(place, "WSGIAuthUserScript"))
             if place.is_host:
                 gate = ['<Location "/">', f"    {gate[0]}", "</Location>"]
-            self._carry(line, f"# in a script: {one_line(line)}", *gate, note=_YES_OR_NO)
+            self._draft.carry(line, f"# in a script: {one_line(line)}", *gate, note=_YES_OR_NO)
 
     def _rewrite_value(self, place: Place, line: Line) -> None:
         name, value = NAMES[line.key], (line.words or [""])[0]
-        self._set(line, name, value, *self._of_server(place, name, value))
+        self._draft.set(line, name, value, *self._of_server(place, name, value))
 
     def _of_server(self, place: Place, name: str, value: str) -> list[str]:
         """Return what tells handlers a value of the server itself, if a section sets others."""
@@ -323,12 +221,12 @@ class _Rewriter:
     def _rewrite_option(self, place: Place, line: Line) -> None:
         words = line.words
         if not words:
-            self._drop(line, "it names no option")
+            self._draft.drop(line, "it names no option")
             return
         variable, value = option(line, self._scripts)
-        self._set(line, variable, value, *self._of_server(place, variable, value))
+        self._draft.set(line, variable, value, *self._of_server(place, variable, value))
         if variable.startswith("PythonOptionFile."):
-            self._result.notes.append(
+            self._notes.append(
                 f"{line.place}: PythonOption {words[0]} lies in {value}: "
                 "a variable would reach every CGI script of its section"
             )
@@ -336,38 +234,40 @@ class _Rewriter:
     def _rewrite_import(self, place: Place, line: Line) -> None:
         words = line.words
         if len(words) != 2:
-            self._drop(line, "it needs a module and the name of an interpreter")
+            self._draft.drop(line, "it needs a module and the name of an interpreter")
             return
         paths = [near for near in place.around for near in self._view.lines(near, "pythonpath")]
         path = (paths[0].words or [""])[0] if paths else ""
         group = GLOBAL if words[1] == MAIN else words[1]
         script = self._scripts.at_start(words[0], path)
         where = f" process-group={GLOBAL}"
-        self._carry(line, f"# {one_line(line)}", named("WSGIImportScript", script, group, where))
+        self._draft.carry(
+            line, f"# {one_line(line)}", named("WSGIImportScript", script, group, where)
+        )
 
     def _rewrite_optimize(self, place: Place, line: Line) -> None:
         if (line.words or [""])[0].lower() != "on":
-            self._carry(line, f"# {one_line(line)}")
+            self._draft.carry(line, f"# {one_line(line)}")
         elif place.kind == "server":
-            self._carry(line, "WSGIPythonOptimize 2")
+            self._draft.carry(line, "WSGIPythonOptimize 2")
         else:
-            self._drop(
+            self._draft.drop(
                 line, "it is one setting of the whole server: write WSGIPythonOptimize 2 there"
             )
 
     def _rewrite_interpreter(self, place: Place, line: Line) -> None:
         if place.server.kind == "htaccess":
             reason = "WSGIApplicationGroup can't stand in .htaccess: write it into a <Directory>"
-            self._drop(line, reason)
+            self._draft.drop(line, reason)
             return
         name = (line.words or [MAIN])[0]
-        self._carry(line, f"WSGIApplicationGroup {GLOBAL if name == MAIN else quote(name)}")
+        self._draft.carry(line, f"WSGIApplicationGroup {GLOBAL if name == MAIN else quote(name)}")
 
     def _rewrite_per_directive(self, place: Place, line: Line) -> None:
         if place.server.kind == "htaccess":
-            self._drop(line, "WSGIApplicationGroup can't stand in .htaccess")
+            self._draft.drop(line, "WSGIApplicationGroup can't stand in .htaccess")
             return
-        self._carry(line, f"# {one_line(line)}")
+        self._draft.carry(line, f"# {one_line(line)}")
         if (line.words or [""])[0].lower() != "on":
             return
         for inner in place.all():
@@ -381,19 +281,19 @@ class _Rewriter:
 
     def _rewrite_per_directory(self, place: Place, line: Line) -> None:
         if place.server.kind == "htaccess":
-            self._drop(line, "WSGIDispatchScript can't stand in .htaccess")
+            self._draft.drop(line, "WSGIDispatchScript can't stand in .htaccess")
         elif (line.words or [""])[0].lower() == "on":
             script = named(
                 "WSGIDispatchScript", self._scripts.per_directory(), self._view.group(place)
             )
-            self._carry(line, f"# {one_line(line)}", script)
+            self._draft.carry(line, f"# {one_line(line)}", script)
         else:
-            self._carry(line, f"# {one_line(line)}")
+            self._draft.carry(line, f"# {one_line(line)}")
 
     def _rewrite_connection(self, place: Place, line: Line) -> None:
         if not self._module.request_rec:
-            self._close(place, line, self._gates.reason[place])
-            self._result.entries[-1].option = _REQUEST_REC
+            self._draft.close(place, line, self._gates.reason[place])
+            self._draft.result.entries[-1].option = REQUEST_REC
             return
         script = self._scripts.connections(self._connections())
         lines = [
@@ -405,8 +305,8 @@ class _Rewriter:
         if not self._edits.has("WSGIImportScript " + quote(script)):
             where = f" process-group={GLOBAL}"
             lines.insert(1, named("WSGIImportScript", script, GLOBAL, where))
-        self._carry(line, *lines)
-        self._result.entries[-1].option = _REQUEST_REC
+        self._draft.carry(line, *lines)
+        self._draft.result.entries[-1].option = REQUEST_REC
 
     def _connections(self) -> list[dict]:
         """Return the places whose connections handlers answer, the server's own last."""
@@ -427,13 +327,15 @@ class _Rewriter:
     def _rewrite_filter(self, place: Place, line: Line) -> None:
         words = line.words
         if not words:
-            self._drop(line, "it names no handler")
+            self._draft.drop(line, "it names no handler")
             return
         name = (words[1:] or words)[0].lower()
         more = [f"SetEnv {NAMES[line.key]}.directory {quote(place.directory)}"]
-        self._set(line, f"{NAMES[line.key]}.{name}", words[0], *(more if place.directory else []))
+        self._draft.set(
+            line, f"{NAMES[line.key]}.{name}", words[0], *(more if place.directory else [])
+        )
         if not place.is_served():
-            self._result.notes.append(
+            self._notes.append(
                 f"{line.place}: the filter {name} works on what mod_python's handler answers, "
                 "and on nothing else"
             )
@@ -455,83 +357,13 @@ class _Rewriter:
             if others
             else []
         )
-        said = [text for text in self._said if text.key == line.key]
+        said = [text for text in self._draft.said if text.key == line.key]
         if said:
             before = self._edits.instead[said[-1]][-1].split(" ", 2)[2].strip('"')
             value = f"{before} ; {value}"
-        self._said.append(line)
+        self._draft.said.append(line)
         self._edits.instead[line] = [*rest, f"SetEnv {USES_OF_FILTERS[line.key]} {quote(value)}"]
-        self._tell(line, _CARRIED)
-
-    # authentication
-
-    def _rewrite_authentication(self, place: Place) -> None:
-        if self._view.is_python(place):
-            for line in self._view.lines(place, "authtype", "authname"):
-                name = "auth_type" if line.key == "authtype" else "auth_name"
-                value = (line.words or [""])[0]
-                text = f"SetEnv PythonOption.mod_python.{name} {quote(value)}"
-                if text not in map(one_line, self._view.lines(place, "setenv")):
-                    self._edits.after.setdefault(line, []).append(text)
-        lines = self._view.lines(place, *AUTH)
-        requires = self._view.lines(place, "require")
-        is_basic = self._view.nearest(place, "authtype").lower() == "basic"
-        modules = []
-        if users.asks_module(self._view, place):
-            modules = self._view.lines(place, HANDLER_MODULE)
-        if self._gates.mode(place) == CLOSED:
-            for line in lines:
-                self._close(place, line, self._gates.reason[place])
-        elif (lines and is_basic) or modules:
-            self._ask_script(place, [*lines, *modules], requires)
-        elif lines:
-            for line in requires:
-                said = f"# asked by the phases of mod_python: {one_line(line)}"
-                # AuthType without any Require is an error
-                self._edits.instead[line] = [said, "Require all granted"]
-            for line in lines:
-                self._rewrite_list(place, line)
-
-    def _ask_script(self, place: Place, lines: list[Line], requires: list[Line]) -> None:
-        """Let Apache's Basic authentication ask the script."""
-        at_start = []
-        is_served = place.is_served()
-        for line in lines:
-            text = []
-            if line.key != "pythonauthzhandler":
-                at_start = [users.providers(self._view, place)]
-                text.append(self._gate_line(place, "WSGIAuthUserScript"))
-            if line.key == "pythonauthzhandler" and is_served:
-                # the runtime refuses as the handler says
-                self._rewrite_list(place, line)
-                continue
-            if line.key != "pythonauthenhandler":
-                text.append(self._gate_line(place, "WSGIAuthGroupScript"))
-            if place.is_host:
-                text = [
-                    '<Location "/">',
-                    *(f"    {one}" for one in (*at_start, *text)),
-                    "</Location>",
-                ]
-            if line in self._edits.instead:
-                # a module, which has a script for its other phases
-                self._edits.instead[line] += text
-            elif is_served and line.key in AUTH:
-                # what the handler leaves in the request is for those after it
-                self._rewrite_list(place, line)
-                self._edits.instead[line] += text
-            else:
-                self._carry(line, f"# in a script: {one_line(line)}", *text)
-            if line.key != "pythonauthenhandler":
-                for require in requires:
-                    self._edits.instead[require] = [
-                        f"# {one_line(require)}",
-                        f"Require wsgi-group {_GROUP}",
-                    ]
-        if at_start and not place.is_host:
-            is_last = users.asks_file_first(self._view, place)
-            where = self._edits.at_end if is_last else self._edits.at_start
-            where.setdefault(self._section(place), []).extend(at_start)
+        self._draft.tell(line, CARRIED)
 
     # the server
 
@@ -569,7 +401,7 @@ class _Rewriter:
         if self._module.request_rec:
             load += ["WSGIPassApacheRequest On", "SetEnv PythonOption.mod_python.request_rec on"]
         for line in loads:
-            self._carry(line, f"# {one_line(line)}")
+            self._draft.carry(line, f"# {one_line(line)}")
         at = loads[0] if loads else concerned[0]
         while at.parent is not None and (
             not loads or (at.parent.key == "ifmodule" and is_of_module(at.parent))

@@ -1,14 +1,20 @@
-"""Whether a place's users can be asked for as mod_python does it, and in which order."""
+"""Users of a place: whether mod_wsgi can ask for them as mod_python does, in which order, and how.
 
-from handlers.configuration.text import Line
+Apache's Basic authentication asks a script that runs the handlers, or the runtime asks them itself.
+"""
+
+from handlers.configuration.text import Line, quote
 from handlers.convert.directives import AUTH, BEFORE, HANDLER_MODULE
-from handlers.convert.edits import ancestors
+from handlers.convert.draft import CONDITION, Draft
+from handlers.convert.edits import ancestors, one_line
+from handlers.convert.gates import CLOSED
+from handlers.convert.loading import REQUEST_REC
 from handlers.convert.scope import Place, is_apart
 from handlers.convert.view import View
 
 #: Directives that let somebody in or keep somebody out.
 _RULES = ("require", "satisfy", "allow", "deny", "order", "authmerging")
-_CONDITION = "it adds to a line that holds under a condition only: write one list for each case"
+_GROUP = "mod_python"
 
 
 def why_closed(view: View, place: Place, request_rec: bool) -> str:
@@ -19,9 +25,9 @@ def why_closed(view: View, place: Place, request_rec: bool) -> str:
     :param request_rec: whether handlers read Apache's own structures.
     """
     if view.lines(place, "pythonconnectionhandler") and not request_rec:
-        return "mod_wsgi sees requests of HTTP only, and no connections: convert with --request-rec"
+        return f"mod_wsgi sees requests of HTTP only, no connections: convert with {REQUEST_REC}"
     if any(_adds_to_a_condition(view, place, name) for name in (*BEFORE, *AUTH)):
-        return _CONDITION
+        return CONDITION
     lines = view.lines(place, *AUTH)
     kind = view.nearest(place, "authtype").lower()
     requires = view.lines(place, "require")
@@ -133,3 +139,74 @@ def _adds_to_a_condition(view: View, place: Place, name: str) -> bool:
         for number, line in enumerate(lines)
         for first in lines[:number]
     )
+
+
+def rewrite(draft: Draft, place: Place) -> None:
+    """Rewrite the lines of a place that name handlers for authentication and authorization."""
+    if draft.view.is_python(place):
+        for line in draft.view.lines(place, "authtype", "authname"):
+            name = "auth_type" if line.key == "authtype" else "auth_name"
+            value = (line.words or [""])[0]
+            text = f"SetEnv PythonOption.mod_python.{name} {quote(value)}"
+            if text not in map(one_line, draft.view.lines(place, "setenv")):
+                draft.edits.after.setdefault(line, []).append(text)
+    lines = draft.view.lines(place, *AUTH)
+    requires = draft.view.lines(place, "require")
+    is_basic = draft.view.nearest(place, "authtype").lower() == "basic"
+    modules = []
+    if asks_module(draft.view, place):
+        modules = draft.view.lines(place, HANDLER_MODULE)
+    if draft.gates.mode(place) == CLOSED:
+        for line in lines:
+            draft.close(place, line, draft.gates.reason[place])
+    elif (lines and is_basic) or modules:
+        _ask_script(draft, place, [*lines, *modules], requires)
+    elif lines:
+        for line in requires:
+            said = f"# asked by the phases of mod_python: {one_line(line)}"
+            # AuthType without any Require is an error
+            draft.edits.instead[line] = [said, "Require all granted"]
+        for line in lines:
+            draft.add_to_list(place, line)
+
+
+def _ask_script(draft: Draft, place: Place, lines: list[Line], requires: list[Line]) -> None:
+    """Let Apache's Basic authentication ask the script."""
+    at_start = []
+    is_served = place.is_served()
+    for line in lines:
+        text = []
+        if line.key != "pythonauthzhandler":
+            at_start = [providers(draft.view, place)]
+            text.append(draft.gate_line(place, "WSGIAuthUserScript"))
+        if line.key == "pythonauthzhandler" and is_served:
+            # the runtime refuses as the handler says
+            draft.add_to_list(place, line)
+            continue
+        if line.key != "pythonauthenhandler":
+            text.append(draft.gate_line(place, "WSGIAuthGroupScript"))
+        if place.is_host:
+            text = [
+                '<Location "/">',
+                *(f"    {one}" for one in (*at_start, *text)),
+                "</Location>",
+            ]
+        if line in draft.edits.instead:
+            # a module, which has a script for its other phases
+            draft.edits.instead[line] += text
+        elif is_served and line.key in AUTH:
+            # what the handler leaves in the request is for those after it
+            draft.add_to_list(place, line)
+            draft.edits.instead[line] += text
+        else:
+            draft.carry(line, f"# in a script: {one_line(line)}", *text)
+        if line.key != "pythonauthenhandler":
+            for require in requires:
+                draft.edits.instead[require] = [
+                    f"# {one_line(require)}",
+                    f"Require wsgi-group {_GROUP}",
+                ]
+    if at_start and not place.is_host:
+        is_last = asks_file_first(draft.view, place)
+        where = draft.edits.at_end if is_last else draft.edits.at_start
+        where.setdefault(draft.section_of(place), []).extend(at_start)
