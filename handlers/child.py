@@ -27,6 +27,7 @@ _ELECTION = 4.0
 _LAST_WORDS = 0.3
 
 _default: str | None = None
+_has_sites = False
 _stop = threading.Event()
 # descriptors of the locks that this process was elected by
 _won: list[int] = []
@@ -39,10 +40,11 @@ def start(directory: str) -> None:
     or an error in the log says why not. ``settings.ini`` is the file of every request that names no
     other one. A fault never stops the child: what does not need that site is served all the same.
     """
-    global _default
+    global _default, _has_sites
     stop.wait_for_requests()
     names = sorted(name for name in _listed(directory) if name.endswith(".ini"))
     paths = [os.path.join(directory, name) for name in names if not name.startswith(".")]
+    _has_sites = bool(paths)
     if _DEFAULT_FILE in names:
         _default = os.path.join(directory, _DEFAULT_FILE)
         # a request may have come before, in another thread
@@ -77,7 +79,17 @@ def ready():
     from handlers.runtime.entry import handle_request
 
     _begin()
-    return handle_request
+    if not _has_sites:
+        return handle_request
+    from handlers import counting
+    from handlers.runtime import options
+
+    def handle_counted(environ, start_response):
+        # for the status page of the site that the request belongs to
+        counting.serve_request(options.pairs(environ))
+        return handle_request(environ, start_response)
+
+    return handle_counted
 
 
 def start_mod_python() -> None:

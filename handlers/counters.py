@@ -5,6 +5,9 @@ A slot outlives its process: the next one that takes it counts on from there. So
 down, the file never grows, and whatever a killed process has counted is there, as its pages belong
 to the kernel. A count is a machine word at its own aligned place, so that nobody reads half of one.
 
+Each site has a file of its own, in its cache. A child answers for all sites of the server, so each
+of its threads says whose request it is at (:func:`serve`); what it counts goes there.
+
 What is counted here is what Python does. Apache serves hot thumbnails without asking anybody; its
 own access log and mod_status count those.
 """
@@ -137,40 +140,104 @@ class Counters:
 
 
 _STRIDE = -(-(_OWN + WORDS) * _WORD // _PAGE) * _PAGE
-_own: Counters | None = None
+# seconds after which a file that could not be opened is tried again
+_RETRY = 60.0
 
 
-def use(directory: str) -> None:
-    """Let this process count into the file below the cache *directory*.
+class _Site:
+    """What this process has of one site: its counters, once they could be opened."""
 
-    :raises OSError: if the file cannot be made or written; then nothing is counted.
+    def __init__(self, directory: str):
+        self.directory = directory
+        self.counters: Counters | None = None
+        self._opening = threading.Lock()
+        self._not_before = 0.0
+
+    def open(self) -> bool:
+        """Open the counters, unless that failed a moment ago; tell whether this call did.
+
+        :raises OSError: if the file cannot be made or written.
+        """
+        if self.counters is not None or time.monotonic() < self._not_before:
+            return False
+        with self._opening:
+            # another thread may have done it, or failed, while this one waited
+            if self.counters is not None or time.monotonic() < self._not_before:
+                return False
+            try:
+                self.counters = Counters(self.directory)
+            except OSError:
+                self._not_before = time.monotonic() + _RETRY
+                raise
+            return True
+
+
+class _Thread(threading.local):
+    site: _Site | None = None
+
+
+_sites: dict[str, _Site] = {}
+# that of threads that serve no other one
+_default: _Site | None = None
+_thread = _Thread()
+
+
+def use(directory: str) -> bool:
+    """Let this process count into the file below the cache *directory*, by default.
+
+    :return: whether this is the first time in this process that it can.
+    :raises OSError: if the file cannot be made or written; then nothing is counted for a minute.
     """
-    global _own
-    if _own is None:
-        _own = Counters(directory)
+    global _default
+    if _default is None:
+        _default = _site(directory)
+    return _default.open()
+
+
+def serve(directory: str | None) -> bool:
+    """Let this thread count for the site whose cache is *directory* from now on.
+
+    None stands for the site that :func:`use` has named.
+
+    :return: as :func:`use`, which tells of errors, too.
+    """
+    if directory is None:
+        _thread.site = None
+        return False
+    site = _sites.get(directory) or _site(directory)
+    _thread.site = site
+    return site.counters is None and site.open()
+
+
+def _site(directory: str) -> _Site:
+    return _sites.setdefault(directory, _Site(directory))
 
 
 def add(name: str, count: int = 1) -> None:
-    """Count *name*, if this process counts."""
-    if _own is not None:
-        _own.add(name, count)
+    """Count *name* for the site that this thread serves, if this process counts."""
+    site = _thread.site or _default
+    if site is not None and site.counters is not None:
+        site.counters.add(name, count)
 
 
 def answered() -> None:
     """Count a request, if this process counts."""
-    if _own is not None:
-        _own.answered()
+    site = _thread.site or _default
+    if site is not None and site.counters is not None:
+        site.counters.answered()
 
 
 def observe(name: str, value: float) -> None:
     """Put *value* into the distribution *name*, if this process counts."""
-    if _own is not None:
-        _own.observe(name, value)
+    site = _thread.site or _default
+    if site is not None and site.counters is not None:
+        site.counters.observe(name, value)
 
 
 def directory() -> str | None:
-    """Return the cache directory that this process counts into, None if it does not count."""
-    return None if _own is None else _own.directory
+    """Return the cache of the site that this thread counts for, None if it does not count."""
+    site = _thread.site or _default
+    return None if site is None else site.directory
 
 
 def read(directory: str) -> dict[str, int | tuple[list[int], float]]:
@@ -252,8 +319,9 @@ def _next_data(fd: int, place: int, end: int) -> int:
 
 def _after_fork() -> None:
     # a maker is no child of the server, and two processes must not share a slot
-    global _own
-    _own = None
+    global _default, _thread
+    _default, _thread = None, _Thread()
+    _sites.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -52,6 +52,10 @@ def take(path: str, is_default: bool) -> None:
     route_to_apache()
     with _telling_faults():
         options = _prepared(path)
+        if is_default:
+            counting.start(path)
+        # what the threads that are started here have to say is for this site's page
+        counting.serve(options)
         pictures = None
         cache = options.get("thumbnail.cache")
         if cache:
@@ -68,8 +72,6 @@ def take(path: str, is_default: bool) -> None:
             keeper.start(cache, options, pictures)
             purges.start(cache, options)
         Session.start_sweep(options, None if is_default else path)
-        if is_default:
-            counting.start(path)
 
 
 @contextlib.contextmanager

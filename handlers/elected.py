@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from handlers import faults
+from handlers import counters, faults
 from handlers.locks import LockTimeout
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,10 @@ class Worker:
             if self._pid == os.getpid() or self._stopped.is_set():
                 return
             self._pid = os.getpid()
-            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            site = counters.directory()
+            self._thread = threading.Thread(
+                target=self._run, args=(site,), name=self.name, daemon=True
+            )
             if not _running:
                 # an interpreter must not be taken down below a running thread
                 atexit.register(stop_all)
@@ -130,7 +133,9 @@ class Worker:
         """Wait *seconds*; return whether to go on, False as soon as the worker is stopped."""
         return not self._stopped.wait(max(seconds, 0.0))
 
-    def _run(self) -> None:
+    def _run(self, site: str | None) -> None:
+        # what it counts and warns of is that of the site it was started for
+        counters.serve(site)
         wait = self._first and random.uniform(0, self._first)
         while self.rest(wait):
             wait = self._stand()
@@ -144,7 +149,7 @@ class Worker:
             if election is not None:
                 with election as won:
                     self._work(won, self)
-            faults.over(("worker", self.name))
+            faults.over(self)
         except LockTimeout:
             pass
         except Exception as error:
@@ -153,7 +158,7 @@ class Worker:
                 faults.tell(
                     logger,
                     logging.ERROR,
-                    ("worker", self.name),
+                    self,
                     f"{self.name} failed, and goes on in {self._after_fault:.0f} s: "
                     f"{traceback.format_exc()}",
                     key=repr(error),

@@ -8,7 +8,7 @@ import re
 
 from mod_python import apache
 
-from handlers import counters, drop_in, errors, faults, settings, source
+from handlers import counters, counting, drop_in, errors, faults, settings, source
 from handlers.mod_python import is_real
 from handlers.runtime import guarded
 
@@ -98,7 +98,7 @@ def faults_answered(handle):
     def handler(req) -> int:
         try:
             # A fault of the settings is met here, before anything is done with half of them.
-            settings.of(req)
+            counting.serve(settings.of(req))
             if not drop_in.names_one_cache(req):
                 return unavailable(req, faults.MISCONFIGURED)
             counters.answered()

@@ -20,10 +20,12 @@ def in_process(work):
     """Run *work* in a forked process; return how it ended."""
     pid = os.fork()
     if pid == 0:
+        status = 1
         try:
             work()
+            status = 0
         finally:
-            os._exit(0)
+            os._exit(status)
     return os.waitpid(pid, 0)[1]
 
 
@@ -98,6 +100,52 @@ def test_process_that_was_told_of_no_directory_counts_nothing(directory):
 
     assert in_process(count) == 0
     assert counters.read(directory)["lookup_found"] == 0
+
+
+def test_each_thread_counts_for_the_site_that_it_serves(tmp_path):
+    sites = [str(tmp_path / name) for name in "abc"]
+
+    def count():
+        assert counters.use(sites[0])
+        threads = [threading.Thread(target=of_site, args=(site,)) for site in sites for _ in "12"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # a thread that serves no site counts for the first one, and nobody else's
+        counters.add("sessions_begun", 7)
+
+    def of_site(site):
+        for _ in range(100):
+            counters.serve(site)
+            counters.add("lookup_found")
+            counters.answered()
+            assert counters.directory() == site
+            counters.serve(None)
+            counters.add("lookup_missing")
+
+    assert in_process(count) == 0
+    found = [counters.read(site) for site in sites]
+    assert [one["lookup_found"] for one in found] == [200, 200, 200]
+    assert [one["lookup_missing"] for one in found] == [600, 0, 0]
+    assert [one["sessions_begun"] for one in found] == [7, 0, 0]
+
+
+def test_file_that_cannot_be_opened_is_tried_again_after_a_minute(tmp_path):
+    (tmp_path / "a").write_text("a file in the way")
+
+    def count():
+        with pytest.raises(OSError):
+            counters.serve(str(tmp_path / "a"))
+        (tmp_path / "a").unlink()
+        assert not counters.serve(str(tmp_path / "a"))
+        counters.add("lookup_found")
+        counters._thread.site._not_before = 0.0
+        assert counters.serve(str(tmp_path / "a"))
+        counters.add("lookup_found")
+
+    assert in_process(count) == 0
+    assert counters.read(str(tmp_path / "a"))["lookup_found"] == 1
 
 
 def test_more_processes_than_slots_is_an_error_that_says_so(directory, monkeypatch):

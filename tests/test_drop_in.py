@@ -1,8 +1,10 @@
 """The drop-in on a server that has other sites, too."""
 
+import json
 import os
 import pathlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -26,6 +28,10 @@ class Hosts(Httpd):
 
     def get(self, host, path):
         return self.request(path, headers={"Host": f"{host}.example"})
+
+    def mark(self, host, id):
+        form = {"Host": f"{host}.example", "Content-Type": "application/x-www-form-urlencoded"}
+        return self.request("/favourites", "POST", form, f"id={id}&back=/")
 
 
 @pytest.fixture(params=SERVERS)
@@ -103,6 +109,43 @@ def test_two_hosts_keep_apart_what_is_theirs(hosts):
     assert hosts.get("b", "/images/2").status == 404
     assert b'"/small/100x100/1.jpg"' in hosts.get("b", "/").body
     assert hosts.get("b", "/thumbs/400x400/1.jpg").status == 404
+
+
+def test_status_of_each_host_is_its_own(hosts):
+    hosts.expect("thumbnail 100x100/gone.jpg")
+    with sqlite3.connect(pathlib.Path(hosts.work.directory).parent / "b.db") as connection:
+        connection.execute("INSERT INTO images VALUES ('gone', 'sub/gone.jpg', 0)")
+    connection.close()
+    hosts.start(warm=False)
+    # in turns, as one child answers for both
+    for size in ("200x200", "400x400"):
+        assert hosts.get("a", f"/thumbs/{size}/1.jpg").status == 200
+    for id, status in (("1", 200), ("gone", 404), ("none", 404)):
+        assert hosts.get("b", f"/small/100x100/{id}.jpg").status == status
+    # each begins a session
+    assert [hosts.mark(name, "1").status for name in "abb"] == [303] * 3
+
+    a, b = (json.loads(hosts.get(name, "/handlers-status?format=json").body) for name in "ab")
+    names = ("thumbnails_made", "thumbnails_refused", "sessions_begun")
+    assert [a["totals"][name] for name in names] == [2, 0, 1]
+    assert [b["totals"][name] for name in names] == [1, 1, 2]
+    assert sum(a["hour"]["thumbnails_made"]) == 2 and sum(b["hour"]["thumbnails_made"]) == 1
+    assert b["totals"]["lookup_missing"] >= 1 and not a["totals"]["lookup_missing"]
+    assert (a["making"]["median"], b["making"]["median"]) != (None, None)
+    assert a["notices"] == [] and "sub/gone.jpg" in b["notices"][0]["text"]
+    assert {child["pid"] for child in b["children"]} <= set(hosts.child_pids())
+    requests = [sum(child["requests"] for child in found["children"]) for found in (a, b)]
+    assert requests[1] >= 6 and requests[0] >= 4
+    for name, found, made in (("a", a, 2), ("b", b, 1)):
+        page = hosts.get(name, "/handlers-status").body.decode()
+        assert f"The site with {found['settings']} and the cache" in page
+        metrics = hosts.get(name, "/handlers-metrics").body.decode()
+        assert f"modpython_handlers_thumbnails_made_total {made}\n" in metrics
+        assert (
+            f'modpython_handlers_thumbnail_making_seconds_bucket{{le="+Inf"}} {made}\n' in metrics
+        )
+        health = json.loads(hosts.get(name, "/handlers-health").body)
+        assert health["status"] == "well", health
 
 
 def test_site_part_in_a_virtual_host_takes_nothing_from_another(hosts):

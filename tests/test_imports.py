@@ -66,6 +66,7 @@ ALLOWED = {
     "sessions": {
         "access",
         "counters",
+        "counting",
         "database",
         "elected",
         "errors",
@@ -78,7 +79,7 @@ ALLOWED = {
     "configuration": set(),
     "runtime": {"configuration", "errors", "faults", "kinds", "locks", "settings"},
     "mod_python": {"errors", "runtime", "sessions", "settings", "signing"},
-    "elected": {"faults", "locks"},
+    "elected": {"counters", "faults", "locks"},
     "cache": {
         "access",
         "database",
@@ -110,6 +111,7 @@ ALLOWED = {
     "drop_in": {"runtime", "settings"},
     "sending": {
         "counters",
+        "counting",
         "drop_in",
         "errors",
         "faults",
@@ -138,7 +140,7 @@ ALLOWED = {
         "state_directory",
     },
     "htpasswd": {"faults"},
-    "page": {"names"},
+    "page": {"html", "image", "names"},
     "origin": {"sessions"},
     "throttle": {"locks"},
     "visitor": {
@@ -233,10 +235,14 @@ ALLOWED = {
         "database",
         "errors",
         "htpasswd",
+        "image",
         "lookup",
+        "making",
         "names",
         "settings",
+        "source",
         "state_directory",
+        "worker",
     },
 }
 

@@ -73,13 +73,20 @@ def test_quantiles_are_bounds_of_buckets(directory):
     own.close()
 
 
-def test_last_notices_are_kept_newest_first(directory):
-    Counters(directory).close()
-    keeper = notices.Keeper(directory)
+@pytest.fixture
+def served(directory, monkeypatch):
+    """The directory, as that of the site which this thread serves."""
+    monkeypatch.setattr(counters, "directory", lambda: directory)
+    return directory
+
+
+def test_last_notices_are_kept_newest_first(served):
+    Counters(served).close()
+    keeper = notices.Keeper()
     for number in range(notices.KEPT + 7):
         record = logging.LogRecord("a", logging.WARNING, "", 0, "n %d\nmore", (number,), None)
         keeper.emit(record)
-    found = notices.read(directory)
+    found = notices.read(served)
     assert len(found) == notices.KEPT
     assert (found[0].text, found[0].level) == (f"n {notices.KEPT + 6}", "warning")
     assert [notice.text for notice in found] == [
@@ -87,14 +94,16 @@ def test_last_notices_are_kept_newest_first(directory):
     ]
 
 
-def test_notice_of_any_length_and_characters_is_kept(directory):
-    Counters(directory).close()
+def test_notice_of_any_length_and_characters_is_kept(served):
+    Counters(served).close()
     text = "\ud800ü\x00京" * 1000
-    notices.Keeper(directory).emit(logging.LogRecord("a", 40, "", 0, text, (), None))
-    (found,) = notices.read(directory)
+    notices.Keeper().emit(logging.LogRecord("a", 40, "", 0, text, (), None))
+    (found,) = notices.read(served)
     assert found.text and text.startswith(found.text)
 
 
-def test_directory_that_is_gone_breaks_nothing(directory):
-    notices.Keeper(directory + "/gone").emit(logging.LogRecord("a", 40, "", 0, "x", (), None))
-    assert notices.read(directory + "/gone") == []
+def test_directory_that_is_gone_breaks_nothing(served, monkeypatch):
+    for gone in (served + "/gone", None):
+        monkeypatch.setattr(counters, "directory", lambda gone=gone: gone)
+        notices.Keeper().emit(logging.LogRecord("a", 40, "", 0, "x", (), None))
+    assert notices.read(served + "/gone") == []

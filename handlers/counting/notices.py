@@ -1,4 +1,4 @@
-"""The last warnings and errors of all children, for the status page.
+"""The last warnings and errors of all children, for the status page of each site.
 
 Each child that logs one writes it to the next place of a ring that all of them share. The error log
 has them as well; this is what an admin sees without looking for it.
@@ -12,7 +12,7 @@ import struct
 import time
 from typing import NamedTuple
 
-from handlers import locks, state_directory
+from handlers import counters, locks, state_directory
 
 KEPT = 50
 
@@ -31,25 +31,30 @@ class Notice(NamedTuple):
 
 
 class Keeper(logging.Handler):
-    """A handler of log records that keeps those from warning up in the cache *directory*."""
+    """A handler of log records that keeps those from warning up.
 
-    def __init__(self, directory: str):
+    Each goes into the cache of the site that the thread serves, see :func:`.counters.serve`.
+    """
+
+    def __init__(self):
         super().__init__(logging.WARNING)
-        self._path = _path(directory)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep *record*; what cannot be kept is in the error log all the same."""
+        directory = counters.directory()
+        if directory is None:
+            return
         with contextlib.suppress(OSError):
             # the first line: what follows is a traceback
             text = record.getMessage().split("\n", 1)[0][:_LONGEST]
-            _append(self._path, Notice(time.time(), record.levelname.lower(), text))
+            _append(_path(directory), Notice(time.time(), record.levelname.lower(), text))
 
 
-def keep(directory: str) -> None:
+def keep() -> None:
     """Keep what this process logs from now on."""
     package = logging.getLogger("handlers")
     if not any(isinstance(handler, Keeper) for handler in package.handlers):
-        package.addHandler(Keeper(directory))
+        package.addHandler(Keeper())
 
 
 def read(directory: str) -> list[Notice]:

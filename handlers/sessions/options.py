@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from handlers import kinds, settings, signing
+from handlers import counting, kinds, settings, signing
 from handlers.errors import Misconfigured
 
 from . import NAMES as STORES
@@ -89,8 +89,10 @@ def of(req, overrides: Mapping[str, str] | None = None) -> Options:
     if found is None:
         option_pairs = getattr(req, "option_pairs", None)
         if option_pairs is None:
-            # real mod_python
-            found = _of_pairs(tuple(req.get_options().items()), settings.file_of({}))
+            # real mod_python, where nobody else has said whose request this is
+            pairs = tuple(req.get_options().items())
+            counting.serve_request(pairs)
+            found = _of_pairs(pairs, settings.file_of({}))
         else:
             found = _of_kept(option_pairs(), settings.file_of({}))
         setattr(req, _KEPT, found)

@@ -43,7 +43,10 @@ def text(options: settings.Settings, openmetrics: bool) -> str:
         "cache_files": ("Thumbnails in the cache at that time.", cache["files"]),
         "cache_free_bytes": ("Bytes free on the cache's file system.", cache["free"]),
         "cache_limit_bytes": ("The option cache.bytes.", cache["limit"]),
-        "children": ("Processes that answer requests.", len(counters.processes(directory))),
+        "children": (
+            "Processes that have answered requests of this site.",
+            len(counters.processes(directory)),
+        ),
         **_of_makers(processes.makers(directory, options)),
         **_of_sessions(figures.sessions(directory, options)),
     }

@@ -29,13 +29,17 @@ _SECONDS = "thumbnail_making_seconds"
 
 
 def gather(options: settings.Settings) -> dict[str, Any]:
-    """Return all figures of the site with these *options*; nothing is queried or walked through."""
+    """Return all figures of the site with these *options*; nothing is queried or walked through.
+
+    They are of this site alone, whatever others its children answer for.
+    """
     directory = options["thumbnail.cache"]
     day = history.read(directory)
     hour = day[-HOUR:]
     return {
         "version": handlers.__version__,
         "time": time.time(),
+        "settings": options.get("handlers.settings"),
         "health": {check.name: check._asdict() for check in health.checks(options)},
         "totals": counters.read(directory),
         "hour": {name: [minute[name] for minute in hour] for name in SERIES},

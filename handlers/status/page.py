@@ -54,7 +54,8 @@ def render(found: dict[str, Any], refreshes: bool = False) -> str:
 <body>
 <header>
 <h1>{verdict}</h1>
-<p>modpython-handlers {found["version"]}, {_moment(found["time"])}.
+<p>The site with {_settings(found)}.
+modpython-handlers {found["version"]}, {_moment(found["time"])}.
 <a href="?format=json">The same as JSON</a>, {again}</p>
 </header>
 <main>
@@ -63,6 +64,14 @@ def render(found: dict[str, Any], refreshes: bool = False) -> str:
 </body>
 </html>
 """
+
+
+def _settings(found: dict[str, Any]) -> str:
+    # two sites may have settings files of one name, and caches never
+    text = f"the cache {found['cache']['directory']}"
+    if found["settings"]:
+        text = f"{found['settings']} and {text}"
+    return html.escape(text)
 
 
 def _verdict(checks: dict[str, dict]) -> str:
@@ -226,7 +235,12 @@ def _children(children: list[dict]) -> str:
         for child in children
     ]
     head = ("pid", "age", "requests", "own memory")
-    return "<section><h2>Children</h2>" + _table(head, rows, "children") + "</section>\n"
+    return (
+        "<section><h2>Children</h2><p>Those that have answered requests of this site, and how many "
+        "of them. Their memory serves all sites of the server.</p>"
+        + _table(head, rows, "children")
+        + "</section>\n"
+    )
 
 
 def _notices(notices: list[dict]) -> str:

@@ -35,12 +35,12 @@ def _run(base, rounds):
     photograph(1200, 900).save(base / "a.jpg", quality=85)
     cache = str(base / "cache")
     counters.use(cache)
-    counted = counters._own
+    counted = counters._default
     add, observed, noting, ratios = [], [], [], []
     numbers = itertools.count()
 
     def misses(note):
-        counters._own, roll.note = (counted, note) if note else (None, lambda *_: None)
+        counters._default, roll.note = (counted, note) if note else (None, lambda *_: None)
         started = time.perf_counter()
         for _ in range(_MISSES):
             # as thumbnail.py counts one, with that of the request
@@ -51,7 +51,7 @@ def _run(base, rounds):
     noted = roll.note
     misses(noted)
     for number in range(rounds):
-        counters._own = counted
+        counters._default = counted
         add.append(_micros(lambda: counters.add("thumbnails_made")))
         observed.append(_micros(lambda: counters.observe("thumbnail_making_seconds", 0.04)))
         noting.append(_micros(lambda: noted(cache, 0, 0, 1), _TIMES // 20))
@@ -59,7 +59,7 @@ def _run(base, rounds):
         order = (noted, None) if number % 2 else (None, noted)
         times = {note: misses(note) for note in order}
         ratios.append(times[noted] / times[None])
-    counters._own, roll.note = counted, noted
+    counters._default, roll.note = counted, noted
     increment, observation = statistics.median(add), statistics.median(observed)
     miss = statistics.median(ratios)
     return [
