@@ -115,7 +115,7 @@ class Shelf:
             row = None
         if row is None or (row.private and not self._private):
             return page.Picture(id, None, marked=id in self._marked)
-        return page.Picture(id, row.path, row.private, id in self._marked)
+        return page.Picture(id, row.path, row.private, id in self._marked, row.placeholder)
 
 
 def _page(frame: page.Frame, shelf: Shelf, number: int) -> str | None:

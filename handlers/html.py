@@ -11,8 +11,11 @@ The settings are those of the process (a handler's request has them already) or 
 :func:`configure` names. Nothing here reads the database or the cache.
 """
 
+import base64
 import html as _html
 import re
+import struct
+from typing import NamedTuple
 
 from handlers import names, settings, signing
 from handlers.errors import Misconfigured
@@ -21,6 +24,10 @@ from handlers.image import geometry
 _file: str | None = None
 # a WebP file in base64: RIFF, and no more than the column may have
 _BLURRED = re.compile(r"UklGR[A-Za-z0-9+/]{15,295}={0,2}", re.ASCII)
+# its characters that tell the size, and what they stand for: RFC 9649, 2.5, and RFC 6386, 9.1
+_HEAD = 40
+_VP8 = struct.Struct("<8x4s4s4x3x3sHH")
+_LARGEST_SIDE = 0x3FFF
 
 
 class Markup(str):
@@ -30,6 +37,14 @@ class Markup(str):
 
     def __html__(self) -> str:
         return self
+
+
+class Placeholder(NamedTuple):
+    """A blurred picture: its ``data:`` URL, and its width and height in pixels."""
+
+    url: str
+    width: int
+    height: int
 
 
 def configure(path: str) -> None:
@@ -114,8 +129,27 @@ def img(
     tag = f"<img {text}>"
     if not placeholder or not _BLURRED.fullmatch(placeholder):
         return Markup(tag)
-    blurred = f'<img class="placeholder" src="data:image/webp;base64,{placeholder}" alt="">'
+    blurred = f'<img class="placeholder" src="{_data_url(placeholder)}" alt="">'
     return Markup(f'<span class="thumbnail">{blurred}{tag}</span>')
+
+
+def read_placeholder(text: str | None) -> Placeholder | None:
+    """Return the placeholder that *text* of the column ``lookup.placeholder`` is.
+
+    None for what ``cache warm --placeholders`` does not write: no text, or another kind of WebP.
+    The URL needs no escapes in HTML.
+    """
+    if not text or len(text) < _HEAD or not _BLURRED.fullmatch(text):
+        return None
+    webp, chunk, start, width, height = _VP8.unpack_from(base64.b64decode(text[:_HEAD]))
+    width, height = width & _LARGEST_SIDE, height & _LARGEST_SIDE
+    if (webp, chunk, start) != (b"WEBP", b"VP8 ", b"\x9d\x01\x2a") or not (width and height):
+        return None
+    return Placeholder(_data_url(text), width, height)
+
+
+def _data_url(text: str) -> str:
+    return f"data:image/webp;base64,{text}"
 
 
 def _alike(wanted, width, height) -> list[tuple[str, int]]:

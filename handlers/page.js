@@ -1,6 +1,12 @@
 // The pages work without this; it spares one page load for a star, and the mouse for a picture.
 "use strict";
 
+// A picture that is smaller than its place must not have the placeholder around it.
+document.addEventListener("load", ({ target }) => {
+  const blurred = target.previousElementSibling;
+  if (target.matches?.("img") && blurred?.matches(".placeholder")) blurred.remove();
+}, true);
+
 // The page of one picture: arrows and Escape follow its links.
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;

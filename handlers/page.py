@@ -17,7 +17,9 @@ from urllib.parse import quote
 
 from mod_python import apache
 
+from handlers import html as pictures_html
 from handlers import names
+from handlers.image import geometry
 
 #: pictures on a page of the gallery
 LENGTH = 60
@@ -81,6 +83,8 @@ class Picture(NamedTuple):
     private: bool = False
     #: whether it is one of the visitor's favourites
     marked: bool = False
+    #: as the database has it, for :func:`handlers.html.read_placeholder`
+    placeholder: str | None = None
 
     @property
     def caption(self) -> str:
@@ -192,7 +196,8 @@ def one(
 <nav class="bar">{" ".join(links)}
 {star}</nav>
 <main>
-<figure class="one"><img src="{source}" alt="{caption}">{_private_mark(picture)}</figure>
+<figure class="one">{_placeholder(picture, frame.large)}<img src="{source}" alt="{caption}">\
+{_private_mark(picture)}</figure>
 </main>""",
     )
 
@@ -268,7 +273,8 @@ def _item(frame: Frame, picture: Picture, here: str) -> str:
     double = frame.double and thumbnail_url(frame, frame.double, picture)
     srcset = f' srcset="{source} 1x, {double} 2x"' if double else ""
     return f"""<li><a class="tile" id="p-{id}" href="{here}&amp;picture={id}">\
-<span class="ground"><img src="{source}"{srcset} alt="{caption}" loading="lazy">\
+<span class="ground">{_placeholder(picture, frame.small)}\
+<img src="{source}"{srcset} alt="{caption}" loading="lazy">\
 {_private_mark(picture)}</span>{label}</a>
 {star}</li>"""
 
@@ -280,6 +286,20 @@ def _star(picture: Picture, id: str, caption: str, back: str, kind: str) -> str:
 <input type="hidden" name="back" value="{back}"><input type="hidden" name="mark" value="{mark}">\
 <button id="star-{id}" name="id" value="{names.of(picture.id)}" \
 aria-label="Favourite: {caption}" aria-pressed="{pressed}"></button></form>"""
+
+
+def _placeholder(picture: Picture, size: str) -> str:
+    """Return the blurred picture to lie below a thumbnail of *size* while that is loaded."""
+    found = pictures_html.read_placeholder(picture.placeholder)
+    if found is None:
+        return ""
+    width, height, crop = geometry.parse(size)
+    kind = "placeholder crop" if crop else "placeholder"
+    if not crop:
+        # its own proportions are rounded, and good enough for a moment
+        scale = min(width / found.width, height / found.height)
+        width, height = round(found.width * scale), round(found.height * scale)
+    return f'<img class="{kind}" src="{found.url}" width="{width}" height="{height}" alt="">'
 
 
 def _private_mark(picture: Picture) -> str:

@@ -7,11 +7,16 @@ import logging
 import os
 import shutil
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 
-from handlers import names, settings
+from handlers import lookup, making, names, settings, source, worker
 from handlers.cache import stamp
-from handlers.cache.store import remove
+from handlers.cache.failures import FailedBefore
+from handlers.cache.store import Store, remove
+from handlers.cache.turns import Turns
 from handlers.errors import Misconfigured
+from handlers.image.errors import ImageError
 from handlers.lookup import options as lookup_options
 from handlers.lookup import snapshot
 from handlers.lookup.errors import DatabaseAway, DatabaseMisconfigured
@@ -19,6 +24,12 @@ from handlers.lookup.refresh import Refresher
 from handlers.quickstart.rights import Failed, closed
 
 _LOCK_TIMEOUT = 30  # seconds
+_BLURRING = 4.0  # seconds
+# locks that time out are among the OSErrors
+_FAULTS = (
+    *(source.SourceMissing, source.SourceRefused, ImageError, FailedBefore),
+    *(worker.WorkerDied, worker.WorkerTimeout, OSError),
+)
 
 
 def empty(directory: str) -> None:
@@ -37,6 +48,46 @@ def empty(directory: str) -> None:
         raise Failed(f"cannot delete {error.filename}: {error.strerror}") from None
 
 
+def blurred(path: str, pictures: dict[str, str], known: dict[str, list]) -> dict[str, list]:
+    """Return the placeholders of *pictures*, ``{id: path}``: ``{path: [mark of its file, text]}``.
+
+    There are none for pictures that cannot be read, and for the last ones where it takes long.
+
+    :param path: the settings file.
+    :param known: what an earlier start has got; files that have changed since are made anew.
+    :raises Failed: if the settings make no sense.
+    """
+    _silence_log()
+    try:
+        options = settings.read(path)
+        how = making.recipe(options)
+    except Misconfigured as error:
+        raise Failed(str(error)) from None
+    directory = options["thumbnail.cache"]
+    processes, deadline = os.cpu_count() or 1, time.monotonic() + _BLURRING
+
+    def of_picture(item: tuple[str, str]) -> list | None:
+        id, picture = item
+        try:
+            found = os.stat(os.path.join(how.root, picture))
+            mark = f"{found.st_mtime_ns} {found.st_size}"
+            if known.get(picture, [""])[0] == mark:
+                return known[picture]
+            if time.monotonic() >= deadline:
+                return None
+            turns = Turns(directory, processes, None, _BLURRING)
+            row = lookup.Row(picture)
+            return [mark, making.placeholder(Store(directory), names.of(id), row, how, turns)]
+        except _FAULTS:
+            # its thumbnail says what is wrong with it
+            return None
+
+    # makers do the work
+    with ThreadPoolExecutor(processes) as pool:
+        found = zip(pictures.values(), pool.map(of_picture, pictures.items()), strict=True)
+        return {picture: made for picture, made in found if made is not None}
+
+
 def refresh(path: str) -> tuple[int, str | None]:
     """Bring the snapshot up to date and remove the thumbnails of rows that changed or went away.
 
@@ -46,9 +97,7 @@ def refresh(path: str) -> tuple[int, str | None]:
     :returns: how many rows there are, and the id of the first one that is not private, if any.
     :raises Failed: if the table cannot be read as it must be, or the cache not be written.
     """
-    # what goes wrong is the sentence of Failed
-    logging.getLogger("handlers").addHandler(logging.NullHandler())
-    logging.getLogger("handlers").propagate = False
+    _silence_log()
     try:
         options = settings.read(path)
         read = lookup_options.from_mapping(options)
@@ -66,3 +115,9 @@ def refresh(path: str) -> tuple[int, str | None]:
         raise Failed(str(error)) from None
     except (OSError, sqlite3.Error) as error:
         raise Failed(f"the snapshot {read.snapshot} cannot be written: {error}") from None
+
+
+def _silence_log() -> None:
+    # what goes wrong is the sentence of Failed
+    logging.getLogger("handlers").addHandler(logging.NullHandler())
+    logging.getLogger("handlers").propagate = False

@@ -4,6 +4,7 @@ It runs in the virtual environment: :mod:`~handlers.quickstart.__main__` starts 
 """
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -18,6 +19,7 @@ from handlers.quickstart.rights import Failed, is_owned, run_as
 from handlers.quickstart.work import Work
 
 _USER = "visitor"
+_BLURRED = 120  # pictures that get a placeholder: those of the gallery's first two pages
 _LEAST_LIMIT = 64  # children under load; a browser may open 20 connections, and there are others
 _CHECK_LIMIT = 60  # seconds
 _INTERRUPTED = 130  # exit status, as of a shell for SIGINT
@@ -68,14 +70,16 @@ def _prepare(work: Work, found: Options) -> list[str]:
         pictures.make_samples(root)
     files, skipped = run_as(work.user, pictures.find, root)
     address = found.database or f"sqlite:///{work.database}"
-    private = _fill(work, found, address, root, files, skipped)
+    private, blur = _fill(work, found, address, root, files, skipped)
     pictures.make_error_picture(work.error_picture)
-    work.write_settings(address, root, private)
+    work.write_settings(address, root, private, placeholder=blur)
     password = work.make_user(_USER)
-    served = [str(database_url.parse(address)), root, private]
+    served = [str(database_url.parse(address)), root, private, blur]
     if work.recall("served") != served:
         run_as(work.user, cache.empty, work.cache)
         work.remember("served", served)
+    if blur:
+        _blur(work, address, files)
     rows, first = run_as(work.user, cache.refresh, work.settings)
     most = max(_LEAST_LIMIT, 2 * found.children)
     httpd.write_configuration(
@@ -91,14 +95,33 @@ def _prepare(work: Work, found: Options) -> list[str]:
     ]
 
 
-def _fill(
-    work: Work, found: Options, address: str, root: str, files: dict, skipped: dict
-) -> str | None:
-    """Make the table hold *files* if it is ours; return its column of what is private, if any."""
+def _blur(work: Work, address: str, files: dict[str, str]) -> None:
+    """Give the first pictures of the gallery their placeholders."""
+    public = (id for id in sorted(files) if not pictures.is_private(files[id]))
+    first = {id: files[id] for id in itertools.islice(public, _BLURRED)}
+    made = run_as(work.user, cache.blurred, work.settings, first, work.recall("blurred") or {})
+    work.remember("blurred", made)
     url = database_url.parse(address)
+    texts = {id: made[path][1] for id, path in first.items() if path in made}
+    run_as(_writer(work, url), table.put, url, texts)
+
+
+def _writer(work: Work, url: database_url.URL):
+    """Return the user who writes the table; None stands for this process's."""
     # root writes only where nobody else could exchange the file meanwhile
     places = (url.path, os.path.dirname(url.path)) if url.scheme == "sqlite" else ()
-    user = None if all(map(is_owned, places)) else work.user
+    return None if all(map(is_owned, places)) else work.user
+
+
+def _fill(
+    work: Work, found: Options, address: str, root: str, files: dict, skipped: dict
+) -> tuple[str | None, str | None]:
+    """Make the table hold *files* if it is ours.
+
+    :return: its columns of what is private and of placeholders, as far as it has them.
+    """
+    url = database_url.parse(address)
+    user = _writer(work, url)
     there = run_as(user, table.look, url)
     is_ours, has_private = there or (True, True)
     if not is_ours:
@@ -107,12 +130,12 @@ def _fill(
                 f"the table images of {url} was there before: give the folder that its paths are "
                 f"relative to as PICTURES_DIR"
             )
-        return "private" if has_private else None
+        return "private" if has_private else None, None
     if not files:
         left_out = f"; skipped: {pictures.listed(skipped)}" if skipped else ""
         raise Failed(f"no pictures (JPEG, PNG, GIF, WebP, AVIF) below {root}{left_out}")
     run_as(user, table.fill, url, files)
-    return "private"
+    return "private", table.PLACEHOLDER
 
 
 def _checked(work: Work) -> list[str]:

@@ -34,6 +34,10 @@ class Found(NamedTuple):
     has_private: bool
 
 
+#: The column with placeholders of a table that the quickstart has made.
+PLACEHOLDER = "blur"
+
+
 def look(url: database_url.URL) -> Found | None:
     """Return what there is of the table, None if it is not there yet.
 
@@ -63,6 +67,25 @@ def fill(url: database_url.URL, pictures: dict[str, str]) -> None:
             _fill_mysql(url, rows)
 
 
+def put(url: database_url.URL, placeholders: dict[str, str]) -> None:
+    """Write *placeholders*, ``{id: text}``, into a table that is ours.
+
+    :raises Failed: if the database cannot be reached or does not let us.
+    """
+    rows = [(text, id) for id, text in placeholders.items()]
+    update = f"UPDATE images SET {PLACEHOLDER} = {{}} WHERE id = {{}}"
+    with _failures(url):
+        if url.scheme == "sqlite":
+            with contextlib.closing(_open_sqlite(url)) as connection, connection:
+                connection.executemany(update.format("?", "?"), rows)
+            return
+        with contextlib.closing(_connect_mysql(url)) as connection:
+            connection.run("START TRANSACTION")
+            for row in rows:
+                connection.run(update.format("%s", "%s"), row)
+            connection.run("COMMIT")
+
+
 def _look_sqlite(url: database_url.URL) -> Found | None:
     with contextlib.closing(_open_sqlite(url)) as connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -90,9 +113,10 @@ def _fill_sqlite(url: database_url.URL, rows: list[tuple]) -> None:
         connection.execute("DROP TABLE IF EXISTS images")
         connection.execute(
             "CREATE TABLE images"
-            " (id TEXT PRIMARY KEY, path TEXT NOT NULL, private INTEGER NOT NULL DEFAULT 0)"
+            " (id TEXT PRIMARY KEY, path TEXT NOT NULL, private INTEGER NOT NULL DEFAULT 0,"
+            f" {PLACEHOLDER} VARCHAR(300))"
         )
-        connection.executemany("INSERT INTO images VALUES (?, ?, ?)", rows)
+        connection.executemany("INSERT INTO images VALUES (?, ?, ?, NULL)", rows)
     # Apache's user only reads it.
     os.chmod(url.path, 0o644)
 
@@ -103,13 +127,14 @@ def _fill_mysql(url: database_url.URL, rows: list[tuple]) -> None:
         connection.run(
             "CREATE TABLE images (id VARCHAR(128) CHARACTER SET ascii"
             " COLLATE ascii_bin PRIMARY KEY, path VARCHAR(4096) CHARACTER SET utf8mb4"
-            " COLLATE utf8mb4_bin NOT NULL, private BOOLEAN NOT NULL DEFAULT 0)"
+            " COLLATE utf8mb4_bin NOT NULL, private BOOLEAN NOT NULL DEFAULT 0,"
+            f" {PLACEHOLDER} VARCHAR(300) CHARACTER SET ascii)"
             " ENGINE=InnoDB COMMENT=%s",
             (_COMMENT,),
         )
         # one transaction: a sync of the disk for each row would take minutes
         connection.run("START TRANSACTION")
-        connection.run_many("INSERT INTO images VALUES (%s, %s, %s)", rows)
+        connection.run_many("INSERT INTO images VALUES (%s, %s, %s, NULL)", rows)
         connection.run("COMMIT")
 
 

@@ -105,17 +105,21 @@ class Work:
         private: str | None = None,
         snapshot: bool = True,
         sizes: str = SIZES,
+        placeholder: str | None = None,
     ) -> None:
         """Write settings.ini, readable by Apache's user alone, and the entry script beside it.
 
         :param private: the table's column that says which pictures are private, if it has one.
         :param snapshot: whether the children share a snapshot of the table.
+        :param placeholder: the column with blurred pictures, if it has one.
         """
         lines = ["[lookup]", f"database = {url}"]
         if snapshot:
             lines.append(f"snapshot = {self.snapshot}")
         if private:
             lines.append(f"private = {private}")
+        if placeholder:
+            lines.append(f"placeholder = {placeholder}")
         lines += ["", "[images]", f"root = {_quoted(root)}"]
         lines += ["", "[gallery]", f"users = {self.users}"]
         lines += ["", "[mod_python.session]", f"database_directory = {self.sessions}"]
