@@ -113,7 +113,7 @@ def test_snapshot_and_its_defaults():
     columns = "SELECT `id` AS `id`, `path` AS `path`, `changed_at` AS `updated` FROM `images`"
     assert read.queries.all == columns
     assert read.queries.updated == f"{columns} WHERE `changed_at` >= :since"
-    assert read.queries.count == f"SELECT COUNT(*) FROM ({columns}) AS counted"
+    assert read.queries.count == f"SELECT COUNT(*) FROM ({columns}\n) AS counted"
     assert options.from_mapping(DATABASE).snapshot is None
 
 

@@ -212,7 +212,7 @@ def test_rows_that_say_that_they_have_changed(tmp_path, count):
             return done.changed, found, list(found.changed())
 
         connection.execute("CREATE TABLE photo (id TEXT PRIMARY KEY, path TEXT, blur TEXT, up INT)")
-        rows = ((f"i{number}", f"{number}.jpg", now) for number in range(count))
+        rows = ((f"i{number}", f"{number}.jpg", now - 86_400) for number in range(count))
         with connection:
             connection.executemany("INSERT INTO photo VALUES (?, ?, NULL, ?)", rows)
         options = {"database": f"sqlite:///{tmp_path}/i.db", "table": "photo", "updated": "up"}
@@ -220,9 +220,10 @@ def test_rows_that_say_that_they_have_changed(tmp_path, count):
         given = {f"lookup.{name}": value for name, value in options.items()}
         refresher = Refresher(lookup_options.from_mapping(given))
         refresher.refresh(5, on_change=list)
-        changed, found, told = change("UPDATE photo SET blur = 'UklGRgAA' WHERE id = 'i1'")
+        update = f"UPDATE photo SET up = {now}"
+        changed, found, told = change(f"{update}, blur = 'UklGRgAA' WHERE id = 'i1'")
         assert (changed, told, found.get("i1").placeholder) == (0, [], "UklGRgAA")
-        changed, found, told = change("UPDATE photo SET path = 'n.jpg' WHERE id = 'i2'")
+        changed, found, told = change(f"{update}, path = 'n.jpg' WHERE id = 'i2'")
         assert (changed, told, found.get("i2")) == (1, ["i2"], Row("n.jpg"))
         _, found, told = change(f"INSERT INTO photo VALUES ('new', 'x.jpg', 'UklGRgAC', {now})")
         assert (told, found.get("new").placeholder) == (["new"], "UklGRgAC")

@@ -167,7 +167,7 @@ def _open(read: lookup_options.Options) -> tuple[snapshot.Snapshot | None, str]:
     if not read.snapshot:
         return None, ""
     try:
-        return snapshot.Snapshot(read.snapshot, snapshot.fingerprint(read)), ""
+        return Refresher(read).open(), ""
     except FileNotFoundError:
         return None, "there is none"
     except (snapshot.Unusable, snapshot.Replaced) as error:

@@ -242,18 +242,36 @@ class Reading:
         """
         return self._records(self._queries.all)
 
-    def since(self, mark: Mark, overlap: float) -> Iterator[tuple[str, Row | None, object]]:
+    def since(
+        self, mark: Mark, overlap: float, most: int | None = None
+    ) -> Iterator[tuple[str, Row | None, object]]:
         """Yield the same of the rows that may have changed since *mark*.
 
         :param overlap: seconds before it, see :func:`.updated.since`.
+        :param most: how many of them, at most; None for all.
         """
-        begins = updated.since(mark, overlap, self._connection.latest())
-        return self._records(self._queries.updated, {"since": begins})
+        queries = self._queries
+        query = queries.updated if most is None else queries.first_updated(most)
+        return self._records(query, self._begins(mark, overlap))
+
+    def after(self, mark: Mark) -> Iterator[tuple[str, Row | None, object]]:
+        """Yield the same of the rows that say they have changed later than *mark*."""
+        return self._records(self._queries.updated, {"since": updated.after(mark)})
 
     def count(self) -> int:
         """Return the number of rows."""
-        ((number,),) = self._connection.stream(self._queries.count)[1]
+        return self._number(self._queries.count)
+
+    def count_since(self, mark: Mark, overlap: float) -> int:
+        """Return the number of the rows that :meth:`since` yields."""
+        return self._number(self._queries.count_updated, self._begins(mark, overlap))
+
+    def _number(self, query: str, parameters: dict[str, Mark] | None = None) -> int:
+        ((number,),) = self._connection.stream(query, parameters)[1]
         return int(number)
+
+    def _begins(self, mark: Mark, overlap: float) -> dict[str, Mark]:
+        return {"since": updated.since(mark, overlap, self._connection.latest())}
 
     def _records(self, query: str, parameters: dict[str, Mark] | None = None):
         names, values = self._connection.stream(query, parameters)

@@ -205,13 +205,18 @@ class Lookup(Mapping):
     def newest(self, ids: Collection[str]) -> dict[str, Row | None] | None:
         """Return the rows of *ids* as the newest snapshot has them, with None for what it has not.
 
-        Without a snapshot it returns what :meth:`asked` does. It changes nothing in memory.
+        Without a snapshot it returns what :meth:`asked` does. None instead of all means that the
+        snapshot cannot be read now. It changes nothing in memory.
         """
         self._watcher.look()
         memory = self._watcher.memory
         if memory.snapshot is None:
             return self.asked(ids)
-        return {id: self._in_snapshot(memory, id) for id in ids}
+        try:
+            return {id: None if memory.is_stale(id) else memory.snapshot.get(id) for id in ids}
+        except (Replaced, Unusable) as error:
+            self._watcher.give_up(memory, error)
+            return None
 
     def asked(self, ids: Collection[str]) -> dict[str, Row | None] | None:
         """Return the rows of *ids* as the database has them, with None for what it has not.
@@ -241,11 +246,10 @@ class Lookup(Mapping):
         return self.get(id) is not None
 
     def __iter__(self) -> Iterator[str]:
-        snapshot = self._newest_snapshot()
-        if snapshot is not None:
-            return snapshot.ids()
-        # a copy, as another thread may add a row meanwhile
-        return iter(list(self._watcher.memory.rows))
+        ids = self._watcher.ids()
+        if ids is None:
+            raise self._without_snapshot("the snapshot is written anew")
+        return ids
 
     def __len__(self) -> int:
         snapshot = self._newest_snapshot()
@@ -485,10 +489,14 @@ class Lookup(Mapping):
                     return memory.snapshot.page(start, count, private)
                 except (Replaced, Unusable) as error:
                     watcher.give_up(memory, error)
-            elif monotonic() >= deadline or self._database.is_away:
-                self._unavailable += 1
-                counters.add("lookup_unavailable")
-                raise Unavailable("there is no snapshot yet", max(1.0, self._database.retry_after))
-            else:
-                time.sleep(_POLL)
-                watcher.look()
+                    if watcher.memory is not memory:
+                        continue
+            if monotonic() >= deadline or self._database.is_away:
+                raise self._without_snapshot("there is no snapshot yet")
+            time.sleep(_POLL)
+            watcher.look()
+
+    def _without_snapshot(self, why: str) -> Unavailable:
+        self._unavailable += 1
+        counters.add("lookup_unavailable")
+        return Unavailable(why, max(1.0, self._database.retry_after))

@@ -29,7 +29,16 @@ class Queries(NamedTuple):
     @property
     def count(self) -> str:
         """The number of rows that *all* gives."""
-        return f"SELECT COUNT(*) FROM ({self.all}) AS counted"
+        return f"SELECT COUNT(*) FROM ({self.all}\n) AS counted"
+
+    @property
+    def count_updated(self) -> str:
+        """The number of rows that *updated* gives."""
+        return f"SELECT COUNT(*) FROM ({self.updated}\n) AS counted"
+
+    def first_updated(self, number: int) -> str:
+        """Any *number* of the rows that *updated* gives, or all if there are fewer."""
+        return f"SELECT * FROM ({self.updated}\n) AS updated LIMIT {number}"
 
     @property
     def private_column(self) -> str:
@@ -86,7 +95,13 @@ def from_text(every: str, one: str, updated: str | None = None) -> Queries:
         raise Misconfigured("lookup.query_updated must have :since where the time belongs")
     for name in _PARAMETER.findall(every):
         raise Misconfigured(f"lookup.query reads all rows and cannot have :{name} in it")
-    return Queries(every, one, updated)
+    every, one = _unended(every), _unended(one)
+    return Queries(every, one, None if updated is None else _unended(updated))
+
+
+def _unended(query: str) -> str:
+    # a query that becomes a part of another one has no end of its own
+    return query.rstrip("; \t\r\n")
 
 
 def _quote(name: str) -> str:

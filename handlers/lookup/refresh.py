@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from handlers import access, faults, locks
@@ -17,9 +17,9 @@ from .database import Database, Reading
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .row import Skipped
-from .snapshot import Replaced, Snapshot, Unusable, fingerprint, identity
+from .snapshot import Replaced, Snapshot, Unusable, fingerprint, identity, require_layer
 from .state import State
-from .writing import DeletedRows, Written, write_all, write_changes
+from .writing import DeletedRows, Record, Written, write_all, write_changes
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +29,22 @@ _PATIENCE = 30.0
 _NOTICED = 2.0
 # a count that took a second is made every hundred
 _COUNTS_SHARE = 100
+# Of the overlap, a refresh reads this many rows whenever that is due, and more of them in a
+# twentieth of the time: just after an import it may have all rows of the table.
+_REREAD = 10_000
+_REREAD_SHARE = 20
+_OVERLAPS = (1, 1 / 8, 1 / 64, 0)
+# A table that has so many rows and then less than half of them may be one that is being filled
+# anew: seconds for which nobody believes that they are gone.
+_LARGE = 1000
+_DOUBT = 600.0
 
 OnChange = Callable[[Iterator[str]], None]
 Watch = Callable[[Iterator, int | None], Iterator]
+
+
+class Shrunk(Exception):
+    """The table has far fewer rows than the snapshot."""
 
 
 class Refresher:
@@ -43,6 +56,9 @@ class Refresher:
     that find it due, the one that gets the lock reads the table; should it be killed, the next one
     does. While the database is away, that one alone tries again, and the snapshot stays as it is.
 
+    It also stays as it is for ten minutes when more than half of a thousand rows or more are gone,
+    as somebody may be filling the table anew; :meth:`refresh` believes that at once.
+
     One thread at a time may use it.
 
     :ivar damaged: the identity of a snapshot that a child met damage in; it is written anew.
@@ -52,7 +68,7 @@ class Refresher:
         self.path = options.snapshot
         self.state_path = self.path + ".state"
         self.fingerprint = fingerprint(options)
-        self.damaged: tuple[int, int] | None = None
+        self.damaged: tuple[int, int, int] | None = None
         self._refresh_after = options.refresh
         self._full_after = options.full_refresh
         self._overlap = options.overlap
@@ -63,7 +79,7 @@ class Refresher:
         self._start = server_start()
         self._started = time.time()
         self._is_settled = False
-        self._seen: tuple[tuple[int, int] | None, str | None] = None, None
+        self._seen: tuple[tuple | None, str, int] = None, "", 0
 
     def elect(self, on_change: OnChange | None) -> AbstractContextManager[int] | None:
         """Stand for election if something is due, see :class:`handlers.elected.Worker`."""
@@ -128,6 +144,18 @@ class Refresher:
                 write_state(self.state_path, state)
             return done
 
+    def open(self) -> Snapshot:
+        """Open the snapshot that lies there; raises as :class:`.snapshot.Snapshot` does.
+
+        :raises Unusable: also if there has been a later one.
+        """
+        snapshot = Snapshot(self.path, self.fingerprint)
+        if self._state().supersedes(snapshot.serial, snapshot.began):
+            # or it was replaced since it was opened
+            snapshot.check_replaced()
+            raise Unusable("it is an earlier one than the last that was written")
+        return snapshot
+
     def ensure(self, lock_timeout: float) -> None:
         """Write the snapshot now if there is none that can be used; raises as :meth:`refresh`."""
         with locks.held(self.state_path, timeout=lock_timeout):
@@ -150,7 +178,7 @@ class Refresher:
     def _state(self) -> State:
         return read_state(self.state_path, State) or State()
 
-    def _serial(self) -> str | None:
+    def _serial(self, state: State) -> str | None:
         """Return the serial of the snapshot that lies there, None if there is none to use."""
         found = identity(self.path)
         if found is None or found == self.damaged:
@@ -158,16 +186,17 @@ class Refresher:
         if found != self._seen[0]:
             try:
                 snapshot = Snapshot(self.path, self.fingerprint)
-                self._seen = snapshot.identity, snapshot.serial
+                self._seen = snapshot.identity, snapshot.serial, snapshot.began
             except (FileNotFoundError, Unusable, Replaced):
-                self._seen = found, None
-        return self._seen[1]
+                self._seen = found, "", 0
+        _, serial, began = self._seen
+        return serial if serial and not state.supersedes(serial, began) else None
 
     def _is_due(self, on_change: OnChange | None) -> bool:
-        serial = self._serial()
+        state = self._state()
+        serial = self._serial(state)
         if serial is None:
             return True
-        state = self._state()
         if not self._is_settled:
             # Asked until the answer is yes for the first time: what is on its way out after a
             # graceful restart must not take the new generation's work for missing.
@@ -176,10 +205,9 @@ class Refresher:
             self._is_settled = True
         if on_change is not None and state.told != serial:
             return True
-        # A clock that was set back must not stop the refreshes.
-        return self._refresh_after > 0 and not (
-            -60 <= time.time() - state.refreshed < self._refresh_after
-        )
+        if state.shrunk and not _is_recent(state.shrunk, _DOUBT):
+            return True
+        return self._refresh_after > 0 and not _is_recent(state.refreshed, self._refresh_after)
 
     def _is_full_due(self, state: State) -> bool:
         """Tell whether all rows are to be read, and not only those that say they have changed.
@@ -187,9 +215,9 @@ class Refresher:
         A row may have changed and not say so: written by a clock that is slow, an hour back when
         summer time ends, in a transaction that lasted, or with the date of another system.
         """
-        if not state.knows(self._start):
+        if state.shrunk or not state.knows(self._start):
             return True
-        return self._full_after > 0 and not -60 <= time.time() - state.full < self._full_after
+        return self._full_after > 0 and not _is_recent(state.full, self._full_after)
 
     def _work(
         self, worker: Worker, on_change: OnChange | None, written: Callable[[], None]
@@ -201,7 +229,19 @@ class Refresher:
         try:
             full = self._is_full_due(state)
             state.note(self._start)
-            done = self._refresh(state, current, full)
+            done = self._refresh(state, current, full, doubt=True)
+        except Shrunk as reason:
+            state.shrunk = state.shrunk or time.time()
+            state.refreshed = time.time()
+            write_state(self.state_path, state)
+            self._is_settled = True
+            message = (
+                f"lookup: {self._database.name} has {reason}: the snapshot stays as it is for "
+                f"{_DOUBT / 60:.0f} minutes, as for a table that is being filled anew; "
+                "`modpython-handlers lookup warm` believes it at once"
+            )
+            faults.tell(logger, logging.WARNING, ("shrunk", self.path), message)
+            return
         except (DatabaseAway, DatabaseMisconfigured) as error:
             worker.rest(max(0.05, error.retry_after))
             return
@@ -223,7 +263,7 @@ class Refresher:
         :raises Unusable: if it is of another configuration, and not an old one.
         """
         try:
-            snapshot = Snapshot(self.path, self.fingerprint)
+            snapshot = self.open()
         except FileNotFoundError:
             return None
         except Unusable as error:
@@ -236,20 +276,29 @@ class Refresher:
         if snapshot.identity == self.damaged:
             logger.warning("lookup: snapshot %s is written anew: it is damaged", self.path)
             return None
+        if snapshot.number > snapshot.required:
+            # who wrote the layer was killed before the last step
+            require_layer(self.path, snapshot.number)
         return snapshot
 
     def _refresh(
-        self, state: State, current: Snapshot | None, full: bool, watch: Watch | None = None
+        self,
+        state: State,
+        current: Snapshot | None,
+        full: bool,
+        watch: Watch | None = None,
+        doubt: bool = False,
     ) -> Written:
         start = time.monotonic()
         untold = current is not None and current.serial != state.told
-        if current is not None and current.serial == state.serial:
-            current.mark = state.mark
+        if current is not None:
+            # What is noted of another one tells nothing of this.
+            current.mark = state.mark if current.serial == state.serial else None
         done, skipped, began = None, Skipped(self._encode_ids), time.time_ns()
         with self._database.reading() as reading:
             if not full and current is not None and current.mark is not None:
                 try:
-                    records = reading.since(current.mark, self._overlap)
+                    records, is_whole = self._late(reading, state)
                     done = write_changes(
                         self.path,
                         self.fingerprint,
@@ -264,18 +313,27 @@ class Refresher:
                     logger.info("lookup: reading all rows: %s", reason)
                     skipped = Skipped(self._encode_ids)
             if done is None:
-                full = True
+                full = is_whole = True
+                if doubt and current is not None:
+                    self._check_shrunk(reading, state, current)
                 rows = reading.all()
                 if watch is not None:
                     rows = watch(rows, current and current.total)
                 done = write_all(self.path, self.fingerprint, rows, began, current, untold, skipped)
+            seconds = time.monotonic() - start
+            if full and done.mark is not None and done.read > _REREAD:
+                # what it would take to read the overlap
+                seconds *= reading.count_since(done.mark, self._overlap) / done.read
         fresh = Snapshot(self.path, self.fingerprint)
         if current is None:
             # what was made of rows before is for the cache's next round to compare
             state.told = fresh.serial
         state.serial, state.mark, state.refreshed = fresh.serial, done.mark, time.time()
+        if is_whole:
+            state.settled, state.reread, state.reread_seconds = done.mark, time.time(), seconds
         if full:
-            state.full = state.refreshed
+            state.full, state.shrunk = state.refreshed, 0.0
+            faults.over(("shrunk", self.path))
         write_state(self.state_path, state)
         self.damaged = None
         logger.info(
@@ -291,6 +349,29 @@ class Refresher:
             for line in skipped.lines():
                 logger.warning("lookup: %s", line)
         return done
+
+    def _late(self, reading: Reading, state: State) -> tuple[Iterable[Record], bool]:
+        """Return the rows that may have changed, and whether the whole overlap is among them.
+
+        If that has too many rows to read them again each time, later parts of it are tried, down to
+        the rows that say they have changed since the last refresh. The next time that it is read
+        whole, it begins where it would have begun after the last one.
+        """
+        for share in _OVERLAPS:
+            overlap, is_whole = self._overlap * share, share == 1
+            mark = state.settled if is_whole and state.settled is not None else state.mark
+            records = list(reading.since(mark, overlap, _REREAD + 1))
+            if len(records) <= _REREAD:
+                return records, is_whole
+            if is_whole and not _is_recent(state.reread, _REREAD_SHARE * state.reread_seconds):
+                return reading.since(mark, overlap), True
+        return reading.after(state.mark), False
+
+    def _check_shrunk(self, reading: Reading, state: State, current: Snapshot) -> None:
+        if current.total >= _LARGE and (not state.shrunk or _is_recent(state.shrunk, _DOUBT)):
+            number = reading.count()
+            if number < current.total / 2:
+                raise Shrunk(f"{number} rows instead of {current.total}")
 
     def _counter(self, state: State, reading: Reading) -> Callable[[], int] | None:
         """Return what counts the rows to notice those that are gone; None if that can wait.
@@ -317,3 +398,8 @@ class Refresher:
             on_change(itertools.chain((first,), ids))
         state.told = current.serial
         write_state(self.state_path, state)
+
+
+def _is_recent(moment: float, seconds: float) -> bool:
+    # A clock that was set back makes nothing recent for long.
+    return -60 <= time.time() - moment < seconds

@@ -1,7 +1,7 @@
 """A snapshot of the table: one file that all children map, for reading.
 
-It is an SQLite database that nobody writes to once it has its name, so it needs no locks: all
-children read the same pages of the system's cache, and none has a copy.
+It is an SQLite database whose tables nobody writes to once it has its name, so it needs no locks:
+all children read the same pages of the system's cache, and none has a copy.
 
 ======== ==========================================================================================
 table    holds
@@ -18,12 +18,18 @@ it, ``<snapshot>.changes``, the layer: rows in place of those of the same id, an
 ``meta`` in place of those of the file below, which ``meta`` names by its serial. A layer over
 another file is no layer. Its ``meta`` has ``bits`` as well: an id whose bit is not set has no row
 in it.
+
+The layers over one file are numbered, and the header of that file has the number of the last one
+(``PRAGMA user_version``): without it, or with an earlier one, the file is not to be used, as a
+picture that has become private would be public again. The state file names the last snapshot of
+all, so that an earlier one is recognized that somebody has put back.
 """
 
 import hashlib
 import json
 import os
 import sqlite3
+import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -37,9 +43,11 @@ from .row import Row
 ANCHOR = 1000
 # SQLite cuts it to what it was built for, mostly 2 GB; what lies behind is read instead of mapped.
 _MAPPED = 1 << 40
-_FORMAT = 3
+_FORMAT = 4
 #: What the layer's file is called beside the snapshot's.
 LAYER = ".changes"
+# where the header of an SQLite file has its user_version (Database File Format, section 1.3)
+_NUMBER_AT, _NUMBER = 60, struct.Struct(">i")
 # 32 KB: of the ids that a layer of 10,000 rows does not have, one in 26 is looked for in vain
 _BITS = 1 << 18
 _ONE = "SELECT path, private, focus_x, focus_y, placeholder FROM main.rows WHERE id = ?"
@@ -101,6 +109,21 @@ def identity(path: str) -> tuple[int, int, int] | None:
         return status.st_dev, status.st_ino, 0
 
 
+def require_layer(path: str, number: int) -> None:
+    """Let the snapshot *path* be unusable without its layer of this *number*, or a later one.
+
+    Those who have it open do not mind: they look at that number first of all.
+
+    :raises OSError: if it cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, _NUMBER.pack(number), _NUMBER_AT)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def connect_uri(path: str) -> str:
     """Return the URI by which SQLite reads *path* and trusts that nobody writes to it."""
     return f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
@@ -129,9 +152,12 @@ class Snapshot:
     :ivar base: the serial of the file below the layer.
     :ivar layer: the path of the layer, None if there is none.
     :ivar layered: how many rows it has.
+    :ivar number: which layer over that file it is, 0 for none.
+    :ivar required: which one the file asks for.
     :ivar mark: up to where the column ``updated`` was seen, or None.
     :raises FileNotFoundError: if there is no such file.
-    :raises Unusable: if it cannot be read, or its fingerprint is another.
+    :raises Unusable: if it cannot be read, its fingerprint is another, or its layer is missing.
+    :raises Replaced: if that happens just now.
     """
 
     def __init__(self, path: str, wanted: str):
@@ -142,7 +168,7 @@ class Snapshot:
         self.size = status.st_size
         self.written = status.st_mtime
         self.layer = path + LAYER if self.identity and self.identity[2] else None
-        self.layered = 0
+        self.layered = self.number = self.required = 0
         self._bits: bytes | None = None
         try:
             meta = self._meta()
@@ -153,15 +179,24 @@ class Snapshot:
             self.mark = json.loads(meta["mark"])
             self.began = int(meta["began"])
         except (sqlite3.Error, KeyError, ValueError) as error:
+            self.check_replaced()
             raise Unusable(f"it is no snapshot ({error})") from error
+        # as long as a connection has the files open, no others get their numbers
+        self._execute()
+        self._kept = self._local.reader
         if meta["fingerprint"] != wanted:
             raise Unusable("it is of another configuration", foreign=True)
+        if self.number < self.required:
+            self.check_replaced()
+            has = "is an earlier one" if self.number else "is missing"
+            raise Unusable(f"its file {os.path.basename(path)}{LAYER} {has}")
 
     def _meta(self) -> dict:
         """Return what the file says of itself, and the layer in its place if there is one."""
         execute = self._execute()
         meta = dict(execute("SELECT name, value FROM main.meta").fetchall())
         self.base = meta["serial"]
+        (self.required,) = execute("PRAGMA main.user_version").fetchone()
         self._check_size("main", self.size)
         if self.layer is not None:
             above = dict(execute("SELECT name, value FROM lay.meta").fetchall())
@@ -170,7 +205,7 @@ class Snapshot:
                 self._check_size("lay", status.st_size)
                 self.size += status.st_size
                 self.written = max(self.written, status.st_mtime)
-                self.layered = int(above["layered"])
+                self.layered, self.number = int(above["layered"]), int(above["number"])
                 self._bits = above["bits"]
                 meta.update(above)
             else:
@@ -193,23 +228,31 @@ class Snapshot:
         :raises Replaced: if this thread had not used it, and the file's name is another's by now.
         :raises Unusable: if the file is damaged.
         """
-        stored = storable(id)
-        try:
-            found = None
-            if self._bits is not None:
-                bit = zlib.crc32(stored.encode() if stored.__class__ is str else stored) % _BITS
-                if self._bits[bit >> 3] & (1 << (bit & 7)):
-                    found = self._execute()(_ONE_OF_LAYER, (stored,)).fetchone()
-            if found is None:
-                found = self._execute()(_ONE, (stored,)).fetchone()
-        except sqlite3.Error as error:
-            raise Unusable(f"it is damaged ({error})") from error
+        found = self.stored(storable(id))
         if found is None:
             return None
         path, private, x, y, placeholder = found
         if path.__class__ is str:
             return Row(path, private == 1, x, y, placeholder)
         return None if path is None else Row(readable(path), private == 1, x, y, placeholder)
+
+    def stored(self, id: str | bytes) -> tuple | None:
+        """Return the columns of a row as they lie in the file, whether or not it can be asked for.
+
+        Raises as :meth:`get` does.
+
+        :param id: as :func:`handlers.database.text.storable` makes it.
+        """
+        try:
+            if self._bits is not None:
+                bit = zlib.crc32(id.encode() if id.__class__ is str else id) % _BITS
+                if self._bits[bit >> 3] & (1 << (bit & 7)):
+                    found = self._execute()(_ONE_OF_LAYER, (id,)).fetchone()
+                    if found is not None:
+                        return found
+            return self._execute()(_ONE, (id,)).fetchone()
+        except sqlite3.Error as error:
+            raise Unusable(f"it is damaged ({error})") from error
 
     def all(self) -> Iterator[tuple[str, Row]]:
         """Yield (id, Row) of every row, in the order of ids."""
@@ -282,9 +325,16 @@ class Snapshot:
 
     def _reader(self) -> "_Reader":
         reader = _Reader(self.path, self.layer)
+        self.check_replaced()
+        return reader
+
+    def check_replaced(self) -> None:
+        """Return if the file's name, and its layer's, are still those of the files that are open.
+
+        :raises Replaced: if not.
+        """
         if identity(self.path) != self.identity:
             raise Replaced(self.path)
-        return reader
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import math
 import re
 import time
 
@@ -69,8 +70,25 @@ def since(mark: Mark, overlap: float, latest: datetime.datetime | None = None) -
         begins -= overlap * second
     except (ValueError, OverflowError):
         return mark
-    text = begins.isoformat(sep=mark[10] if len(mark) > 10 else " ")
+    text = begins.isoformat(sep=_separator(mark))
     return text.replace("+00:00", "Z") if mark.endswith("Z") else text
+
+
+def after(mark: Mark) -> Mark:
+    """Return a value that is later than *mark*, and than which no later value is earlier."""
+    if isinstance(mark, int):
+        return mark + 1
+    if isinstance(mark, float):
+        return math.nextafter(mark, math.inf)
+    try:
+        moment = datetime.datetime.fromisoformat(mark)
+        if moment.tzinfo is None and not _DIGITS.fullmatch(mark):
+            moment += datetime.timedelta(microseconds=1)
+            return moment.isoformat(sep=_separator(mark))
+    except (ValueError, OverflowError):
+        pass
+    # text goes by its characters, and this one sorts before what a time or a number goes on with
+    return mark + "!"
 
 
 def _number_since(mark: int | float, overlap: float) -> int | float:
@@ -79,6 +97,10 @@ def _number_since(mark: int | float, overlap: float) -> int | float:
     if isinstance(mark, int):
         back, now = int(back), int(now)
     return min(mark, now) - back
+
+
+def _separator(mark: str) -> str:
+    return mark[10] if len(mark) > 10 else " "
 
 
 def _utc() -> datetime.datetime:

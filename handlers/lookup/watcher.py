@@ -1,13 +1,14 @@
 """The memory of this process, kept at the newest snapshot."""
 
 import contextlib
+import itertools
 import logging
 import math
 import os
 import random
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from handlers.elected import ELECTION, Worker
@@ -17,7 +18,7 @@ from .memory import Memory
 from .options import Options
 from .refresh import OnChange, Refresher
 from .row import Row
-from .snapshot import Replaced, Snapshot, Unusable, identity
+from .snapshot import Replaced, Unusable, identity
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +101,18 @@ class SnapshotWatcher:
             if is_new:
                 self._watching = os.getpid()
                 self._refresher = Refresher(self._options)
+            refreshed = self._refresher.refreshed_mark()
+            if refreshed != self._refreshed:
+                self._refreshed = refreshed
+                self.memory.forget_learned()
+                if self._refused != self._refresher.damaged:
+                    # what was refused by the state before
+                    self._refused = None
             held = self.memory.snapshot
             found = identity(self._options.snapshot)
             # One that was removed is still open.
             if found not in (None, self._refused, held and held.identity):
                 self._take(found)
-            refreshed = self._refresher.refreshed_mark()
-            if refreshed != self._refreshed:
-                self._refreshed = refreshed
-                self.memory.forget_learned()
             if is_new:
                 self._start_worker()
         finally:
@@ -123,6 +127,25 @@ class SnapshotWatcher:
             except (Replaced, Unusable) as error:
                 self.give_up(memory, error)
         return self.memory, None
+
+    def ids(self) -> Iterator[str] | None:
+        """Return the ids of the newest snapshot, in order; without one, those in memory.
+
+        None means that there is a snapshot, and it cannot be read now.
+        """
+        for _ in range(_ATTEMPTS):
+            self.look(wait=True)
+            memory = self.memory
+            if memory.snapshot is None:
+                # a copy, as another thread may add a row meanwhile
+                return iter(list(memory.rows))
+            ids = memory.snapshot.ids()
+            try:
+                # the first one opens the file
+                return itertools.chain(list(itertools.islice(ids, 1)), ids)
+            except (Replaced, Unusable) as error:
+                self.give_up(memory, error)
+        return None
 
     def give_up(self, memory: Memory, error: Replaced | Unusable) -> None:
         """Go on without the snapshot of *memory*, which could not be read, or with a new one."""
@@ -153,7 +176,7 @@ class SnapshotWatcher:
     def _take(self, found: tuple[int, int]) -> None:
         start = monotonic()
         try:
-            snapshot = Snapshot(self._options.snapshot, self._refresher.fingerprint)
+            snapshot = self._refresher.open()
             rows = dict(snapshot.all()) if snapshot.rows <= self._options.preload else None
         except (FileNotFoundError, Replaced):
             self.look_at = 0.0

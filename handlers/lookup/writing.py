@@ -23,7 +23,7 @@ from handlers.database.text import storable
 
 from . import updated
 from .row import Row, Skipped
-from .snapshot import ANCHOR, LAYER, Snapshot, bits, connect_uri
+from .snapshot import ANCHOR, LAYER, Snapshot, bits, connect_uri, require_layer
 from .updated import Mark
 
 _CACHE_KB = 16_000
@@ -47,6 +47,8 @@ LAYERED_FROM = 20_000
 # rows of a layer, at most: this many, half a megabyte, and a tenth of the rows below it
 _LARGEST_LAYER = 10_000
 _LARGEST_SHARE = 10
+# bytes that tell which ids may have passed already
+_PASSED = 1 << 20
 _COLUMNS = "id, path, private, focus_x, focus_y, placeholder"
 _STAGE = f"CREATE TEMP TABLE stage ({_COLUMNS.replace('id', 'id TEXT', 1)})"
 # The last of several rows of one id is the one that counts, as in a dict.
@@ -201,7 +203,7 @@ def write_changes(
         connection.executescript(_TABLES)
         connection.execute(_STAGE)
         connection.execute("BEGIN")
-        connection.executemany(_STAGED, tally.values(records))
+        connection.executemany(_STAGED, _differing(tally.values(records), old))
         connection.execute(_SORT)
         connection.execute("COMMIT")
         _attach(connection, old)
@@ -240,6 +242,17 @@ def write_changes(
     return Written(True, tally.total, int(changed), tally.mark)
 
 
+def _differing(values: Iterable[tuple], old: Snapshot) -> Iterable[tuple]:
+    """Pass over the rows that *old* has as they are: after an import that is a whole table."""
+    passed = bytearray(_PASSED)
+    for row in values:
+        place = hash(row[0]) % _PASSED
+        # the last of several rows of one id must follow those before it
+        if passed[place] or row[1:] != old.stored(row[0]):
+            passed[place] = 1
+            yield row
+
+
 def _write_merged(path, fingerprint, source, total, mark, began, old, untold) -> None:
     """Write one file of *old*, its layer and the table ``fresh`` of the connection *source*."""
     with _new_file(path, copied_from=old.path) as (new, target):
@@ -273,6 +286,7 @@ def _write_merged(path, fingerprint, source, total, mark, began, old, untold) ->
 
 def _write_layer(path, source, total, mark, began, old, untold) -> None:
     """Write a layer of that of *old* and the table ``fresh`` of the connection *source*."""
+    number = max(old.number, old.required) + 1
     with _new_file(path + LAYER) as (new, target):
         target.executescript(_LAYER_TABLES)
         target.execute("BEGIN")
@@ -302,11 +316,14 @@ def _write_layer(path, source, total, mark, began, old, untold) -> None:
             "mark": json.dumps(mark),
             "began": began,
             "layered": _one(target, "SELECT count(*) FROM rows"),
+            "number": number,
             "bits": bits(id for (id,) in target.execute("SELECT id FROM rows")),
         }
         target.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         target.execute("COMMIT")
         _publish(target, new, path + LAYER)
+    # Not before: a reader must never miss a layer that is still to come.
+    require_layer(path, number)
 
 
 def _remove_layer(path: str) -> None:
@@ -389,6 +406,8 @@ def _finish(
         "began": began,
     }
     connection.executemany("INSERT INTO main.meta VALUES (?, ?)", meta.items())
+    # the copy of a file that had layers
+    connection.execute("PRAGMA main.user_version=0")
     connection.execute("COMMIT")
 
 
