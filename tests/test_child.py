@@ -6,7 +6,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from handlers import child, receipt
 from handlers.cache import stamp
 from handlers.settings import read
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import until
 
 # beside what Python itself has imported; each name more is time and memory of every child
 ALLOWED = {
@@ -30,13 +30,6 @@ ALLOWED = {
     "itertools",
     "threading",
 }
-
-
-def until(claim, within=60):
-    deadline = time.monotonic() + within
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

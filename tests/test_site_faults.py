@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd
+from tests.support import until
 
 
 @pytest.fixture(params=SERVERS)
@@ -21,12 +22,7 @@ def mariadb_site(request, public_dir, pictures, mariadb):
     """A running site on MariaDB."""
     root, rows = pictures
     name = f"site_{request.param}"
-    mariadb.execute(
-        f"DROP DATABASE IF EXISTS {name}",
-        f"CREATE DATABASE {name}",
-        f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(255) NOT NULL)",
-    )
-    mariadb.fill(f"{name}.images", "id, path", list(rows.items()))
+    mariadb.make_images_table(name, rows)
     with Httpd(public_dir / "site", request.param, mariadb.url(name), root) as server:
         yield from watched(server)
 
@@ -46,10 +42,7 @@ def test_database_away_while_it_runs(mariadb_site, mariadb):
         assert 1 <= len(complaints) <= mariadb_site.children
     finally:
         mariadb.start()
-    deadline = time.monotonic() + 60
-    while mariadb_site.request("/thumbs/200x200/unknown.jpg").status != 404:
-        assert time.monotonic() < deadline, "the children did not find the database again"
-        time.sleep(0.2)
+    until(lambda: mariadb_site.request("/thumbs/200x200/unknown.jpg").status == 404)
 
 
 def test_database_away_at_child_start(mariadb_site, mariadb):
@@ -61,10 +54,7 @@ def test_database_away_at_child_start(mariadb_site, mariadb):
         assert mariadb_site.request("/thumbs/200x200/p003.jpg").status == 503
     finally:
         mariadb.start()
-    deadline = time.monotonic() + 60
-    while mariadb_site.request("/thumbs/200x200/p003.jpg").status != 200:
-        assert time.monotonic() < deadline, "the children did not find the database again"
-        time.sleep(0.2)
+    until(lambda: mariadb_site.request("/thumbs/200x200/p003.jpg").status == 200)
 
 
 def test_known_ids_cost_no_query_but_to_keep_what_is_made(mariadb_site, mariadb):

@@ -18,12 +18,7 @@ def site(request, public_dir, pictures, mariadb):
     """A site with many children on MariaDB, not started yet; ``site.database`` is its name."""
     root, rows = pictures
     name = f"snapshot_{request.param}"
-    mariadb.execute(
-        f"DROP DATABASE IF EXISTS {name}",
-        f"CREATE DATABASE {name}",
-        f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(255) NOT NULL)",
-    )
-    mariadb.fill(f"{name}.images", "id, path", list(rows.items()))
+    mariadb.make_images_table(name, rows)
     server = Httpd(
         public_dir / "site",
         request.param,

@@ -12,6 +12,7 @@ import pytest
 from handlers.quickstart import httpd
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import until
 
 # httpd kills what has not ended after nine seconds
 KILLED_AFTER = 8.0
@@ -91,13 +92,6 @@ def server(request, public_dir, pictures):
     with server.stopped_at_the_end():
         server.start(warm=False)
         yield from watched(server)
-
-
-def until(claim, within=60):
-    deadline = time.monotonic() + within
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,7 @@ SERVER = "mod_wsgi"
 @pytest.fixture(scope="module")
 def running(base, pictures, mariadb):
     root, rows = pictures
-    mariadb.execute(
-        "DROP DATABASE IF EXISTS machines",
-        "CREATE DATABASE machines",
-        "CREATE TABLE machines.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(255) NOT NULL)",
-    )
-    mariadb.fill("machines.images", "id, path", list(rows.items()))
+    mariadb.make_images_table("machines", rows)
     url = mariadb.url("machines")
     sites = []
     for number in (1, 2):

@@ -1,6 +1,8 @@
 """Load on one httpd by wrk (Debian: apt install wrk), and rows of results."""
 
+import contextlib
 import os
+import pathlib
 import re
 import shutil
 import statistics
@@ -15,6 +17,17 @@ class Rate(NamedTuple):
     per_second: float
     p50: float
     p99: float
+
+
+@contextlib.contextmanager
+def workplace(directory=None):
+    """Yield a new directory that Apache's user can reach; it is deleted after the block.
+
+    :param directory: where it lies, by default where temporary files do.
+    """
+    with tempfile.TemporaryDirectory(prefix="handlers-bench-", dir=directory) as name:
+        os.chmod(name, 0o755)
+        yield pathlib.Path(name)
 
 
 def request_rate(port, path, seconds=2.0, connections=4, script=None, patience=2) -> Rate:

@@ -2,10 +2,7 @@
 
 import itertools
 import os
-import pathlib
-import shutil
 import statistics
-import tempfile
 import time
 
 from handlers import counters, making
@@ -14,7 +11,7 @@ from handlers.cache.turns import Turns
 from handlers.image.limits import Limits
 from handlers.lookup import Row
 from handlers.maker import roll
-from tests.benchmarks._load import row
+from tests.benchmarks._load import row, workplace
 from tests.support import photograph
 
 INCREMENT_BAR, MISS_BAR = 1.0, 1.01
@@ -24,11 +21,8 @@ _MISSES = 40
 
 def run(args):
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
-    try:
+    with workplace() as base:
         return _run(base, args.rounds)
-    finally:
-        shutil.rmtree(base)
 
 
 def _run(base, rounds):

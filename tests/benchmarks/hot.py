@@ -1,13 +1,11 @@
 """A cached thumbnail against a static file of the same bytes outside the drop-in, same Apache."""
 
 import pathlib
-import shutil
 import statistics
-import tempfile
 
 from PIL import Image
 
-from tests.benchmarks._load import ratio, request_rate, rounds, row
+from tests.benchmarks._load import ratio, request_rate, rounds, row, workplace
 from tests.servers.httpd import Httpd, make_images_table
 
 BAR = 0.95
@@ -23,12 +21,8 @@ def add_arguments(parser):
 
 def run(args):
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
-    base.chmod(0o755)
-    try:
+    with workplace() as base:
         return _run(base, args.rounds, args.files)
-    finally:
-        shutil.rmtree(base)
 
 
 def _run(base, count, files):

@@ -11,7 +11,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 from handlers.lookup import Lookup, state
@@ -19,7 +18,7 @@ from handlers.lookup import options as lookup_options
 from handlers.lookup.refresh import Refresher
 from handlers.quickstart import httpd
 from handlers.restart import server_start
-from tests.benchmarks._load import row
+from tests.benchmarks._load import row, workplace
 from tests.servers.httpd import Httpd, free_port
 from tests.servers.mariadb import MariaDB
 
@@ -41,15 +40,10 @@ def add_arguments(parser):
 
 def run(args):
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
-    base.chmod(0o755)
     options = ("--innodb-buffer-pool-size=512M", "--innodb-flush-log-at-trx-commit=0")
-    try:
-        with MariaDB(base / "mariadb", options=options) as server:
-            _fill(server, args.rows)
-            return list(_measure(base, server, args.rows, args.children))
-    finally:
-        shutil.rmtree(base)
+    with workplace() as base, MariaDB(base / "mariadb", options=options) as server:
+        _fill(server, args.rows)
+        return list(_measure(base, server, args.rows, args.children))
 
 
 def _fill(server, count):

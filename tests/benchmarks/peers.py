@@ -10,14 +10,13 @@ import http.client
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 from handlers.cache import purge
 from tests.benchmarks import _peers
-from tests.benchmarks._load import ratio, request_rate, row
+from tests.benchmarks._load import ratio, request_rate, row, workplace
 from tests.servers import httpd
 from tests.support import photograph
 
@@ -48,8 +47,7 @@ def add_arguments(parser):
 def run(args):
     """Return the rows of the benchmark."""
     with contextlib.ExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="handlers-bench-")))
-        base.chmod(0o755)
+        base = stack.enter_context(workplace())
         pictures = base / "pictures"
         pictures.mkdir()
         photo = photograph(4000, 3000)

@@ -13,13 +13,10 @@ package, and so lack what it spares mod_wsgi.
 
 import contextlib
 import functools
-import pathlib
-import shutil
 import statistics
-import tempfile
 from typing import NamedTuple
 
-from tests.benchmarks._load import cpu_seconds, ratio, request_rate, rounds, row
+from tests.benchmarks._load import cpu_seconds, ratio, request_rate, rounds, row, workplace
 from tests.servers.httpd import Httpd, make_images_table
 
 _SECONDS = 2
@@ -159,12 +156,8 @@ CASES = (
 
 def run(args):
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
-    base.chmod(0o755)
-    try:
+    with workplace() as base:
         return _run(base, args.rounds)
-    finally:
-        shutil.rmtree(base)
 
 
 def _run(base, count):

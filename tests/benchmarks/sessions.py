@@ -22,11 +22,10 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 from tests.benchmarks import _session_ours, _session_rivals
-from tests.benchmarks._load import ratio, row
+from tests.benchmarks._load import ratio, row, workplace
 from tests.benchmarks._session_cases import HANDLERS, session_ids
 from tests.benchmarks._session_turns import turn
 
@@ -61,13 +60,8 @@ def add_arguments(parser) -> None:
 
 def run(args) -> list[dict]:
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-", dir=args.directory))
-    base.chmod(0o755)
-    try:
-        with contextlib.ExitStack() as stack:
-            return _run(base, args, stack)
-    finally:
-        shutil.rmtree(base)
+    with workplace(args.directory) as base, contextlib.ExitStack() as stack:
+        return _run(base, args, stack)
 
 
 def _run(base, args, stack):

@@ -2,16 +2,14 @@
 
 import os
 import pathlib
-import shutil
 import socket
 import statistics
-import tempfile
 import time
 
 from PIL import Image
 
 from handlers.quickstart import httpd
-from tests.benchmarks._load import row
+from tests.benchmarks._load import row, workplace
 from tests.servers.httpd import Httpd, make_images_table
 
 CPU_BAR, MEMORY_BAR, RESTART_BAR = 70.0, 9.0, 1.2
@@ -27,12 +25,8 @@ def add_arguments(parser):
 
 def run(args):
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
-    base.chmod(0o755)
-    try:
+    with workplace() as base:
         return _run(base, args.rounds, args.children)
-    finally:
-        shutil.rmtree(base)
 
 
 def _run(base, rounds, children):

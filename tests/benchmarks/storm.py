@@ -2,15 +2,13 @@
 
 import concurrent.futures
 import pathlib
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 from collections import Counter
 
 from handlers.cache import purge
-from tests.benchmarks._load import ratio, request_rate, row
+from tests.benchmarks._load import ratio, request_rate, row, workplace
 from tests.servers.httpd import Httpd, make_images_table
 from tests.support import photograph
 
@@ -26,12 +24,8 @@ _HOT_CONNECTIONS = 4
 
 def run(args):
     """Return the rows of the benchmark."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="handlers-bench-"))
-    base.chmod(0o755)
-    try:
+    with workplace() as base:
         return _run(base, args.rounds)
-    finally:
-        shutil.rmtree(base)
 
 
 def _run(base, count):

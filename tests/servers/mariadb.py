@@ -148,6 +148,15 @@ class MariaDB:
             cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
             connection.commit()
 
+    def make_images_table(self, name: str, rows: dict[str, str]) -> None:
+        """Make the database *name* anew, with the table ``images`` of *rows*: ``{id: path}``."""
+        self.execute(
+            f"DROP DATABASE IF EXISTS {name}",
+            f"CREATE DATABASE {name}",
+            f"CREATE TABLE {name}.images (id VARCHAR(128) PRIMARY KEY, path VARCHAR(255) NOT NULL)",
+        )
+        self.fill(f"{name}.images", "id, path", list(rows.items()))
+
     def forget_statements(self) -> None:
         """Make :meth:`statements` start from here."""
         self._log_start = self._general_log.stat().st_size
