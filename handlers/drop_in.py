@@ -1,9 +1,9 @@
-"""What Apache's configuration says twice, or takes from somebody: compared, and named in the log.
+"""Where Apache's configuration and the settings file differ, and what the drop-in hides: logged.
 
 The site part of the drop-in passes ``HANDLERS_CACHE``, ``HANDLERS_THUMBS`` and ``HANDLERS_IMAGES``
 as the options ``thumbnail.cache``, ``thumbnail.url`` and ``images.url``. The settings file may hold
-them, too: children that keep the cache and commands read them there. Apache serves nothing of its
-DocumentRoot at these URLs any more.
+them, too: commands, and the child that sweeps the cache, read them there. Apache no longer serves
+files of its DocumentRoot at these URLs.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""One process of all works at a task; when it ends or is killed, another one goes on.
+"""A task that one process of all does; when it ends or is killed, another process takes over.
 
 Each child starts a :class:`Worker` for the task: a thread that now and then stands for election.
 The election is a lock that the kernel gives back when its holder dies (:mod:`handlers.locks`, or a

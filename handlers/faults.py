@@ -1,6 +1,7 @@
 """What a process says of a fault: one line when it begins, another when it changes or ends.
 
-A fault that lasts is met by every request. Any thread may tell of it.
+Every request meets a fault that lasts, and only the first one of a process logs it. Any thread may
+call these functions.
 """
 
 import logging

@@ -2,7 +2,8 @@
 
 A file of the cache has one slot of eight bytes for each hash of an id, which holds the time of the
 last call of :func:`invalidate`. It never grows, needs no lock, and a child reads it when its time
-of modification has changed. Two ids of one slot share their fate: the second one costs a query.
+of modification has changed. Two ids of one slot are invalidated together, which costs one query
+more.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The kinds of values that options have: one grammar for each, wherever it is used.
 
 A parser takes the text of a value and returns what it means, or raises ValueError whose message
-says what the text is not ("is not a whole number"). Who parses for an option puts its name and the
-text in front: see :mod:`handlers.options`, which declares the options by what is here.
+says what the text is not ("is not a whole number"). The caller puts the name of the option and the
+text in front. :mod:`handlers.options` declares the options by these kinds.
 """
 
 import math
@@ -168,7 +168,7 @@ def table(text: str) -> str:
 
 
 def text(given: str) -> str:
-    """Return what is given, if there is something."""
+    """Return the text, which must not be empty."""
     if not given:
         raise ValueError("is empty")
     return given

@@ -1,8 +1,8 @@
-"""A receipt in the cache says that it is bound to its settings file, so that few children look.
+"""A receipt in the cache says that it is bound to its settings file, so that few children check.
 
 :mod:`handlers.cache.stamp` binds it, and that takes reading and understanding the settings. The
 receipt names the settings file, the stamp and this package's code by what changes with them. As
-long as it holds, nothing would come of another look. It lies in the cache, where Apache's user
+long as it holds, another check would find the same. It lies in the cache, where Apache's user
 alone can write.
 """
 

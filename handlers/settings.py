@@ -4,7 +4,7 @@ A settings file (``[section]``, ``key = value``) holds what a child must know wh
 all the database. ``PythonOption section.key value`` in Apache's configuration holds for the
 requests of its Location, Directory or virtual host, and wins over the file.
 :mod:`handlers.options` declares which options there are. A name that is not among them is an error,
-so that a slip of the pen does not go unnoticed.
+so that a typing error is noticed.
 """
 
 import configparser
@@ -54,8 +54,8 @@ class BadSettings(Misconfigured):
 class Settings(Mapping):
     """The options that hold for a request, a child or a command; nothing changes them.
 
-    As a mapping it has what was given, ``{"section.key": "text"}``. Its attributes are what that
-    comes to, with the declared defaults: ``settings.cache.bytes``. They raise Misconfigured for a
+    As a mapping it has what was given, ``{"section.key": "text"}``. Its attributes are the
+    values, with the declared defaults: ``settings.cache.bytes``. They raise Misconfigured for a
     value that makes no sense, and are worked out once for each configuration of a process.
     """
 

@@ -2,8 +2,8 @@
 
 Cookies, stored sessions and the URLs of thumbnails are signed by it. The cookies of sessions and
 what is stored of them share one file of secrets, so each purpose has a key of its own, derived from
-the secret: what was signed for one is worth nothing for the other. What an older version has signed
-by the secret itself still verifies.
+the secret: a signature for one purpose does not verify for another. Signatures of an older version,
+made by the secret itself, still verify.
 
 The signature of a thumbnail's URL is that of its name as it stands there,
 ``300x200-crop/12345.jpg``, or without its extension, by the key itself, in base64 for URLs (RFC

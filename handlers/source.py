@@ -33,7 +33,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class SourceRefused(Exception):
-    """Raised when a path is not one of a regular, readable file below the root.
+    """Raised when a path does not lead to a regular, readable file below the root.
 
     :ivar path: the path as given.
     :ivar why: the reason, a few words.

@@ -1,4 +1,4 @@
-"""The directory in the cache that holds all that must never have a URL.
+"""The directory in the cache for what must never have a URL.
 
 Apache serves ``<cache>/thumbs``. Everything else, private thumbnails above all, lies in
 ``<cache>/handlers-state``, which belongs to Apache's user alone. The server part of the drop-in

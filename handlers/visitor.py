@@ -87,7 +87,7 @@ def favourite_ids(req) -> list[str]:
 def favourites(req) -> int:
     """Mark a picture as a favourite, or take the mark away; then back to the page it came from.
 
-    Without ``mark`` in the form it does what has not been done. 409 beyond
+    Without ``mark`` in the form it changes the mark. 409 beyond
     :data:`MOST_FAVOURITES`; 429 with Retry-After for a visitor without a session, if too many came
     from that address.
     """

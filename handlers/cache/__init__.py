@@ -4,7 +4,7 @@
 
     <cache>/thumbs/200x200/12345.jpg   at the path that Apache computes from the URL
 
-    <cache>/handlers-state/            all that has no URL, for Apache's user alone:
+    <cache>/handlers-state/            what has no URL, for Apache's user alone:
         private/200x200/67.jpg         a private picture's thumbnail
         copies/12345.jpg               a middle-size copy, from which small sizes are made
         failures/200x200~12345.jpg     why it could not be made, and until when that is believed

@@ -3,7 +3,7 @@
 One small file for each picture, whatever sizes and formats are asked for: a source that kills its
 maker does so at any of them. It is written before the attempt, so that an attempt its process did
 not survive counts as well, and unlinked after a success. A source that has changed since is tried
-anew at once, any other one after a while that differs from file to file, so that they do not all
+again at once, any other one after a while that differs from file to file, so that they do not all
 come back at the same time. A source that is only too large for one thumbnail has a file of that
 thumbnail instead.
 """

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def sleeping(path: str) -> Iterator[Callable[[float], None]]:
-    """Yield a function that sleeps for so many seconds, or until :func:`wake` ends it.
+    """Yield a function that sleeps for a number of seconds, or until :func:`wake` ends it.
 
     What is woken for between entering the with block and the call is not missed.
 

@@ -1,4 +1,4 @@
-"""``modpython-handlers check``: look at all that an admin can get wrong, and say what to type."""
+"""``modpython-handlers check``: find what an admin can get wrong, and say what to type."""
 
 import argparse
 import contextlib

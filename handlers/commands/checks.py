@@ -1,4 +1,4 @@
-"""What would make a site fail, or take something from another one, found before it is set up."""
+"""Checks before a site is set up: what would make it fail, or take something from another site."""
 
 import glob
 import os
@@ -58,7 +58,7 @@ def check_python(module: str) -> None:
     if theirs not in (None, ours):
         raise Failed(
             f"{module} was built for Python {theirs}, and {sys.prefix} is an environment of "
-            f"Python {ours}: make it anew with python{theirs} -m venv --clear {sys.prefix}"
+            f"Python {ours}: create it again with python{theirs} -m venv --clear {sys.prefix}"
         )
 
 

@@ -1,4 +1,4 @@
-"""``modpython-handlers convert``: a configuration for mod_python becomes one for mod_wsgi."""
+"""``modpython-handlers convert``: turns a configuration for mod_python into one for mod_wsgi."""
 
 import argparse
 import contextlib

@@ -143,7 +143,7 @@ def _database(options: settings.Settings) -> str:
 
 
 def _give_up_output() -> None:
-    """Keep the interpreter from writing, at its end, what nobody can be given any more."""
+    """Keep the interpreter from writing to a closed output at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -14,7 +14,7 @@ _MADE, _THERE, _GIVEN = "made", "there", "given"
 
 
 def ensure(path: str, uid: int, gid: int, dry_run: bool = False) -> str:
-    """See to it that *path* is a directory of the user *uid*; make it and those above if need be.
+    """Make sure that *path* is a directory of the user *uid*; make it and those above if need be.
 
     No link is followed, and root touches nothing below a directory that belongs to neither root nor
     that user. What is below one of the user's own is made by a process of that user.
@@ -56,7 +56,7 @@ def ensure(path: str, uid: int, gid: int, dry_run: bool = False) -> str:
 def unreadable(uid: int, gid: int, paths: list[str]) -> str | None:
     """Return the first of *paths*, or of the directories above it, that the user may not read.
 
-    A path that is not there is no matter of rights: it is passed over.
+    A path that does not exist is passed over.
     """
     if os.geteuid() not in (0, uid):
         return None

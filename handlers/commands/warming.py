@@ -1,4 +1,4 @@
-"""Making thumbnails ahead, by several processes; what is there already is left alone."""
+"""Makes thumbnails ahead, by several processes, and leaves those alone that exist."""
 
 import functools
 import logging
@@ -74,8 +74,7 @@ def run(
 ) -> dict[str, int]:
     """Make the thumbnails of *plan* for every one of the *ids*; return counts of what was done.
 
-    Warnings and progress go to *terminal*: a bar, or where there is nobody to look at one, a line
-    now and then.
+    Warnings and progress go to *terminal*: a bar, or in a pipe, a line now and then.
 
     :raises lookup.Unavailable: if the database is needed and does not answer.
     :raises Failed: if somebody killed one of the processes.

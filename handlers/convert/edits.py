@@ -55,7 +55,7 @@ class Edits:
             if not last.end:
                 last.raw += "\n"
             if last.raw.removesuffix("\n").removesuffix("\r").endswith("\\"):
-                # nor is its last line a whole one
+                # nor need its last line be whole
                 last.raw += "\n"
         section.children = children
 

@@ -3,8 +3,8 @@
 ``runtime``: mod_python's handler answers every request of the place, so the runtime runs them with
 the content handler, as exactly as it can. ``script``: Apache or another module answers some of
 them, so a script runs them before, and can only say yes or no. ``files``: Apache answers all with
-files, and there are phases that may change that, so the runtime does so in its stead. ``closed``:
-none of these can be told to.
+files, and there are phases that may change that, so the runtime sends the files. ``closed``:
+nothing can run them, and all requests are refused.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What loads mod_wsgi, and what else the result needs, where nothing else does."""
+"""The lines that load mod_wsgi, and the other modules that a converted configuration needs."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ REQUEST_REC = "--request-rec"
 
 @dataclass
 class Load:
-    """What loads mod_wsgi where nothing else does."""
+    """How mod_wsgi is loaded where no line of the configuration loads it."""
 
     #: Its file.
     module: str
@@ -22,7 +22,7 @@ class Load:
     request_rec: bool = False
 
     def lines(self, loads: list[Line], needed: list[str]) -> list[str]:
-        """Return the lines, which load nothing that is loaded already.
+        """Return the lines; they load only what no other line has loaded.
 
         :param loads: the lines that loaded mod_python; Apache's modules lie beside it.
         :param needed: names of Apache's modules, without ``mod_`` and ``.so``.

@@ -54,7 +54,7 @@ _TOLD = (
 
 
 def differences(root: Place, request_rec: bool) -> list[dict[str, str]]:
-    """Return what is to be said of names in the files of a configuration's handlers.
+    """Return notes on the names that the files of a configuration's handlers use.
 
     Each has ``place``, ``name`` and ``note``, and ``option``, that of the command with which the
     name is as in mod_python.

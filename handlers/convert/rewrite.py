@@ -1,4 +1,4 @@
-"""What is mod_python's in a configuration, replaced by what mod_wsgi and the runtime understand.
+"""Replaces the directives of mod_python by those that mod_wsgi and the runtime understand.
 
 Every ``Python*`` directive becomes a variable of its name in the same section (``SetEnv``), or what
 mod_wsgi has for it. Comments, other directives and their order stay as they are. What cannot be
@@ -170,7 +170,7 @@ class _Rewriter:
             self._edits.instead[line].append(f"SetEnv {options.LOCATION} {quote(url)}")
 
     def _rewrite_extensions(self, place: Place, line: Line) -> None:
-        """AddHandler mod_python, whose extensions the publisher takes off a URL."""
+        """Tell the publisher the extensions of AddHandler, which it takes off a URL."""
         extensions = [word.lstrip(".") for word in line.words[1:]]
         text = f"SetEnv PythonOption.mod_python.addhandler_exts {quote(' '.join(extensions))}"
         if handles(line) and text not in map(one_line, self._view.lines(place, "setenv")):
@@ -341,7 +341,7 @@ class _Rewriter:
             )
 
     def _rewrite_use_of_filter(self, place: Place, line: Line) -> None:
-        """SetOutputFilter and its kin, if they name a filter of mod_python's."""
+        """Rewrite a line like SetOutputFilter, if it names a filter of mod_python's."""
         words = line.words
         names = words[0].split(";") if words else []
         ours = [name.lower() for name in names if name.lower() in self._view.filters]

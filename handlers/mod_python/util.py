@@ -53,7 +53,7 @@ __all__ = [
     "redirect",
 ]
 
-#: what mod_python reads at once; taken for the name's sake
+#: The longest piece of a line that is read at once, in bytes; the name and value are mod_python's.
 readBlockSize = 65368
 MAX_FIELDS = form_limits.MAX_FIELDS
 MAX_MEMORY = form_limits.MAX_MEMORY
@@ -70,7 +70,7 @@ class FieldStorage:
     all of them in their order.
 
     :param keep_blank_values: keep urlencoded fields with an empty value.
-    :param strict_parsing: taken for mod_python's sake.
+    :param strict_parsing: ignored; mod_python has it.
     :param file_callback: is given the name of an uploaded file and returns an open binary file for
         it; without it, uploads go to temporary files that are closed at the end of the request.
     :param field_callback: returns an open binary file for the text of a multipart field.

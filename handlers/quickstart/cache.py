@@ -54,7 +54,7 @@ def blurred(path: str, pictures: dict[str, str], known: dict[str, list]) -> dict
     There are none for pictures that cannot be read, and for the last ones where it takes long.
 
     :param path: the settings file.
-    :param known: what an earlier start has got; files that have changed since are made anew.
+    :param known: what an earlier start returned; a file that has changed since gets a new one.
     :raises Failed: if the settings make no sense.
     """
     _silence_log()

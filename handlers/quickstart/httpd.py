@@ -103,7 +103,7 @@ def write_configuration(
     else:
         drop_in, level = "handlers-mod_python.conf", "info"
     lines = [
-        "# Made by apache_conf/quickstart, anew at each start.",
+        "# apache_conf/quickstart writes this file at each start.",
         f'ServerRoot "{work.directory}"',
         "ServerName localhost",
         f"Listen {address}:{port}",
@@ -141,7 +141,7 @@ def write_configuration(
 
 
 def site_part(settings: str, cache: str, thumbs: str = "/thumbs") -> str:
-    """Return the directives of one site: the shipped site part with all that it can do.
+    """Return the directives of one site: the shipped site part with all its features.
 
     :param settings: the site's settings file.
     :param cache: its cache directory.

@@ -56,7 +56,7 @@ def check_server(server: str) -> None:
 
 
 def packages(server: str, venv: str, checkout: str) -> list[str]:
-    """Return Debian's names of what is not installed and needed."""
+    """Return the names of Debian's packages that are needed and not installed."""
     missing = []
     if not httpd.binary():
         missing += ["apache2-bin", "media-types"]

@@ -1,4 +1,4 @@
-"""The request's body: what req.read and its kin give."""
+"""The request's body: what req.read, readline and readlines give."""
 
 from .constants import OK
 from .filters import Filter, FilteredBody
@@ -37,7 +37,7 @@ class RequestBody:
         self._filtered = FilteredBody(self._read_below, self._filters)
 
     def read(self, length: int = -1) -> bytes:
-        """Return up to *length* bytes of the body, all that is left if it is negative."""
+        """Return up to *length* bytes of the body, all of the rest if it is negative."""
         if self._filtered is not None:
             return self._filtered.read(length)
         return self._read_by("read", length)

@@ -1,4 +1,4 @@
-"""Lists of handlers: from the text of PythonHandler and its kin to one result.
+"""Lists of handlers: from the text of PythonHandler, or of another phase, to one result.
 
 The text is a list of handlers, with a list of extensions after a bar if they are for those only::
 
@@ -123,7 +123,7 @@ class HandlerMissing(Exception):
 
 
 def run_list(request, configuration: options.Configuration, phase: str) -> int | None:
-    """Run the handlers of a *phase*; return what the list comes to, None if there are none.
+    """Run the handlers of a *phase*; return the result of the list, None if it is empty.
 
     There may be none for this file's extension, and ``PythonHandlerModule`` may have none.
 

@@ -4,8 +4,8 @@
 another server, to which the client is sent, or a path on this one. ``SetEnv
 PythonErrorDocument.404.file /its/file`` beside a path names the file that everybody may have there;
 without it the handlers of the request's own section answer for the path, if it belongs to the
-section. ``modpython-handlers convert`` writes both. What Apache has to answer itself cannot be had:
-one line in the log says so, and the client gets the runtime's own page.
+section. ``modpython-handlers convert`` writes both. Where only Apache could answer, one line in the
+log says so, and the client gets the runtime's own page.
 """
 
 import logging

@@ -51,7 +51,7 @@ _running: dict[int, "ApacheRequest"] = {}
 
 
 def attach(request: Request, environ: dict) -> None:
-    """Let *request* say what Apache says of it, if that can be read."""
+    """Make *request* read Apache's structures, if they can be read."""
     if redirect.is_redirected(environ):
         # by the runtime: Apache knows nothing of this one
         return
@@ -272,7 +272,7 @@ class ApacheRequest(Request):
     def get_basic_auth_pw(self) -> str | None:
         """Return the password of Basic authentication and set ``user``; None if there is none.
 
-        Apache sees to it that ``AuthType Basic`` holds, and asks the client for a password.
+        Apache has made sure that ``AuthType Basic`` holds, and asks the client for a password.
         """
         result, password = self._record.basic_password()
         if result != OK:

@@ -91,7 +91,7 @@ class FieldList(list):
     _table = None
 
     def table(self) -> dict:
-        """Return ``{name: [field, ...]}``; it is made anew when the list has changed."""
+        """Return ``{name: [field, ...]}``; it is made again when the list has changed."""
         if self._table is None:
             self._table = {}
             for item in self:

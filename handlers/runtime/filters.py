@@ -1,4 +1,4 @@
-"""Filters of what a handler writes and reads: PythonOutputFilter, PythonInputFilter and their kin.
+"""Filters of what a handler writes and reads: PythonOutputFilter and PythonInputFilter.
 
 A filter is a function that is called with a :class:`Filter` for each block of data, and once more
 at the end::
@@ -135,7 +135,7 @@ class Filter:
 class FilteredBody:
     """A request's body behind filters.
 
-    :param read: a function that returns up to so many bytes of the body below.
+    :param read: a function that returns at most a given number of bytes of the body below.
     """
 
     def __init__(self, read, filters: list[Filter]):

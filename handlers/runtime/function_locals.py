@@ -1,6 +1,6 @@
 """What a function assigns to a local name, found in its code without calling it.
 
-mod_python's publisher takes ``__auth__`` and its kin from there::
+mod_python's publisher takes ``__auth__``, ``__access__`` and ``__auth_realm__`` from there::
 
     def page(req):
         def __auth__(req, user, password):

@@ -1,4 +1,4 @@
-"""The body of a response: what req.write and its kin send, and the WSGI iterable that ends it."""
+"""The body of a response: what handlers send, and the WSGI iterable that ends it."""
 
 import logging
 import os

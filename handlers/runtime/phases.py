@@ -66,7 +66,7 @@ def run_phase(request, phase: str) -> int:
 
 
 def register_log(request, configuration: options.Configuration) -> None:
-    """See to it that the handlers of PythonLogHandler run when the response is out."""
+    """Have the handlers of PythonLogHandler run when the response is out."""
     if configuration.refused or configuration.nameless:
         return
     if _has(request, configuration, options.LOG):
@@ -159,7 +159,7 @@ def _decided(request, phase, result):
 
 
 def _map_again(request, uri, filename):
-    """Find the file anew when PythonTransHandler has changed the address or the file name."""
+    """Find the file again when PythonTransHandler has changed the address or the file name."""
     path = getattr(request, "filename", None)
     if path == filename:
         if request.uri == uri:

@@ -30,7 +30,7 @@ def parse_qsl(qs, keep_blank_values=0, strict_parsing=0):
     Pairs end at ``&`` or ``;``. Text that is not UTF-8 is taken for ISO-8859-1.
 
     :param keep_blank_values: keep pairs with an empty value, and names without a value.
-    :param strict_parsing: taken for mod_python's sake; nothing is too malformed for it.
+    :param strict_parsing: ignored, as nothing counts as malformed; mod_python has it.
     """
     if isinstance(qs, str):
         split = qs.replace(";", "&").split("&")

@@ -34,7 +34,7 @@ class _Setting:
 
 
 def main_host() -> httpd.Host:
-    """Return what httpd's files say outside of all virtual hosts.
+    """Return the main server, as httpd's files describe it outside of all virtual hosts.
 
     :raises AttributeError: if they cannot be read.
     """

@@ -1,7 +1,7 @@
 """The running httpd's own configuration: its command line, and the files that it was started with.
 
 Only :func:`config_tree`, :func:`server_root`, :func:`exists_config_define`, :func:`mpm_query` and
-members of ``req.server`` need it; nothing that a request is answered with does. The files are read
+members of ``req.server`` need it, and the runtime answers requests without it. The files are read
 at the first call in a process, with the rights of Apache's user.
 """
 
