@@ -6,6 +6,7 @@ known here.
 
 import base64
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -21,12 +22,13 @@ from handlers.image import errors
 from handlers.image.limits import Limits
 from handlers.lookup.row import LONGEST_PLACEHOLDER
 from handlers.maker import client
-from handlers.maker.job import Job
+from handlers.maker.job import Job, run
 
 log = logging.getLogger(__name__)
 
 _COPY_FROM = 3
 _BLURRED_SIZE = "20x20"
+_TRIED_SIZE = "200x200"
 # the first one whose file is small enough counts
 _BLURRED_QUALITIES = (50, 20, 1)
 #: What a maker takes beside the memory that is planned for: code, buffers, small objects.
@@ -207,6 +209,28 @@ def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
     return ""
 
 
+def try_out(cache: str | None, row, how: Recipe, turns: Turns | None) -> None:
+    """Make a small thumbnail of the lookup's *row*, and drop it: can it be made?
+
+    A maker does it, as for a request; where the cache is not fit for that, a process of its own.
+
+    :param cache: the cache directory; None if nothing can be written there, and *turns* likewise.
+    :raises: what :func:`make` does, but FailedBefore.
+    """
+    asked = Asked(_TRIED_SIZE, "", "jpg")
+    job = _job(asked, focus_of(row), how, False)
+    with source.open_source(how.root, row.path) as file:
+        try:
+            if cache is None or turns is None:
+                work = functools.partial(run, (file.fileno(),), job)
+                _answered(worker.call(work, _bounds(how), (file.fileno(),)))
+                return
+            with turns.maker() as slot:
+                _answered(client.make(cache, slot, job, (file.fileno(),), _bounds(how)))
+        except errors.SourceUnavailable as error:
+            raise source.RootUnavailable(how.root, f"{row.path!r}: {error}") from error
+
+
 def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:
     quality = how.quality.get(asked.ext)
     return Job(asked.size, asked.ext, focus, how.limits, quality, how.animated, wants_copy)
@@ -214,13 +238,8 @@ def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:
 
 def _made(cache: str, slot: int, job: Job, files, name: str, how: Recipe) -> worker.Done:
     started = time.monotonic()
-    bounds = worker.Bounds(
-        how.cpu_seconds * _PATIENCE, how.cpu_seconds, how.limits.memory + _SLACK_BYTES
-    )
     descriptors = [opened.fileno() for opened in files if opened is not None]
-    done = client.make(cache, slot, job, descriptors, bounds)
-    if "error" in done.answer:
-        raise getattr(errors, done.answer["error"])(done.answer["why"])
+    done = _answered(client.make(cache, slot, job, descriptors, _bounds(how)))
     counters.add("thumbnails_made")
     counters.observe("thumbnail_making_seconds", time.monotonic() - started)
     counters.observe("thumbnail_source_bytes", os.fstat(descriptors[0]).st_size)
@@ -232,6 +251,18 @@ def _made(cache: str, slot: int, job: Job, files, name: str, how: Recipe) -> wor
         done.cpu_seconds * 1000,
         done.peak_bytes / 2**20,
     )
+    return done
+
+
+def _bounds(how: Recipe) -> worker.Bounds:
+    memory = how.limits.memory + _SLACK_BYTES
+    return worker.Bounds(how.cpu_seconds * _PATIENCE, how.cpu_seconds, memory)
+
+
+def _answered(done: worker.Done) -> worker.Done:
+    """Return *done*; raise the error that it tells of."""
+    if "error" in done.answer:
+        raise getattr(errors, done.answer["error"])(done.answer["why"])
     return done
 
 

@@ -13,9 +13,10 @@ from PIL import Image
 from handlers.commands import check as checking
 from handlers.commands import checks, line
 from handlers.commands.apache import Apache
+from handlers.image import thumbnail
 from handlers.quickstart import serving
 from handlers.quickstart.work import Work
-from handlers.settings import Settings
+from handlers.settings import Settings, read
 from tests.servers import modules
 from tests.servers.httpd import make_images_table
 from tests.support import run_command
@@ -176,6 +177,50 @@ def test_files_that_are_missing_or_no_pictures(place, check):
     assert "no such file" in check()["sample"]
 
 
+def test_files_of_which_none_is_there_are_one_line(place, check):
+    for id in ("1", "2"):
+        (place / "pictures" / f"{id}.jpg").rename(place / "pictures" / f"{id}.old")
+    text = check()["sample"]
+    assert text.startswith("none of 2 files is there, as 1: '1.jpg': no such file: is images.root ")
+
+
+def test_pictures_that_are_not_mounted_are_one_line(place):
+    edit(place, "settings.ini", "pictures", "nowhere")
+    assert list(check_as_apache(place)) == ["pictures"]
+
+
+def test_pictures_that_are_gone_are_one_line(place):
+    for id in ("1", "2"):
+        (place / "pictures" / f"{id}.jpg").unlink()
+    found = check_as_apache(place)
+    assert list(found) == ["pictures"] and "is it mounted" in found["pictures"]
+
+
+def test_sample_is_decoded_in_other_processes(place, check, monkeypatch):
+    monkeypatch.setattr(thumbnail, "make", None)
+    assert check() == {}
+
+
+def test_sample_is_decoded_in_other_processes_without_a_cache(place, check, monkeypatch):
+    (place / "pictures" / "1.jpg").write_text("no picture")
+    (place / "cache").rmdir()
+    found = check()
+    assert list(found) == ["cache", "sample"] and found["sample"].startswith("1: ")
+    # a fork of this process has it, too
+    monkeypatch.setattr(thumbnail, "make", None)
+    assert "'NoneType' object is not callable" in check()["sample"]
+
+
+def test_picture_that_takes_too_long_is_one_line(place, check):
+    edit(place, "settings.ini", "sizes = 200x200", "sizes = 200x200\ncpu = 0.02")
+    grain = Image.effect_noise((6000, 6000), 60)
+    Image.merge("RGB", (grain,) * 3).save(place / "pictures" / "1.jpg", progressive=True)
+    found = check()
+    # on a busy machine the clock may be first
+    assert re.match(r"1: (over|not finished within) \S+ s", found.pop("sample"))
+    assert found == {}
+
+
 def test_drop_in_that_means_another_cache(place, check):
     edit(
         place, "apache2/apache2.conf", f"HANDLERS_CACHE {place}/cache", "HANDLERS_CACHE /srv/other"
@@ -206,12 +251,22 @@ def test_cache_in_a_tmp_that_only_apache_sees(tmp_path, monkeypatch):
     unit = tmp_path / "apache2.service"
     unit.write_text("[Service]\nPrivateTmp=true\n")
     monkeypatch.setattr(checking, "_UNITS", (str(tmp_path),))
+    monkeypatch.setattr(checking, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(checking, "_PID_FILES", ())
     (tmp_path / "conf-available").mkdir()
     (tmp_path / "apache2.conf").write_text("")
     options = Settings({"thumbnail.cache": "/tmp/cache", "lookup.snapshot": "/var/lib/snapshot"})
     first, last = checking._private_tmp(Apache(str(tmp_path)), options)
     assert not first.is_well and "thumbnail.cache /tmp/cache: move it" in first.text
     assert last.is_well
+    # one that was started by hand has the machine's /tmp
+    pid_file = tmp_path / "httpd.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    monkeypatch.setattr(checking, "_PID_FILES", (str(pid_file),))
+    assert list(checking._private_tmp(Apache(str(tmp_path)), options)) == []
+    monkeypatch.setattr(checking, "_PID_FILES", ())
+    monkeypatch.setattr(checking, "SYSTEMD", str(tmp_path / "none"))
+    assert list(checking._private_tmp(Apache(str(tmp_path)), options)) == []
 
 
 def test_quickstart_tells_what_is_to_be_done(place):
@@ -225,6 +280,7 @@ def test_quickstart_tells_what_is_to_be_done(place):
 
 def test_site_that_does_not_answer(check):
     assert "refused" in check("--url", "http://127.0.0.1:1")["site"]
+    assert "add it to /etc/hosts" in check("--url", "http://nobody.invalid")["site"]
 
 
 def test_site_that_answers(own_site):
@@ -242,3 +298,27 @@ def test_configuration_that_apache_refuses_is_told(place, monkeypatch, capsys):
     monkeypatch.setenv("APACHE_CONFDIR", str(place / "apache2"))
     assert line.run(["--settings", str(place / "settings.ini"), "check"]) == 1
     assert "apache2.conf:4: <Files> is not closed" in capsys.readouterr().err
+
+
+def test_bad_row_is_one_line_with_a_site_too(own_site):
+    path = read(own_site.work.settings)["lookup.database"].removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        (first,) = connection.execute("SELECT id FROM images ORDER BY rowid LIMIT 1").fetchone()
+        connection.execute("UPDATE images SET path = 'none.jpg' WHERE id = ?", (first,))
+    connection.close()
+    with own_site:
+        url = f"http://127.0.0.1:{own_site.port}"
+        done = run_command(own_site.work.settings, "check", "--without-apache", "--url", url)
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert wrong == [f"WRONG sample: {first}: 'none.jpg': no such file"]
+
+
+@pytest.mark.root
+def test_cache_of_another_owner_is_one_line_with_a_site_too(own_site):
+    own_site.expect("thumbnail.cache")
+    with own_site:
+        os.chown(own_site.work.cache, 1234, 1234)
+        url = f"http://127.0.0.1:{own_site.port}"
+        done = run_command(own_site.work.settings, "check", "--without-apache", "--url", url)
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert len(wrong) == 1 and wrong[0].startswith("WRONG cache: ")

@@ -100,6 +100,12 @@ def tree(public_dir):
     return Tree(public_dir)
 
 
+def restart(service):
+    """The command that starts Apache anew on this machine."""
+    has_systemd = os.path.isdir("/run/systemd/system")
+    return f"systemctl restart {service}" if has_systemd else "apachectl restart"
+
+
 def actions(values):
     return {pathlib.Path(file["path"]).name: file["action"] for file in values["files"]}
 
@@ -116,7 +122,7 @@ def test_setup_writes_what_is_missing_and_says_what_to_type(tree):
         "a2enmod headers",
         "a2enconf handlers handlers-site",
         "apachectl configtest",
-        "systemctl restart apache2",
+        restart("apache2"),
         f"tail -f {tree.directory}/error.log",
     ]
     assert values["include"] == "Include conf-available/handlers-site.conf"
@@ -463,7 +469,7 @@ def test_conf_d_of_red_hat(tree):
     assert (httpd / "conf.d" / "handlers-site.conf").exists()
     assert values["next"] == [
         "apachectl configtest",
-        "systemctl restart httpd",
+        restart("httpd"),
         f"tail -f {httpd}/logs/error_log",
     ]
 
@@ -516,7 +522,7 @@ def test_uninstall_names_all_and_deletes_nothing(tree):
     assert values["next"] == [
         "a2disconf handlers handlers-site",
         "apachectl configtest",
-        "systemctl restart apache2",
+        restart("apache2"),
     ]
     assert values["includes"] == [
         {"file": str(host), "line": 2, "text": "Include conf-available/handlers-site-b.conf"}

@@ -11,6 +11,8 @@ from handlers.configuration.text import Malformed, Section
 
 #: Where Apache's configuration lies: on Debian, and on Red Hat.
 PLACES = ("/etc/apache2", "/etc/httpd")
+#: It is there while systemd runs the machine, sd_booted(3); in most containers it does not.
+SYSTEMD = "/run/systemd/system"
 _MODULES = (
     "/usr/lib/apache2/modules",
     "/usr/lib64/httpd/modules",
@@ -117,6 +119,18 @@ class Apache:
     def group(self) -> str:
         """The group that Apache's children run as."""
         return self.value("Group", "www-data" if self.is_debian else "apache")
+
+    @property
+    def service(self) -> str:
+        """The name of Apache's service."""
+        return "apache2" if self.is_debian else "httpd"
+
+    @property
+    def restart(self) -> str:
+        """The command that starts Apache anew on this machine."""
+        if os.path.isdir(SYSTEMD):
+            return f"systemctl restart {self.service}"
+        return "apachectl restart"
 
     @property
     def error_log(self) -> str:

@@ -7,21 +7,23 @@ import itertools
 import os
 import pwd
 import re
+import socket
 import stat
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from handlers import access, making, names, settings, source, state_directory
+from handlers import access, making, names, settings, source, state_directory, worker
 from handlers.cache import stamp
+from handlers.cache.turns import Turns
 from handlers.commands import checks, owner, place
-from handlers.commands.apache import PLACES, Apache, find
+from handlers.commands.apache import PLACES, SYSTEMD, Apache, find
 from handlers.commands.result import Failed, Result
 from handlers.database import url as database_url
 from handlers.errors import Misconfigured, Unavailable
-from handlers.image import geometry, libraries
-from handlers.image import thumbnail as image
+from handlers.image import libraries
 from handlers.image.errors import ImageError
 from handlers.lookup import options as lookup_options
 from handlers.lookup.database import Database
@@ -38,12 +40,14 @@ _DEFINES = {
 _LEAST_MOD_WSGI = (4, 9)
 _HEALTH = "/handlers-health"
 _SAMPLE = 10
-_SIZE = "200x200"
+# seconds: for an answer of the site, and for the whole sample
 _TIMEOUT = 20.0
+_SAMPLE_TIME = 30.0
 _LEAST_ROOM = 1 << 30
 # what keeps a file for the length of one process, or in memory
 _POOR = {"tmpfs", "ramfs", "overlay", "nfs", "nfs4", "cifs"}
 _UNITS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+_PID_FILES = ("/run/apache2/apache2.pid", "/run/httpd/httpd.pid")
 
 
 class Finding(NamedTuple):
@@ -90,13 +94,19 @@ def run(args: argparse.Namespace, options: settings.Settings) -> Result:
                 user = pwd.getpwnam(apache.user)
                 found += _readable(options["handlers.settings"], user)
                 owner.become_user(user.pw_uid, user.pw_gid)
-    rows: list[tuple[str, Row]] = []
     found += _cache(options)
     found += _pictures(options)
+    rows: list[tuple[str, Row]] = []
     found += _table(options, rows)
-    found += _sample(options, rows)
+    unwell = {finding.part for finding in found if not finding.is_well}
+    # what cannot be read at all is told once, and not for each row
+    faults: dict[str, Exception] = {}
+    if options.get("images.root") and rows and "pictures" not in unwell:
+        faults = _tried(options, rows, "cache" not in unwell)
+        found += _sample(options, rows, faults)
     if args.url:
-        found += _site(args.url.rstrip("/"), options, rows)
+        public = [id for id, row in rows if not row.private and id not in faults]
+        found += _site(args.url.rstrip("/"), options, public[:1], unwell)
     status = int(not all(finding.is_well for finding in found))
     return Result((finding._asdict() for finding in found), _text, status)
 
@@ -223,7 +233,9 @@ def _overrides(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
 
 def _private_tmp(apache: Apache, options: settings.Settings) -> Iterator[Finding]:
     """Name a directory below /tmp that Apache's children see otherwise than commands do."""
-    unit = "apache2.service" if apache.is_debian else "httpd.service"
+    unit = f"{apache.service}.service"
+    if not _is_run_by_systemd(unit):
+        return
     text = ""
     for directory in _UNITS:
         with contextlib.suppress(OSError), open(os.path.join(directory, unit)) as file:
@@ -240,6 +252,19 @@ def _private_tmp(apache: Apache, options: settings.Settings) -> Iterator[Finding
             )
     if is_private:
         yield Finding("PrivateTmp", True, f"{unit} has a /tmp of its own")
+
+
+def _is_run_by_systemd(unit: str) -> bool:
+    """Tell whether Apache runs as that *unit* of systemd; one that does not run will do so."""
+    if not os.path.isdir(SYSTEMD):
+        return False
+    for path in _PID_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            with open(path, encoding="ascii") as file:
+                pid = int(file.read())
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+                return f"/{unit}" in file.read()
+    return True
 
 
 def _cache(options: settings.Settings) -> Iterator[Finding]:
@@ -294,6 +319,9 @@ def _pictures(options: settings.Settings) -> Iterator[Finding]:
         return
     try:
         source.check_root(root)
+        if source.is_empty(root):
+            yield Finding("pictures", False, f"images.root {root} is empty: is it mounted?")
+            return
         yield Finding("pictures", True, f"{root}, made small by {', '.join(libraries.installed())}")
     except source.RootUnavailable as error:
         yield Finding("pictures", False, str(error))
@@ -316,49 +344,83 @@ def _table(options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[
     yield Finding("database", bool(rows), f"{read.database}: {text}")
 
 
-def _sample(options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:
-    """Make a thumbnail of each of *rows* in memory."""
-    if not options.get("images.root") or not rows:
-        return
-    wrong = 0
+def _tried(
+    options: settings.Settings, rows: list[tuple[str, Row]], has_cache: bool
+) -> dict[str, Exception]:
+    """Make a thumbnail of each of *rows*, and drop it; return what is wrong, by id.
+
+    It is done in processes with limits on memory and time, as for a request: whatever is in a file,
+    the command goes on. The last ones are left out where it takes long.
+    """
+    recipe, cache, turns = making.recipe(options), None, None
+    if has_cache and (cache := options.get("thumbnail.cache")):
+        makers = options.thumbnail.makers or os.cpu_count() or 1
+        turns = Turns(cache, makers, None, _SAMPLE_TIME)
+    deadline, faults = time.monotonic() + _SAMPLE_TIME, {}
     for id, row in rows:
-        fault = _fault_of(row, options)
-        if fault:
-            wrong += 1
-            yield Finding("sample", False, f"{id}: {fault}")
-    if not wrong:
+        if time.monotonic() >= deadline:
+            break
+        try:
+            making.try_out(cache, row, recipe, turns)
+        except (source.SourceMissing, source.SourceRefused, ImageError, OSError) as error:
+            faults[id] = error
+        except (worker.WorkerDied, worker.WorkerTimeout) as error:
+            faults[id] = error
+    return faults
+
+
+def _sample(
+    options: settings.Settings, rows: list[tuple[str, Row]], faults: dict[str, Exception]
+) -> Iterator[Finding]:
+    """Tell what is wrong with the pictures of *rows*: a line for each cause."""
+    root = options["images.root"]
+    if len(faults) == len(rows) > 1 and all(
+        isinstance(error, source.SourceMissing) for error in faults.values()
+    ):
+        id, error = next(iter(faults.items()))
+        text = f"none of {len(rows)} files is there, as {id}: {error}: is images.root {root} right?"
+        yield Finding("sample", False, text)
+        return
+    ids: dict[str, list[str]] = {}
+    for id, error in faults.items():
+        ids.setdefault(str(error), []).append(id)
+    for text, those in ids.items():
+        yield Finding("sample", False, f"{', '.join(those)}: {text}")
+    if not faults:
         yield Finding("sample", True, f"{len(rows)} pictures exist and can be decoded")
 
 
-def _fault_of(row, options: settings.Settings) -> str | None:
-    recipe = making.recipe(options)
-    try:
-        with source.open_source(recipe.root, row.path) as file:
-            image.make(file, geometry.parse(_SIZE), "jpg", limits=recipe.limits)
-    except (source.SourceMissing, source.SourceRefused, ImageError, OSError) as error:
-        return str(error)
-    return None
+def _site(
+    url: str, options: settings.Settings, ids: list[str], unwell: set[str]
+) -> Iterator[Finding]:
+    """Ask the site for its health, and for the thumbnail of the first of *ids*, if there is one.
 
-
-def _site(url: str, options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:
-    """Ask the site for the thumbnail of one of *rows*, and for its health."""
+    :param unwell: the parts that have a line which says what is wrong; that the site suffers from
+        it is not said again.
+    """
     # without HANDLERS_STATUS, or from another machine, nobody tells the health
     looks = {_HEALTH: (200, 403, 404)}
-    public = next((id for id, row in rows if not row.private), None)
     sizes = options.thumbnail.sizes
-    if public is not None and sizes:
-        name = names.in_url(names.of(public))
+    if ids and sizes:
+        name = names.in_url(names.of(ids[0]))
         looks[f"{options.thumbnail.url}/{sizes[0]}/{name}.jpg"] = (200,)
     for path, right in looks.items():
         try:
             status = _status(url + path)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            yield Finding("site", False, f"{url}{path}: {getattr(error, 'reason', error)}")
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, socket.gaierror):
+                reason = f"this machine does not know that host ({reason}): add it to /etc/hosts"
+            yield Finding("site", False, f"{url}{path}: {reason}")
             return
-        advice = "" if status in right else ": the error log says why"
+        is_well, advice = status in right, ""
         if path == _HEALTH and status in right[1:]:
             advice = ", so it is off or closed to this machine, as it may be"
-        yield Finding("site", status in right, f"{url}{path} answers {status}{advice}")
+        elif status >= 500 and unwell:
+            is_well, advice = True, f", as is to be expected: see {', '.join(sorted(unwell))}"
+        elif not is_well:
+            advice = ": the error log says why"
+        yield Finding("site", is_well, f"{url}{path} answers {status}{advice}")
 
 
 def _status(url: str) -> int:

@@ -224,7 +224,7 @@ def next_commands(apache: Apache, server: Server, site: Site) -> list[str]:
     return [
         *commands,
         "apachectl configtest",
-        f"systemctl restart {'apache2' if apache.is_debian else 'httpd'}",
+        apache.restart,
         f"tail -f {apache.error_log}",
     ]
 

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, _options) -> Result:
         commands += [f"rm {shlex.join(conf)}"] if conf else []
     commands += [
         "apachectl configtest",
-        f"systemctl restart {'apache2' if apache.is_debian else 'httpd'}",
+        apache.restart,
     ]
     data = [path for path in (etc, *_places(etc)) if os.path.lexists(path)]
     paths = [

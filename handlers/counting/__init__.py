@@ -14,6 +14,9 @@ from handlers.errors import Misconfigured
 
 log = logging.getLogger(__name__)
 
+# the caches of the sites whose warnings are kept
+_kept: set[str] = set()
+
 
 def start(path: str) -> None:
     """Let this process count for the status page of the site whose settings file is *path*.
@@ -36,34 +39,38 @@ def serve(given: Mapping[str, str]) -> None:
     Its warnings are kept for the status page of that site, too. Only children of the server call
     this: what a command does is not counted.
     """
-    directory = given.get("thumbnail.cache")
+    _serve(given.get("thumbnail.cache"))
+
+
+def serve_request(pairs: tuple[tuple[str, str], ...]) -> None:
+    """Do what :func:`serve` does for a request with the PythonOptions *pairs*."""
+    try:
+        directory = _cache_of(pairs, settings.file_of({}))
+    except Misconfigured:
+        # the handler says what is wrong, if it has to do with it
+        directory = None
+    _serve(directory)
+
+
+@functools.lru_cache(maxsize=256)
+def _cache_of(pairs: tuple[tuple[str, str], ...], default: str | None) -> str | None:
+    """Return the cache of the site that such a request belongs to; a fault is not kept."""
+    given = dict(pairs)
+    path = given.get("handlers.settings", default)
+    return given.get("thumbnail.cache") or (path and settings.read(path).get("thumbnail.cache"))
+
+
+def _serve(directory: str | None) -> None:
     if directory:
         _counted(directory, counters.serve)
     else:
         counters.serve(None)
 
 
-def serve_request(pairs: tuple[tuple[str, str], ...]) -> None:
-    """Do what :func:`serve` does for a request with the PythonOptions *pairs*."""
-    try:
-        given = _given(pairs, settings.file_of({}))
-    except Misconfigured:
-        # the handler says what is wrong, if it has to do with it
-        given = {}
-    serve(given)
-
-
-@functools.lru_cache(maxsize=256)
-def _given(pairs: tuple[tuple[str, str], ...], default: str | None) -> dict[str, str]:
-    """Return what :func:`serve` needs of such a request; a fault is not kept."""
-    given = dict(pairs)
-    path = given.get("handlers.settings", default)
-    cache = given.get("thumbnail.cache") or (path and settings.read(path).get("thumbnail.cache"))
-    return {"thumbnail.cache": cache} if cache else {}
-
-
 def _counted(directory: str, count) -> None:
-    notices.keep()
+    if directory not in _kept:
+        _kept.add(directory)
+        notices.keep()
     try:
         if count(directory):
             history.start(directory)
