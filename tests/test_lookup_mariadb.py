@@ -143,6 +143,47 @@ def test_letter_case_matters_whatever_the_collation(mariadb, name, open_lookup):
     assert "Abc" not in pictures
 
 
+def test_id_that_the_connection_cannot_hold_is_no_outage(mariadb, name, open_lookup, caplog):
+    """Any visitor may ask for one."""
+    mariadb.fill(f"{name}.images", "id, path", [("\u00e9", "e.jpg")])
+    for charset, found in (("latin1", "e.jpg"), ("ascii", None), ("utf8mb4", "e.jpg")):
+        pictures = open_lookup(f"{mariadb.url(name)}?charset={charset}", encode_ids="on")
+        assert pictures.get("\u0436") is None and pictures.get("\U0001f600") is None
+        assert pictures["p1"] == Row("a/1.jpg")
+        row = pictures.get("\u00e9")
+        assert (row and row.path) == found
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids", "wrong"),
+    [
+        (
+            "BIGINT UNSIGNED",
+            [2**64 - 1, 2**63, 2**63 - 1, 2**53 + 1, 2**53, 7],
+            [2**64, 2**64 - 2, 2**53 + 2, "007", "7e0", "-7", 10**40],
+        ),
+        ("INT", [-5, 0, 5], ["-0", "--5", "05", 2**31, -(2**31) - 1, 2**32 + 5]),
+        ("DECIMAL(30)", [10**29 + 1, 100], [10**29, "1E2", "0100"]),
+        ("INT(6) ZEROFILL", [7], ["000007"]),
+        ("VARCHAR(30)", ["007", "7"], ["07", "7 "]),
+        (
+            "UUID",
+            ["123e4567-e89b-12d3-a456-426655440000"],
+            ["123E4567-E89B-12D3-A456-426655440000"],
+        ),
+    ],
+)
+def test_id_is_exact_whatever_its_type(mariadb, name, open_lookup, kind, ids, wrong):
+    mariadb.execute(f"CREATE TABLE {name}.typed (id {kind} PRIMARY KEY, path TEXT)")
+    mariadb.fill(f"{name}.typed", "id, path", [(id, f"{id}.jpg") for id in ids])
+    asked, warmed = (open_lookup(mariadb.url(name), table="typed") for _ in range(2))
+    assert warmed.warm() == len(ids)
+    for pictures in (asked, warmed):
+        assert {id: pictures[str(id)].path for id in ids} == {id: f"{id}.jpg" for id in ids}
+        assert not [id for id in wrong if str(id) in pictures]
+
+
 def test_columns_of_every_kind_are_read(mariadb, name, open_lookup):
     mariadb.execute(
         f"CREATE TABLE {name}.other"

@@ -330,3 +330,33 @@ def test_connection_goes_with_its_lookup(path):
     assert open_files() == 1
     del pictures
     assert open_files() == 0
+
+
+def test_ids_in_a_column_without_a_type_are_found_as_they_are_stored(tmp_path):
+    path = tmp_path / "n.db"
+    run(path, "CREATE TABLE images (id, path)", rows=[(12, "n"), ("13", "t"), (b"14", "b")])
+    run(path, rows=[(-(1 << 63), "least"), ((1 << 63) - 1, "most")])
+    with contextlib.closing(open_lookup(f"sqlite:///{path}")) as pictures:
+        ids = ["12", "13", "14", str(-(1 << 63)), str((1 << 63) - 1)]
+        found = [pictures[id].path for id in ids]
+        assert found == ["n", "t", "b", "least", "most"]
+        for wrong in ("012", "9" * 19, "9" * 40, "-0", "12_"):
+            assert wrong not in pictures
+        pictures.warm()
+        assert [pictures[id].path for id in ids] == found
+
+
+def test_rows_of_one_id_are_told_and_the_last_counts(tmp_path, caplog):
+    path = tmp_path / "d.db"
+    rows = [("7", "en.jpg"), ("7", "fr.jpg"), ("8", "8.jpg"), (None, "a"), (None, "b"), ("9", None)]
+    run(path, "CREATE TABLE images (id, path)", rows=rows)
+    url = f"sqlite:///{path}"
+    repeated = "lookup: 1 of 6 rows repeat the id of another one, and the last row of an id counts"
+    for options in ({}, {"snapshot": tmp_path / "snapshot"}):
+        caplog.clear()
+        with contextlib.closing(open_lookup(url, **options)) as pictures:
+            assert pictures["7"] == Row("fr.jpg")
+            pictures.load(10)
+            assert pictures["7"] == Row("fr.jpg")
+            assert sorted(pictures) == ["7", "8"]
+        assert sum(text.startswith(repeated) for text in caplog.messages) == 1

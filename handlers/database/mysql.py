@@ -166,9 +166,14 @@ class Connection:
         """Return the column names and rows of *query*, with *parameters* for ``:name``.
 
         There are no rows if a parameter has characters that the column it is compared with cannot
-        have.
+        have, or the connection.
         """
         given = {name: storable(text) for name, text in parameters.items()}
+        try:
+            for text in parameters.values():
+                text.encode(self._connection.encoding, "surrogateescape")
+        except UnicodeEncodeError:
+            return (), []
         with translating_errors(), self._connection.cursor() as cursor:
             try:
                 cursor.execute(percent_style(query, given), given)

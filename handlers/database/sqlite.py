@@ -16,6 +16,7 @@ from .url import URL
 
 _CORRECT = f"correct {URL_WORDS}"
 _MISSING = re.compile(r"no such (table|column): (.+)")
+_INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NOT_OPENED = ("unable to open database file", "attempt to write a readonly database")
 _TEMPORARY = ("database is locked", "database table is locked", "disk i/o error", "interrupted")
 
@@ -53,16 +54,18 @@ class Connection:
     def select(self, query: str, parameters: Mapping[str, str]) -> tuple[Sequence[str], list]:
         """Return the column names and rows of *query*, with *parameters* for ``:name``.
 
-        If there are none, ids that are stored as bytes (a BLOB) are looked for.
+        If there are none, ids that are stored as bytes (a BLOB) are looked for, and as numbers:
+        SQLite compares a column without a type as it is.
         """
         with self._translating_errors():
             execute = self._connection.execute
             cursor = execute(query, {name: storable(text) for name, text in parameters.items()})
             found = cursor.fetchall()
-            if not found:
-                given = {n: t.encode("utf-8", "surrogateescape") for n, t in parameters.items()}
-                cursor = execute(query, given)
-                found = cursor.fetchall()
+            for other in () if found else (_bytes, _number):
+                given = {name: other(text) for name, text in parameters.items()}
+                if not found and None not in given.values():
+                    cursor = execute(query, given)
+                    found = cursor.fetchall()
             return _names(cursor), found
 
     def stream(
@@ -108,6 +111,14 @@ class Connection:
             raise DatabaseMisconfigured(
                 access.why_unreadable(self._path, error), cure=_CORRECT
             ) from error
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _INTEGER.fullmatch(text) and -(1 << 63) <= int(text) < 1 << 63 else None
 
 
 def _names(cursor: sqlite3.Cursor) -> list[str]:

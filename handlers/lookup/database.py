@@ -88,8 +88,12 @@ class Database:
                 if names
                 else ()
             )
-            # The database may compare otherwise than exactly: 012 as a number, case, blanks.
-            row = next((row for found, row in rows if row and found == id), None)
+            # The database may compare otherwise than exactly: 012 as a number, case, blanks. The
+            # last of several rows of one id counts, as it does when all are read.
+            row = None
+            for found, candidate in rows:
+                if found == id:
+                    row = candidate
         except (DatabaseAway, DatabaseMisconfigured) as error:
             self._failed(error)
             raise

@@ -371,6 +371,7 @@ class Lookup(Mapping):
         start, began = time.monotonic(), time.time_ns()
         skipped = Skipped(self._options.encode_ids)
         rows = dict(self._database.rows(skipped))
+        skipped.repeated = skipped.total - skipped.count - len(rows)
         self._watcher.put(rows, time.monotonic() - start, began)
         logger.info(
             "lookup: %d rows from %s in %.0f ms%s",

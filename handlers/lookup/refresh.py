@@ -314,9 +314,9 @@ class Refresher:
                     skipped = Skipped(self._encode_ids)
             if done is None:
                 full = is_whole = True
-                if doubt and current is not None:
-                    self._check_shrunk(reading, state, current)
                 rows = reading.all()
+                if doubt and current is not None and current.total >= _LARGE:
+                    rows = self._doubted(rows, reading, state, current.total)
                 if watch is not None:
                     rows = watch(rows, current and current.total)
                 done = write_all(self.path, self.fingerprint, rows, began, current, untold, skipped)
@@ -367,11 +367,24 @@ class Refresher:
                 return reading.since(mark, overlap), True
         return reading.after(state.mark), False
 
-    def _check_shrunk(self, reading: Reading, state: State, current: Snapshot) -> None:
-        if current.total >= _LARGE and (not state.shrunk or _is_recent(state.shrunk, _DOUBT)):
-            number = reading.count()
-            if number < current.total / 2:
-                raise Shrunk(f"{number} rows instead of {current.total}")
+    def _doubted(
+        self, rows: Iterator[Record], reading: Reading, state: State, before: int
+    ) -> Iterator[Record]:
+        """Yield *rows*; raise Shrunk if there are far fewer than *before*, and it is not known why.
+
+        Once that is in doubt, they are counted first.
+        """
+        if state.shrunk and not _is_recent(state.shrunk, _DOUBT):
+            yield from rows
+            return
+        number = reading.count() if state.shrunk else before
+        if number >= before / 2:
+            number = 0
+            for row in rows:
+                number += 1
+                yield row
+        if number < before / 2:
+            raise Shrunk(f"{number} rows instead of {before}")
 
     def _counter(self, state: State, reading: Reading) -> Callable[[], int] | None:
         """Return what counts the rows to notice those that are gone; None if that can wait.

@@ -45,10 +45,11 @@ class Skipped:
     """Counts the rows that no caller can ask for, to name them in the log.
 
     :ivar total: how many rows there are; the caller counts them.
+    :ivar repeated: how many have the id of another row, which counts in their place.
     """
 
     def __init__(self, encode_ids: bool):
-        self.total = 0
+        self.total = self.repeated = 0
         self._is_id = names.has_name if encode_ids else names.is_plain
         self._cure = (
             f"names are {names.LONGEST} characters at most"
@@ -86,6 +87,11 @@ class Skipped:
             if count:
                 has = "has" if count == 1 else "have"
                 lines.append(f"{count} of {self.total} rows {has} no {column}")
+        if self.repeated:
+            lines.append(
+                f"{self.repeated} of {self.total} rows repeat the id of another one, and the last "
+                "row of an id counts: give each id once, by lookup.query"
+            )
         return lines
 
 

@@ -131,6 +131,8 @@ def write_all(
         connection.execute(_SORT)
         connection.execute("COMMIT")
         changed = 0
+        rows = _one(connection, "SELECT count(*) FROM rows WHERE path IS NOT NULL")
+        skipped.repeated = max(0, tally.total - skipped.count - rows)
         if old is not None:
             _attach(connection, old)
             connection.execute("BEGIN")
@@ -138,7 +140,6 @@ def write_all(
             if untold:
                 connection.execute(_told_before(old))
             connection.execute("COMMIT")
-            rows = _one(connection, "SELECT count(*) FROM rows WHERE path IS NOT NULL")
             is_like = (rows, tally.total) == (old.rows, old.total)
             if not changed and is_like and not _is_blurred_anew(connection, old):
                 return Written(False, tally.total, 0, tally.mark)
