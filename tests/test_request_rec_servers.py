@@ -1,137 +1,16 @@
 """``PythonOption mod_python.request_rec on``: what Apache itself says and does, on real servers."""
 
 import http.client
+import pathlib
 import re
 import socket
-import time
 
 import pytest
 
-from handlers.mod_python import apache
 from tests.conftest import watched
-from tests.differences import ANSWERS
-from tests.servers.httpd import free_port
 from tests.servers.modules import mod_wsgi
-from tests.servers.moved import Moved
-from tests.servers.pair import FILE, PHASES, quoted, start_with_request_rec
-from tests.servers.recording import Recording
-
-# -- beside real mod_python ------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def with_option(base, pictures):
-    directory = base / "request-rec"
-    directory.mkdir()
-    recording = Recording(file_body=FILE)
-    recording.load()
-    with start_with_request_rec(directory, pictures, recording) as pair:
-        yield pair
-
-
-@pytest.fixture
-def pair(with_option):
-    """The runtime with the option, and what mod_python has answered."""
-    yield from with_option.watched()
-
-
-def test_error_document_is_asked(pair):
-    answer = pair.same("/o/error-document/file.txt?404")
-    assert answer.body == b"of the ErrorDocument"
-
-
-@pytest.mark.parametrize("result", [200, 201, 202, 206])
-def test_success_that_is_returned_is_apaches_page(pair, result):
-    pair.same(f"/o/returns/result_after_pending_text/file.txt?{result}")
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize(
-    "result", [apache.OK, apache.DONE, 204, 301, 304, 400, 401, 403, 404, 410, 418, 425, 500, 503]
-)
-def test_result_gives_the_same_answer(pair, result, method):
-    if result in (418, 425):
-        method = "GET"
-    pair.same(f"/o/returns/result/file.txt?{result}", method, but=("allow", "accept-ranges"))
-
-
-@pytest.mark.parametrize("result", [apache.OK, apache.DONE, 204, 302, 304, 403, 404, 500, 503])
-@pytest.mark.parametrize("when", ["text", "pending_text"])
-def test_result_after_output_gives_the_same_answer(pair, result, when):
-    pair.same(f"/o/returns/result_after_{when}/file.txt?{result}")
-
-
-@pytest.mark.parametrize("path", ["method_not_allowed", "own_allow", "result"])
-def test_allow_is_apaches(pair, path):
-    path = f"/o/returns/{path}/file.txt" + ("?501" if path == "result" else "")
-    ours, real = pair.ask(path)
-    assert ours.status == real.status
-    methods = [sorted(answer.headers["Allow"].split(",")) for answer in (ours, real)]
-    assert methods[0] == methods[1]
-
-
-def test_header_names_are_as_the_client_wrote_them(pair):
-    pair.same("/o/addresses/header_names/file.txt", headers={"x-LOWER": "1"})
-
-
-def test_password_goes_by_auth_type(pair):
-    fields = {"Authorization": "Basic dXNlcjpwYXNz"}
-    answer = pair.same("/o/addresses/option_only/file.txt", headers=fields)
-    assert answer.body == b"None None"
-    pair.same("/o/addresses/password/file.txt", headers=fields)
-    pair.same("/o/addresses/password/file.txt")
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        question
-        for question, (name, _, _) in ANSWERS["questions"].items()
-        if name in ("attributes", "allowed") or question == "server name"
-    ],
-)
-def test_question_has_mod_pythons_answer(pair, question):
-    name, _, real = ANSWERS["questions"][question]
-    answer = pair.ours.request(f"/o/questions/ask/file.txt?{quoted(question)}")
-    if question == "server name":
-        # ServerName, not the name that the client asked for
-        assert answer.body != b"'127.0.0.1'"
-    else:
-        assert answer.body.decode() == real, name
-
-
-def test_directory_has_the_etag_of_mod_python(pair):
-    answers = pair.ask("/o/validators/file/")
-    for answer in answers:
-        assert re.fullmatch(r'(W/)?"\w+-\w+"', answer.headers["ETag"])
-
-
-@pytest.mark.parametrize("name", sorted(set(PHASES) - {"user-missing", "user-declined", "fault"}))
-def test_phases_go_on_as_without_the_option(pair, name):
-    pair.expect("files/phases")
-    ours = pair.ours.request(f"/o/phases/{name}/file.txt")
-    assert ours.status < 600
-
-
-def test_levels_of_the_log_are_all_eight(pair):
-    pair.expect("mark")
-    pair.ours.request("/o/logs/levels/file.txt?mark")
-    deadline = time.monotonic() + 10
-    while "connection default mark" not in pair.ours.log():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    found = {
-        what: level
-        for level, what in re.findall(
-            r"\[\w*:(\w+)\] .*client .* (\w+ \w+) mark$", pair.ours.log(), re.MULTILINE
-        )
-    }
-    levels = {"EMERG": "emerg", "ALERT": "alert", "CRIT": "crit", "ERR": "error"}
-    levels |= {"WARNING": "warn", "NOTICE": "notice", "INFO": "info"}
-    assert {f"req {name}": level for name, level in levels.items()}.items() <= found.items()
-
-
-# -- on a server of its own ------------------------------------------------------------------------
+from tests.servers.moved import Exact, Moved
+from tests.support import until
 
 HANDLER = """
 import threading
@@ -353,65 +232,6 @@ SSI = (
 )
 
 
-CONNECTIONS = """
-from mod_python import apache
-
-
-def handler(connection):
-    line = connection.readline()
-    if line.startswith(b"GET"):
-        connection.write("below HTTP")
-        return apache.OK
-    if line == b"raise\\n":
-        raise ValueError("of the handler")
-    if line == b"all\\n":
-        connection.write(connection.read())
-        return apache.OK
-    server = connection.base_server
-    connection.write(f"{line!r} {connection.readline(3)!r} {connection.read(2)!r}\\n")
-    connection.write(f"{connection.client_ip} {connection.local_addr[1]} {connection.id}\\n")
-    connection.write(f"{server.server_hostname} {dict(server.get_options().items())}")
-    connection.log_error("a line of the connection", apache.APLOG_NOTICE)
-    return apache.OK
-
-
-def declining(connection):
-    return apache.DECLINED
-"""
-PORTS = """
-LogLevel notice
-DocumentRoot "{directory}/docs"
-<Directory "{directory}/docs">
-    Require all granted
-</Directory>
-PythonOption outer 1
-Listen 127.0.0.1:{other}
-Listen 127.0.0.1:{third}
-<VirtualHost 127.0.0.1:{other}>
-    ServerName below.test
-    PythonPath "['{directory}/code'] + sys.path"
-    PythonOption inner 2
-    PythonConnectionHandler connections::handler
-</VirtualHost>
-<VirtualHost *:{third}>
-    PythonPath "['{directory}/code'] + sys.path"
-    PythonConnectionHandler connections::declining
-</VirtualHost>
-"""
-
-
-class Exact(Moved):
-    """A converted configuration whose handlers read Apache's structures.
-
-    :ivar edit: changes the converted text.
-    """
-
-    edit = staticmethod(lambda text: text)
-
-    def convert(self, text, *options):
-        return self.edit(super().convert(text, "--request-rec", *options))
-
-
 def start(directory, edit=None, children=1):
     server = Exact(directory, "mod_wsgi", SITE, modules=MODULES, children=children)
     docs = directory / "docs"
@@ -451,15 +271,8 @@ def body(server, what, **options):
 
 
 def wait_for_line(server, pattern):
-    path = server.work.error_log.replace("error.log", "notes.log")
-    deadline = time.monotonic() + 10
-    while True:
-        with open(path, encoding="utf-8") as file:
-            found = re.findall(pattern, file.read(), re.MULTILINE)
-        if found:
-            return found
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    path = pathlib.Path(server.work.error_log.replace("error.log", "notes.log"))
+    return until(lambda: re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
 
 
 def test_error_documents_are_files_and_handlers(server):
@@ -621,84 +434,6 @@ def test_thousands_of_requests_leave_the_child_as_it_is(server):
     same, after = memory()
     assert same == child
     assert after - before < 1024, f"{after - before} KiB more"
-
-
-# -- connections -----------------------------------------------------------------------------------
-
-
-def start_ports(directory, edit=None):
-    (directory / "docs").mkdir()
-    (directory / "docs" / "x.txt").write_text("plain\n")
-    (directory / "code").mkdir()
-    (directory / "code" / "connections.py").write_text(CONNECTIONS)
-    other, third = free_port(), free_port()
-    text = PORTS.replace("{other}", str(other)).replace("{third}", str(third))
-    server = Exact(directory, "mod_wsgi", text, modules=("env",), children=1)
-    if edit is not None:
-        server.edit = edit
-    server.start()
-    server.begin_test()
-    return server, other, third
-
-
-def say(port, data):
-    """Send *data* and end; return what comes back."""
-    got = []
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        while block := connection.recv(65536):
-            got.append(block)
-    return b"".join(got)
-
-
-def test_connections_are_answered_by_their_handler(public_dir):
-    server, other, third = start_ports(public_dir)
-    try:
-        assert server.request("/x.txt").body == b"plain\n"
-        for _ in range(3):
-            said = say(other, b"first\nsecond\nthird").decode().splitlines()
-            assert said[0] == r"b'first\n' b'sec' b'on'"
-            assert said[1].startswith(f"127.0.0.1 {other} ")
-            assert said[2] == "below.test {'outer': '1', 'inner': '2'}"
-        assert "connection" in server.log() and ":notice]" in server.log()
-        assert say(other, b"GET /x.txt HTTP/1.0\r\n\r\n") == b"below HTTP"
-        data = b"x" * 300_000
-        assert say(other, b"all\n" + data) == data
-        assert say(other, b"").startswith(b"b'' b'' b''\n")
-        server.expect("PythonConnectionHandler failed|  |of the handler|Traceback")
-        server.expect(r"\w+Error: .*the connection can't be (written to|read)")
-        assert say(other, b"raise\n") == b""
-        # a client that never listens does no harm
-        for _ in range(20):
-            with socket.create_connection(("127.0.0.1", other), 60) as gone:
-                gone.sendall(b"first\n")
-        answer = say(third, b"GET /x.txt HTTP/1.0\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"plain\n")
-        assert not server.complaints()
-    finally:
-        server.stop()
-
-
-def test_ports_are_closed_where_connections_cannot_be_answered(public_dir):
-    def without_import(text):
-        lines = [line for line in text.splitlines() if "WSGIImportScript" not in line]
-        broken = "from handlers.runtime import httpd_abi; httpd_abi.MAGIC = 1\n"
-        for path in re.findall(r"WSGIAccessScript (\S+)", text)[:1]:
-            with open(path, encoding="utf-8") as file:
-                script = file.read()
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(script.replace("\nworks = ", f"\n{broken}works = "))
-        return "\n".join(lines) + "\n"
-
-    server, other, _ = start_ports(public_dir, without_import)
-    try:
-        answer = say(other, b"GET /x.txt HTTP/1.0\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 403 ")
-        assert "does not work, its ports are closed: its module magic number" in server.log()
-        assert server.request("/x.txt").status == 200
-    finally:
-        server.stop()
 
 
 # -- where it is not to be had ---------------------------------------------------------------------

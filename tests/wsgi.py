@@ -7,6 +7,7 @@ import types
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+from handlers.mod_python import apache
 from handlers.runtime.entry import handle_request
 
 _numbers = itertools.count()
@@ -38,6 +39,18 @@ def named(*handlers) -> str:
     for number, handler in enumerate(handlers):
         setattr(module, f"handler{number}", handler)
     return " ".join(f"{module.__name__}::handler{number}" for number in range(len(handlers)))
+
+
+def page(req):
+    """Write which phase the handler runs in, and who the user is."""
+    req.content_type = "text/plain"
+    req.write(f"page {req.phase} {req.user}", 0)
+    return apache.OK
+
+
+def returns(result):
+    """Return a handler that returns *result*."""
+    return lambda req: result
 
 
 def serve(*handlers, body=b"", **variables) -> Answer:
