@@ -50,8 +50,8 @@ class Site:
             "lookup.updated": "at",
             "lookup.private": "hidden",
             "lookup.refresh": "3600",
-            "lookup.timeout": "0.2",
-            "lookup.connect_timeout": "0.2",
+            "lookup.timeout": "0.05",
+            "lookup.connect_timeout": "0.05",
         }
         self.refresher = Refresher(options.from_mapping(self.given))
         self.refresher.refresh(10)
@@ -310,6 +310,7 @@ def test_writer_of_layers_killed_at_any_moment_leaves_no_older_row(site, seed):
     assert sorted(os.listdir(site.file.parent))[0] == "snapshot"
 
 
+@pytest.mark.slow
 def test_two_servers_share_a_snapshot(tmp_path, monkeypatch):
     """Each of them refreshes it after its own start, and neither undoes what the other has done."""
     site = Site(tmp_path)
