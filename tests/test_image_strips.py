@@ -1,5 +1,6 @@
 """Pictures decoded in strips by libvips: the same thumbnails, for a fraction of the memory."""
 
+import errno
 import io
 import sys
 import time
@@ -7,12 +8,19 @@ import time
 import pytest
 from PIL import Image
 
-from handlers.image import scaling, strips, thumbnail
-from handlers.image.errors import BrokenSource, ImageError, TooCostly
+from handlers.image import png, scaling, strips, thumbnail
+from handlers.image.errors import (
+    BrokenSource,
+    ImageError,
+    RefusedSource,
+    SourceUnavailable,
+    TooCostly,
+)
+from handlers.image.excerpt import Excerpt
 from handlers.image.geometry import parse
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
-from tests.attacks import ATTACKS
+from tests.attacks import ATTACKS, deflate_bloat, empty_dynamic_block
 from tests.pictures.members import MEMBERS
 
 PNGS = sorted(name for name in MEMBERS if "png" in name)
@@ -27,9 +35,9 @@ def both(monkeypatch):
     strips._vips = None
 
     class Counted(strips.Strips):
-        def __init__(self, data):
-            used.append(len(data))
-            super().__init__(data)
+        def __init__(self, data, *options):
+            used.append(data.length)
+            super().__init__(data, *options)
 
     monkeypatch.setattr(strips, "Strips", Counted)
     monkeypatch.setattr(thumbnail, "_SAVED", 0)
@@ -110,6 +118,73 @@ def test_attack_is_refused_in_strips(both, attack):
     whole, in_strips, _ = both(write(), "50x50")
     assert whole == in_strips
     assert expected == "served" or whole.__name__ == expected
+
+
+class Failing(io.BytesIO):
+    """A file on a storage that goes away."""
+
+    def read(self, size=-1):
+        if self.tell() > 4000:
+            raise OSError(errno.EIO, "gone")
+        return super().read(size)
+
+    def readinto(self, place):
+        if len(place) > 4000:
+            raise OSError(errno.EIO, "gone")
+        return super().readinto(place)
+
+
+@pytest.fixture
+def read_on_the_way(monkeypatch):
+    """Have a file of any length be too long to be read before it is decoded."""
+    monkeypatch.setattr(png, "_MOST_TRUSTED_BYTES", 3000)
+    monkeypatch.setattr(png, "_TRUSTED_BYTES", 3000)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_long_file_is_read_while_it_is_decoded(both, read_on_the_way, mode, monkeypatch):
+    monkeypatch.delattr(Excerpt, "whole")
+    buffer = io.BytesIO()
+    Image.effect_noise((640, 480), 90).convert(mode).save(buffer, "PNG")
+    for size in ("50x50", "70x40-crop", "2000x2000"):
+        whole, in_strips, used = both(buffer.getvalue(), size)
+        assert whole == in_strips and isinstance(whole, thumbnail.Thumbnail)
+    assert used == 3
+    cut = buffer.getvalue()[: len(buffer.getvalue()) // 2]
+    assert both(cut, "50x50")[:2] == (BrokenSource, BrokenSource)
+
+
+@pytest.mark.parametrize("blocks", [empty_dynamic_block(), [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]])
+def test_long_file_without_pixels_is_refused_before_its_end(both, blocks):
+    started = time.process_time()
+    assert both(deflate_bloat(blocks, 45 * MEGABYTE, 300), "50x50") == (
+        *(RefusedSource, RefusedSource),
+        1,
+    )
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("fixture", [None, "read_on_the_way"])
+def test_storage_that_goes_away_is_no_damage(both, fixture, request):
+    if fixture:
+        request.getfixturevalue(fixture)
+    assert strips.load()
+    with pytest.raises(SourceUnavailable, match="gone"):
+        make(Failing(saved()), parse("50x50"), "jpg")
+
+
+def test_large_photograph_is_decoded_in_strips(both, monkeypatch):
+    """Whatever the length of its file: that takes less time."""
+    monkeypatch.setattr(thumbnail, "_SAVED", 4)
+    monkeypatch.setattr(png, "_QUICK_PIXELS", 400 * 300)
+    assert both(saved(), "50x50")[2] == 1
+    assert both(saved((399, 300)), "50x50")[2] == 1
+    buffer = io.BytesIO()
+    Image.effect_noise((400, 300), 60).save(buffer, "PNG")
+    assert both(buffer.getvalue(), "50x50")[2] == 1
+    # but not at the cost of a refusal
+    monkeypatch.setattr(strips, "_WORK_BYTES", 300 * MEGABYTE)
+    assert both(saved(), "50x50")[2] == 1
 
 
 def test_tall_picture_takes_no_longer_in_strips(both):

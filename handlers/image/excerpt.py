@@ -7,8 +7,10 @@ the pixels depend on and nothing else.
 """
 
 import bisect
+import contextlib
 import io
 import itertools
+import mmap
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -29,6 +31,38 @@ class Excerpt:
         self._pieces = joined(pieces)
         self._starts = list(itertools.accumulate(map(_length, self._pieces), initial=0))
         self._at = 0
+
+    @property
+    def length(self) -> int:
+        """The bytes of all pieces, whether the file has them or not."""
+        return self._starts[-1]
+
+    def whole(self) -> mmap.mmap:
+        """Return all bytes that the file has, in memory of their own, into which they are read.
+
+        Joining pieces of many megabytes, or filling memory page by page, takes longer than reading.
+        """
+        end, parts = self._file.seek(0, io.SEEK_END), []
+        for piece in self._pieces:
+            has = _length(piece) if isinstance(piece, bytes) else max(0, end - piece[0])
+            parts.append((piece, min(_length(piece), has)))
+            if has < _length(piece):
+                break
+        size, at = sum(length for _, length in parts), 0
+        data = mmap.mmap(-1, max(1, size), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # not every kernel has large pages
+        with contextlib.suppress(OSError):
+            data.madvise(mmap.MADV_HUGEPAGE)
+        with memoryview(data) as view:
+            for piece, length in parts:
+                with view[at : at + length] as place:
+                    if isinstance(piece, bytes):
+                        place[:] = piece
+                    else:
+                        self._file.seek(piece[0])
+                        self._file.readinto(place)
+                at += length
+        return data
 
     def read(self, size: int = -1) -> bytes:
         """Return up to *size* bytes, all that are left if it is negative."""

@@ -91,6 +91,8 @@ class Header(NamedTuple):
     details: object = None
     #: Bytes that decoding it in strips takes, in place of the two above; None: it has to be whole.
     strips_bytes: int | None = None
+    #: True if that takes less time, too.
+    quick_in_strips: bool = False
 
 
 def check_file(file_bytes: int, limits: Limits) -> None:

@@ -121,8 +121,9 @@ def _reduced(
             band = (band.convert("I") if band.mode == "I;16B" else band).point(stretch)
         if mode in ("RGBa", "La"):
             band = band.convert("RGBA" if mode == "RGBa" else "LA")
-        band = band.convert(mode).reduce(factors)
-        reduced.paste(band, (0, (top - upper) // down))
+        if band.mode != mode:
+            band = band.convert(mode)
+        reduced.paste(band.reduce(factors), (0, (top - upper) // down))
     return reduced, (
         (box[0] - left) / across,
         (box[1] - upper) / down,

@@ -212,16 +212,21 @@ def _plan(header: Header, fitting: Fitting, format: str, limits: Limits) -> _Pla
 def _in_strips(
     header: Header, fitting: Fitting, format: str, limits: Limits, whole: _Plan
 ) -> _Plan | None:
-    """Return the plan for strips, if that takes a quarter of the memory, or *whole* is too much."""
+    """Return the plan for strips, if that takes less time, or a quarter of the memory, or *whole*
+    is too much.
+    """
     if header.strips_bytes is None:
         return None
     decoding = header.strips_bytes
-    if _SAVED * decoding > held_bytes(header, 1) and whole.cost_bytes <= limits.memory:
+    is_better = header.quick_in_strips or _SAVED * decoding <= held_bytes(header, 1)
+    if not is_better and whole.cost_bytes <= limits.memory:
         return None
     cost = max(
         decoding + scaling.peak_bytes(0, fitting.box, fitting.size, False),
         encode.work_bytes(fitting.size, format),
     )
+    if cost > limits.memory >= whole.cost_bytes:
+        return None
     return _Plan(fitting.size, fitting.box, 1, scaling.GAP, cost, in_strips=True)
 
 
