@@ -146,7 +146,7 @@ def test_killed_children_and_makers_leave_nothing_behind(killed_site, seconds):
     """Mixed load with a sweep at work, while children and makers are killed at random."""
     killed_site.expect(r"exit signal Killed|AH00052")
     killed_site.expect("no maker can be started")
-    killed_site.expect("thumbnail .*(its maker was killed|given up)|turned away")
+    killed_site.expect("(thumbnail|picture) .*(its maker was killed|given up)|turned away")
     chance = random.Random(5)
     stop = threading.Event()
     sizes = ("200x200", "400x400", "200x200-crop")

@@ -1,8 +1,9 @@
 """The header of a PNG file, and the list of its chunks (PNG third edition, section 5)."""
 
+import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image, ImageChops, PngImagePlugin
@@ -195,9 +196,8 @@ def _chunks(
 ) -> tuple[dict[bytes, bytes], list[tuple[int, int]]]:
     """Return the chunks that tell something, and (offset, length) of the picture's data."""
     told, picture, parts = {}, [], 0
-    place = _HEADER_BYTES
-    file.seek(place)
-    while len(chunk := file.read(8)) == 8:
+    place, read_at = _HEADER_BYTES, _reader(file)
+    while len(chunk := read_at(8, place)) == 8:
         length, name = int.from_bytes(chunk[:4], "big"), chunk[4:]
         parts += 1
         if name == b"IEND":
@@ -205,7 +205,7 @@ def _chunks(
         if name == b"IDAT":
             picture.append((place + 8, length))
         elif name in _TELLING and not picture and name not in told and length <= _EXIF_BYTES:
-            data, checksum = file.read(length), file.read(4)
+            data, checksum = read_at(length, place + 8), read_at(4, place + 8 + length)
             if name == b"PLTE" or zlib.crc32(name + data).to_bytes(4, "big") == checksum:
                 told[name] = data
             if name == b"tRNS" and colour == _PALETTE and not _fits(told, length):
@@ -213,8 +213,24 @@ def _chunks(
         if parts > limits.parts + file_bytes // _CHUNK_BYTES:
             raise RefusedSource("PNG cut into too many chunks")
         place += 12 + length
-        file.seek(place)
     return told, picture
+
+
+def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
+    """Return what reads so many bytes at a place of the file.
+
+    A chunk's head is read alone: a buffer would be filled for each.
+    """
+    try:
+        descriptor = file.fileno()
+    except OSError:
+        # in memory
+        def read(size: int, place: int) -> bytes:
+            file.seek(place)
+            return file.read(size)
+
+        return read
+    return lambda size, place: os.pread(descriptor, size, place)
 
 
 def _fits(told: Mapping[bytes, bytes], length: int) -> bool:

@@ -22,6 +22,8 @@ from handlers.image.excerpt import Excerpt
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _SPACES = {"uchar": 1, "ushort": 2}
+#: Modes in which Pillow has the same bytes as libvips.
+_AS_THEY_ARE = {"L", "RGBA"}
 #: Bytes beside the file: rows in work, the tables of the decoder, a strip and a copy of it.
 _WORK_BYTES = 6 << 20
 #: Rows that are decoded ahead, and the most bytes of a pixel in them.
@@ -105,9 +107,12 @@ class Strips:
             self._region = _vips.Region.new(picture)
         self.size = self.width, self.height = picture.width, picture.height
         self.info: dict = {}
+        self._last: Image.Image | None = None
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
         """Return the pixels in *box*, which must not lie above those of the last one.
+
+        They are there until the next call.
 
         :raises BrokenSource: if they cannot be decoded.
         :raises RefusedSource: if the file goes on and on without giving them.
@@ -118,7 +123,12 @@ class Strips:
             self._reading.bound(lower * self.width * _PIXEL_BYTES)
         with self._telling():
             pixels = self._region.fetch(left, upper, *size)
-        return Image.frombuffer(self.mode, size, pixels, "raw", self.mode, 0, 1)
+        if self.mode in _AS_THEY_ARE:
+            return Image.frombuffer(self.mode, size, pixels, "raw", self.mode, 0, 1)
+        if self._last is None or self._last.size != size:
+            self._last = Image.new(self.mode, size)
+        self._last.frombytes(pixels, "raw", self.mode)
+        return self._last
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

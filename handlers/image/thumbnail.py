@@ -117,7 +117,8 @@ def _made(file, geometry, format, focus, limits, quality, animated, copy) -> Thu
         else:
             data, frames = _first(file, header, (plan, whole), format, quality, limits), 1
     finally:
-        memory.give_back(film_bytes or plan.cost_bytes)
+        # what strips take is returned with them
+        memory.give_back(film_bytes or (0 if plan.in_strips else plan.cost_bytes))
     size = orientation.swap(fitting.size, header.orientation)
     return Thumbnail(data, *size, *upright, header.format, frames)
 
