@@ -180,6 +180,44 @@ def test_after_a_time_on_a_real_server(mariadb):
         mariadb.execute("DROP DATABASE late")
 
 
+@pytest.mark.parametrize(
+    ("kind", "zones"),
+    [
+        ("TIMESTAMP", ["-11:00", "-11:00", "+13:00", "+00:00"]),
+        ("DATETIME", ["-11:00", "+13:00", "+13:00", "+00:00"]),
+    ],
+)
+def test_server_that_moves_to_another_zone_hides_no_change(mariadb, tmp_path, kind, zones):
+    """Or one that takes over from a server in another zone."""
+    mariadb.execute("CREATE DATABASE zones")
+    try:
+        mariadb.execute(
+            "SET GLOBAL time_zone = '+00:00'",
+            f"CREATE TABLE zones.images (id INT PRIMARY KEY, path TEXT, at {kind} NULL)",
+            "INSERT INTO zones.images VALUES (1, 'old', '2020-01-01'), (2, 'old', NOW())",
+        )
+        given = {
+            "lookup.database": mariadb.url("zones"),
+            "lookup.snapshot": str(tmp_path / "snapshot"),
+            "lookup.updated": "at",
+        }
+        refresher = Refresher(options.from_mapping(given))
+        refresher.refresh(10)
+        read = []
+        for zone in zones:
+            mariadb.execute(f"SET GLOBAL time_zone = '{zone}'")
+            mariadb.execute(
+                f"UPDATE zones.images SET path = '{len(read)}', at = NOW() WHERE id = 1"
+            )
+            refresher._refresh(refresher._state(), refresher._usable(), full=False)
+            assert refresher.open().get("1").path == str(len(read))
+            read.append(refresher._state().full)
+        # all rows are read once for each zone
+        assert len(set(read)) == len(set(zones))
+    finally:
+        mariadb.execute("SET GLOBAL time_zone = 'SYSTEM'", "DROP DATABASE zones")
+
+
 def test_query_of_the_site_may_have_an_end_and_a_comment(site):
     every = "SELECT id, path, at AS updated FROM images"
     given = {
@@ -249,7 +287,7 @@ def test_table_that_is_being_filled_anew_is_not_believed(shrunk, caplog):
         shrunk.state(refreshed=time.time() - 100)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert f"has 1 rows instead of {COUNT}: the snapshot stays" in record.getMessage()
+    assert f"has 1 rows in the table instead of {COUNT}: the snapshot stays" in record.getMessage()
     shrunk.run(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)"
         f" INSERT INTO images SELECT 'n' || i, 'new.jpg', {NOW} FROM n"

@@ -200,9 +200,9 @@ class Connection:
                 cursor.execute(query)
             return _names(cursor), _rows(cursor)
 
-    def latest(self) -> datetime.datetime | None:
-        """Return the time by the server's clock, in its own zone or in UTC, whichever is later."""
-        return max(self.run("SELECT NOW(), UTC_TIMESTAMP()")[1][0])
+    def clock(self) -> tuple[datetime.datetime, datetime.datetime] | None:
+        """Return the time by the server's clock, in its own zone and in UTC."""
+        return self.run("SELECT NOW(), UTC_TIMESTAMP()")[1][0]
 
     def alive(self) -> bool:
         """Ask the server whether the connection still stands.

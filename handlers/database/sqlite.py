@@ -79,7 +79,7 @@ class Connection:
             cursor = self._connection.execute(query, parameters or {})
             return _names(cursor), self._rows(cursor)
 
-    def latest(self) -> None:
+    def clock(self) -> None:
         """There is no clock but this machine's."""
 
     def alive(self) -> bool:

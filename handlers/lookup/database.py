@@ -1,6 +1,8 @@
 """A database that is asked for rows: connections, hosts, time limits, outages."""
 
 import contextlib
+import datetime
+import functools
 import os
 import threading
 import time
@@ -239,6 +241,18 @@ class Reading:
         self._queries = options.queries
         self._is_id = options.is_id
 
+    @functools.cached_property
+    def _clock(self) -> tuple[datetime.datetime, datetime.datetime] | None:
+        return self._connection.clock()
+
+    @property
+    def zone(self) -> float:
+        """Seconds that the database's time of day is ahead of UTC; 0 if it has none of its own."""
+        if self._clock is None or self._queries.updated is None:
+            return 0.0
+        local, utc = self._clock
+        return (local - utc).total_seconds()
+
     def all(self) -> Iterator[tuple[str, Row | None, object]]:
         """Yield (id, Row, value of the column ``updated``) of every row.
 
@@ -275,7 +289,8 @@ class Reading:
         return int(number)
 
     def _begins(self, mark: Mark, overlap: float) -> dict[str, Mark]:
-        return {"since": updated.since(mark, overlap, self._connection.latest())}
+        latest = max(self._clock) if self._clock else None
+        return {"since": updated.since(mark, overlap, latest)}
 
     def _records(self, query: str, parameters: dict[str, Mark] | None = None):
         names, values = self._connection.stream(query, parameters)

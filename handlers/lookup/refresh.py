@@ -296,7 +296,9 @@ class Refresher:
             current.mark = state.mark if current.serial == state.serial else None
         done, skipped, began = None, Skipped(self._encode_ids), time.time_ns()
         with self._database.reading() as reading:
-            if not full and current is not None and current.mark is not None:
+            # In another zone, what is written now may look like long ago.
+            zone, is_comparable = reading.zone, current is not None and current.mark is not None
+            if not full and is_comparable and zone == state.zone:
                 try:
                     records, is_whole = self._late(reading, state)
                     done = write_changes(
@@ -329,6 +331,7 @@ class Refresher:
             # what was made of rows before is for the cache's next round to compare
             state.told = fresh.serial
         state.serial, state.mark, state.refreshed = fresh.serial, done.mark, time.time()
+        state.zone = zone
         if is_whole:
             state.settled, state.reread, state.reread_seconds = done.mark, time.time(), seconds
         if full:
@@ -384,7 +387,7 @@ class Refresher:
                 number += 1
                 yield row
         if number < before / 2:
-            raise Shrunk(f"{number} rows instead of {before}")
+            raise Shrunk(f"{number} rows in the table instead of {before}")
 
     def _counter(self, state: State, reading: Reading) -> Callable[[], int] | None:
         """Return what counts the rows to notice those that are gone; None if that can wait.

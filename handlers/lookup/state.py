@@ -23,6 +23,7 @@ class State:
     :ivar shrunk: since when the table has far fewer rows than the snapshot, 0 if it has not.
     :ivar serial: the last snapshot that was written; ``mark`` and ``settled`` belong to it.
     :ivar mark: up to where the column ``updated`` was seen, as of ``refreshed``.
+    :ivar zone: what the database's time of day was ahead of UTC then, in seconds.
     :ivar settled: what ``mark`` was when all rows of the overlap were last read.
     :ivar reread: when that was, and how long it took.
     :ivar told: the snapshot whose changed ids have been told to everybody who must know.
@@ -38,6 +39,7 @@ class State:
     shrunk: float = 0.0
     serial: str = ""
     mark: Mark | None = None
+    zone: float = 0.0
     settled: Mark | None = None
     told: str = ""
 
