@@ -11,6 +11,7 @@ import pytest
 
 from handlers.quickstart import httpd
 from tests.conftest import SERVERS, watched
+from tests.servers import modules
 from tests.servers.httpd import Httpd, make_images_table
 from tests.support import until
 
@@ -64,14 +65,13 @@ def fork(seconds):
 """
 
 
-@pytest.fixture(params=SERVERS)
-def server(request, public_dir, pictures):
-    """A running server of two children whose handlers take their time."""
+def make_server(name, public_dir, pictures):
+    """Return a server of two children whose handlers take their time."""
     python = public_dir / "python"
     python.mkdir()
     (python / "slow.py").write_text(CODE)
     set_env, interpreter = "SetEnv ", ""
-    if request.param == "mod_python":
+    if name == "mod_python":
         # nothing else lets another thread run while a handler does nothing but compute
         set_env, interpreter = "", "PythonInterpreter main_interpreter"
     extra = f"""<Location /slow>
@@ -84,11 +84,18 @@ def server(request, public_dir, pictures):
     </LocationMatch>"""
     root, rows = pictures
     url = make_images_table(public_dir / "images.db", rows)
-    server = Httpd(public_dir / "site", request.param, url, root, children=2, extra=extra)
+    server = Httpd(public_dir / "site", name, url, root, children=2, extra=extra)
     # where a handler says that it has begun
     server.begun = python / "begun"
     server.begun.mkdir()
     server.begun.chmod(0o777)
+    return server
+
+
+@pytest.fixture(params=SERVERS)
+def server(request, public_dir, pictures):
+    """A running server of two children whose handlers take their time."""
+    server = make_server(request.param, public_dir, pictures)
     with server.stopped_at_the_end():
         server.start(warm=False)
         yield from watched(server)
@@ -143,6 +150,19 @@ def test_request_that_does_not_end_keeps_nobody_waiting(server, work, end):
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             asked.result()
     assert "AH00046" not in server.log()
+
+
+@pytest.mark.parametrize("name", modules.NAMES)
+def test_each_mod_wsgi_lets_a_request_be_answered(public_dir, pictures, name):
+    server = make_server("mod_wsgi", public_dir, pictures)
+    installed, other = httpd.mod_wsgi_location(), modules.mod_wsgi(name)
+    server.edits[f'HANDLERS_MOD_WSGI "{installed}"'] = f'HANDLERS_MOD_WSGI "{other}"'
+    with server:
+        with in_python(server, "/slow/sleep?1") as (asked,):
+            stop_child(server)
+            assert asked.result().status == 200
+        began = time.monotonic()
+    assert time.monotonic() - began < KILLED_AFTER
 
 
 def test_connection_that_is_kept_idle_keeps_nobody_waiting(server):

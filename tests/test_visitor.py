@@ -293,8 +293,6 @@ def test_broken_bytes_in_the_file_of_users_are_skipped(visitor):
 
 def test_guesses_are_limited_over_all_children_and_a_restart(members):
     members.expect(TOO_MANY)
-    # mod_python's child may hang when it is ended in the middle of a request, until it is killed
-    members.expect(r"AH0004[56]: child process \d+ still did not exit")
     address = next_address()
 
     def guess(number):
@@ -507,8 +505,6 @@ def test_no_favourite_of_one_visitor_is_lost_when_clicks_race(members):
 
 def test_browser_keeps_its_favourites_over_a_restart(members):
     address = f"http://127.0.0.1:{members.port}/"
-    # mod_python's child may hang when it is ended in the middle of a request, until it is killed
-    members.expect(r"AH0004[56]: child process \d+ still did not exit")
     with chromium() as browser:
         browser.get(address)
         browser.find_element(By.CSS_SELECTOR, "button[value=p003]").click()

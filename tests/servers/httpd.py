@@ -28,7 +28,7 @@ _ALWAYS_EXPECTED = (
     # a thumbnail was deleted between Apache's look at it and its opening
     r"\(2\)No such file or directory: .*AH00132",
 )
-# mod_python ends Python in the signal handler: a child that is in Python waits for itself then
+# a handler that only computes, in another interpreter than the main one, keeps the GIL until then
 _OF_MOD_PYTHON = (r"AH0004[56]: child process \d+ still did not exit",)
 
 
