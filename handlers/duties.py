@@ -127,7 +127,7 @@ def _check_root(root: str) -> None:
     try:
         source.check_root(root)
     except source.RootUnavailable as error:
-        faults.tell(log, logging.ERROR, "images.root", str(error))
+        faults.tell(log, logging.ERROR, ("images.root", error.args[0]), str(error))
 
 
 def _check_cache(directory: str) -> bool:

@@ -212,21 +212,25 @@ def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
 def try_out(cache: str | None, row, how: Recipe, turns: Turns | None) -> None:
     """Make a small thumbnail of the lookup's *row*, and drop it: can it be made?
 
-    A maker does it, as for a request; where the cache is not fit for that, a process of its own.
+    A maker does it, as for a request; where it cannot have one, a process of its own.
 
     :param cache: the cache directory; None if nothing can be written there, and *turns* likewise.
-    :raises: what :func:`make` does, but FailedBefore.
+    :raises: what :func:`make` does of the source, but FailedBefore.
     """
     asked = Asked(_TRIED_SIZE, "", "jpg")
     job = _job(asked, focus_of(row), how, False)
-    with source.open_source(how.root, row.path) as file:
+    with source.open_source(how.root, row.path) as file, contextlib.ExitStack() as stack:
+        slot, descriptors = None, (file.fileno(),)
+        if turns is not None:
+            # that all are busy, or the disk is full, is no fault of the picture
+            with contextlib.suppress(OSError):
+                slot = stack.enter_context(turns.maker())
         try:
-            if cache is None or turns is None:
-                work = functools.partial(run, (file.fileno(),), job)
-                _answered(worker.call(work, _bounds(how), (file.fileno(),)))
-                return
-            with turns.maker() as slot:
-                _answered(client.make(cache, slot, job, (file.fileno(),), _bounds(how)))
+            if cache is None or slot is None:
+                work = functools.partial(run, descriptors, job)
+                _answered(worker.call(work, _bounds(how), descriptors))
+            else:
+                _answered(client.make(cache, slot, job, descriptors, _bounds(how)))
         except errors.SourceUnavailable as error:
             raise source.RootUnavailable(how.root, f"{row.path!r}: {error}") from error
 

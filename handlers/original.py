@@ -56,7 +56,7 @@ def handler(req) -> int:
         with source.open_source(root, row.path) as file, source.read(root, row.path):
             # while nothing is on its way to the client yet
             file.read(1)
-            faults.over("images.root")
+            faults.over(("images.root", root))
             content_type = _CONTENT_TYPES.get(row.path.rpartition(".")[2].lower())
             if content_type is None:
                 req.headers_out["Content-Disposition"] = "attachment"

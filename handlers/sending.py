@@ -106,7 +106,7 @@ def faults_answered(handle):
         except guarded.Undecodable:
             return apache.HTTP_BAD_REQUEST
         except source.RootUnavailable as error:
-            faults.tell(log, logging.ERROR, "images.root", str(error))
+            faults.tell(log, logging.ERROR, ("images.root", error.args[0]), str(error))
             return unavailable(req, RETRY_AFTER)
         except (errors.Misconfigured, errors.Unavailable) as error:
             status, seconds = faults.answer(error)

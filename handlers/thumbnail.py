@@ -209,7 +209,7 @@ def _made(
             return "found"
         how, turns = making.recipe(options), _turns(store, options)
         is_own = making.make(store, asked, row, how, turns, check)
-        for subject in ("images.root", store.directory):
+        for subject in (("images.root", how.root), store.directory):
             faults.over(subject)
         return "made" if is_own else "waited"
     except FailedBefore:
@@ -231,7 +231,7 @@ def _made(
         faults.tell_rarely(log, logging.WARNING, f"thumbnails turned away: {error}")
         return "turned_away"
     except source.RootUnavailable as error:
-        faults.tell(log, logging.ERROR, "images.root", str(error))
+        faults.tell(log, logging.ERROR, ("images.root", error.args[0]), str(error))
         return "unavailable"
     except worker.NotStarted as error:
         faults.tell_rarely(

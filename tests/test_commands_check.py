@@ -1,5 +1,6 @@
 """``modpython-handlers check``: each thing that can be wrong is one line that says what to type."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -10,6 +11,7 @@ import sqlite3
 import pytest
 from PIL import Image
 
+from handlers.cache.turns import Turns
 from handlers.commands import check as checking
 from handlers.commands import checks, line
 from handlers.commands.apache import Apache
@@ -209,6 +211,15 @@ def test_sample_is_decoded_in_other_processes_without_a_cache(place, check, monk
     # a fork of this process has it, too
     monkeypatch.setattr(thumbnail, "make", None)
     assert "'NoneType' object is not callable" in check()["sample"]
+
+
+def test_busy_makers_are_no_fault_of_the_pictures(place, check, monkeypatch):
+    monkeypatch.setattr(checking, "_BUSY_TIME", 0.1)
+    with contextlib.ExitStack() as busy:
+        turns = Turns(str(place / "cache"), os.cpu_count(), None, None)
+        for _ in range(os.cpu_count()):
+            busy.enter_context(turns.maker())
+        assert check() == {}
 
 
 def test_picture_that_takes_too_long_is_one_line(place, check):

@@ -1,8 +1,10 @@
 """The drop-in on a server that has other sites, too."""
 
+import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -146,6 +148,20 @@ def test_status_of_each_host_is_its_own(hosts):
         )
         health = json.loads(hosts.get(name, "/handlers-health").body)
         assert health["status"] == "well", health
+
+
+def test_outage_of_one_host_is_told_once_while_the_other_works(hosts):
+    settings = pathlib.Path(hosts.work.etc, "b.ini")
+    text = re.sub(r"(?m)^root = .*", "root = /nowhere/at/all", settings.read_text())
+    settings.write_text(text)
+    hosts.expect("images.root /nowhere/at/all: no such directory")
+    hosts.start(warm=False)
+    for size, id, ext in itertools.product(("200x200", "400x400"), "12", ("jpg", "webp", "png")):
+        assert hosts.get("a", f"/thumbs/{size}/{id}.{ext}").status == 200
+        assert hosts.get("b", "/small/100x100/1.jpg").status == 503
+    # a child, and the one that looks at its start
+    told = re.findall(r"\[pid (\d+).*images\.root /nowhere/at/all", hosts.log())
+    assert len(told) <= hosts.children + 1 and len(set(told)) >= 1
 
 
 def test_site_part_in_a_virtual_host_takes_nothing_from_another(hosts):

@@ -36,7 +36,7 @@ def job(size="40x30-crop", ext="jpg", animated=False, wants_copy=False):
 @pytest.fixture
 def cache(monkeypatch):
     """A cache directory whose makers are gone after the test."""
-    monkeypatch.setattr(client, "_not_before", 0.0)
+    monkeypatch.setattr(client, "_not_before", {})
     with tempfile.TemporaryDirectory() as directory:
         state_directory.ensure(directory)
         yield directory

@@ -40,9 +40,15 @@ _DEFINES = {
 _LEAST_MOD_WSGI = (4, 9)
 _HEALTH = "/handlers-health"
 _SAMPLE = 10
-# seconds: for an answer of the site, and for the whole sample
+# seconds: for an answer of the site, for the whole sample, and of that for makers that are busy
 _TIMEOUT = 20.0
 _SAMPLE_TIME = 30.0
+_BUSY_TIME = 5.0
+# what may be wrong with a picture
+_FAULTS = (
+    *(source.SourceMissing, source.SourceRefused, ImageError, OSError),
+    *(worker.WorkerDied, worker.WorkerTimeout),
+)
 _LEAST_ROOM = 1 << 30
 # what keeps a file for the length of one process, or in memory
 _POOR = {"tmpfs", "ramfs", "overlay", "nfs", "nfs4", "cifs"}
@@ -100,12 +106,12 @@ def run(args: argparse.Namespace, options: settings.Settings) -> Result:
     found += _table(options, rows)
     unwell = {finding.part for finding in found if not finding.is_well}
     # what cannot be read at all is told once, and not for each row
-    faults: dict[str, Exception] = {}
+    tried: dict[str, Exception | None] = {}
     if options.get("images.root") and rows and "pictures" not in unwell:
-        faults = _tried(options, rows, "cache" not in unwell)
-        found += _sample(options, rows, faults)
+        tried = _tried(options, rows, "cache" not in unwell)
+        found += _sample(options, tried)
     if args.url:
-        public = [id for id, row in rows if not row.private and id not in faults]
+        public = [id for id, row in rows if not row.private and not tried.get(id)]
         found += _site(args.url.rstrip("/"), options, public[:1], unwell)
     status = int(not all(finding.is_well for finding in found))
     return Result((finding._asdict() for finding in found), _text, status)
@@ -346,8 +352,8 @@ def _table(options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[
 
 def _tried(
     options: settings.Settings, rows: list[tuple[str, Row]], has_cache: bool
-) -> dict[str, Exception]:
-    """Make a thumbnail of each of *rows*, and drop it; return what is wrong, by id.
+) -> dict[str, Exception | None]:
+    """Make a thumbnail of each of *rows*, and drop it; return what is wrong with each, by id.
 
     It is done in processes with limits on memory and time, as for a request: whatever is in a file,
     the command goes on. The last ones are left out where it takes long.
@@ -355,30 +361,31 @@ def _tried(
     recipe, cache, turns = making.recipe(options), None, None
     if has_cache and (cache := options.get("thumbnail.cache")):
         makers = options.thumbnail.makers or os.cpu_count() or 1
-        turns = Turns(cache, makers, None, _SAMPLE_TIME)
-    deadline, faults = time.monotonic() + _SAMPLE_TIME, {}
+        turns = Turns(cache, makers, None, _BUSY_TIME)
+    deadline = time.monotonic() + _SAMPLE_TIME
+    tried: dict[str, Exception | None] = {}
     for id, row in rows:
         if time.monotonic() >= deadline:
             break
+        tried[id] = None
         try:
             making.try_out(cache, row, recipe, turns)
-        except (source.SourceMissing, source.SourceRefused, ImageError, OSError) as error:
-            faults[id] = error
-        except (worker.WorkerDied, worker.WorkerTimeout) as error:
-            faults[id] = error
-    return faults
+        except _FAULTS as error:
+            tried[id] = error
+    return tried
 
 
-def _sample(
-    options: settings.Settings, rows: list[tuple[str, Row]], faults: dict[str, Exception]
-) -> Iterator[Finding]:
-    """Tell what is wrong with the pictures of *rows*: a line for each cause."""
+def _sample(options: settings.Settings, tried: dict[str, Exception | None]) -> Iterator[Finding]:
+    """Tell what is wrong with the pictures that were *tried*: a line for each cause."""
     root = options["images.root"]
-    if len(faults) == len(rows) > 1 and all(
+    faults = {id: error for id, error in tried.items() if error is not None}
+    if len(faults) == len(tried) > 1 and all(
         isinstance(error, source.SourceMissing) for error in faults.values()
     ):
         id, error = next(iter(faults.items()))
-        text = f"none of {len(rows)} files is there, as {id}: {error}: is images.root {root} right?"
+        text = (
+            f"none of {len(tried)} files is there, as {id}: {error}: is images.root {root} right?"
+        )
         yield Finding("sample", False, text)
         return
     ids: dict[str, list[str]] = {}
@@ -387,7 +394,7 @@ def _sample(
     for text, those in ids.items():
         yield Finding("sample", False, f"{', '.join(those)}: {text}")
     if not faults:
-        yield Finding("sample", True, f"{len(rows)} pictures exist and can be decoded")
+        yield Finding("sample", True, f"{len(tried)} pictures exist and can be decoded")
 
 
 def _site(

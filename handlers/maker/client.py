@@ -46,7 +46,8 @@ run(**told)
 """
 
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_not_before = 0.0
+# by the cache, as each site has makers of its own
+_not_before: dict[str, float] = {}
 
 
 def make(
@@ -60,16 +61,15 @@ def make(
     :param descriptors: of the source, and of its middle-size copy if there is one.
     :raises handlers.worker.WorkerDied, WorkerTimeout, NotStarted: as :func:`handlers.worker.call`.
     """
-    global _not_before
-    if time.monotonic() >= _not_before:
+    if time.monotonic() >= _not_before.get(cache, 0.0):
         try:
             done = ask(cache, slot, job, descriptors, bounds)
-            faults.over("makers")
+            faults.over(("makers", cache))
             return done
         except worker.NotStarted as error:
-            _not_before = time.monotonic() + _PAUSE
+            _not_before[cache] = time.monotonic() + _PAUSE
             message = f"no maker can be started, each thumbnail takes a process: {error}"
-            faults.tell(log, logging.WARNING, "makers", message)
+            faults.tell(log, logging.WARNING, ("makers", cache), message)
     return worker.call(functools.partial(run, tuple(descriptors), job), bounds, descriptors)
 
 
