@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from handlers import invalidation
 from handlers.elected import Worker, read_state, write_state
 from handlers.lookup import Lookup, Row, Unavailable, options, refresh, snapshot, writing
 from handlers.lookup.refresh import Refresher
@@ -262,6 +263,31 @@ def test_clock_that_was_set_back_makes_no_snapshot_an_earlier_one(site):
     write_state(site.refresher.state_path, state)
     site.hide(3)
     assert site.refresher.open().get("p3") == HIDDEN
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_purge_is_heeded_though_the_snapshot_is_of_the_future(site, monkeypatch, is_running):
+    """Written while the clock was a year ahead."""
+    cache = site.directory / "cache"
+    cache.mkdir(mode=0o700)
+    site.given["thumbnail.cache"] = str(cache)
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 10**9 * 86_400 * 365)
+    site.refresher.refresh(10)
+    site.hide(3)
+    with contextlib.ExitStack() as opened:
+        pictures = opened.enter_context(site.opened())
+        if is_running:
+            assert pictures["p4"] == OLD
+        monkeypatch.undo()
+        site.change(4)
+        invalidation.invalidate(str(cache), ["p4"])
+        if not is_running:
+            pictures = opened.enter_context(site.opened())
+        pictures._watcher.look(wait=True)
+        assert pictures["p4"] == pictures.reread("p4") == HIDDEN
+        assert pictures.public("p4") is None
+        assert pictures.newest(["p3", "p4", "p5"]) == {"p3": HIDDEN, "p4": HIDDEN, "p5": OLD}
 
 
 def test_full_disk_in_the_middle_of_a_layer_leaves_the_one_before(site, monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import sqlite3
 import threading
 import time
@@ -360,3 +361,21 @@ def test_rows_of_one_id_are_told_and_the_last_counts(tmp_path, caplog):
             assert pictures["7"] == Row("fr.jpg")
             assert sorted(pictures) == ["7", "8"]
         assert sum(text.startswith(repeated) for text in caplog.messages) == 1
+
+
+def test_writer_that_was_killed_is_named(path, pictures, caplog):
+    child = os.fork()
+    if child == 0:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA cache_size=1")
+        connection.execute("BEGIN IMMEDIATE")
+        rows = ((f"q{number}", "x" * 999) for number in range(999))
+        connection.executemany("INSERT INTO images VALUES (?, ?)", rows)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    with pytest.raises(Unavailable):
+        pictures.get("p1")
+    (record,) = caplog.records
+    assert "a program was killed while it wrote: let one that may write" in record.getMessage()
+    run(path, "SELECT 1 FROM images")
+    until(lambda: pictures["p1"] == Row("a/1.jpg"), despite=Unavailable)

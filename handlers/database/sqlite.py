@@ -158,6 +158,9 @@ def _why_not_opened(path: str, text: str) -> tuple:
                 directory = os.path.dirname(path)
                 text = f"it is in WAL mode, and {access.user()} may not write in {directory}"
                 cure = f"let that user write there, or: sqlite3 {path} 'PRAGMA journal_mode=DELETE'"
+        if os.path.exists(path + "-journal"):
+            text = "a program was killed while it wrote"
+            cure = f"let one that may write go back to what was before: sqlite3 {path} .tables"
     except IsADirectoryError:
         text = "a directory, not a file"
     except OSError as error:

@@ -205,15 +205,20 @@ class Lookup(Mapping):
     def newest(self, ids: Collection[str]) -> dict[str, Row | None] | None:
         """Return the rows of *ids* as the newest snapshot has them, with None for what it has not.
 
-        Without a snapshot it returns what :meth:`asked` does. None instead of all means that the
-        snapshot cannot be read now. It changes nothing in memory.
+        Without a snapshot it returns what :meth:`asked` does, and so it does for ids that were
+        invalidated since the snapshot. None instead of all means that it cannot be told now. It
+        changes nothing in memory.
         """
         self._watcher.look()
         memory = self._watcher.memory
         if memory.snapshot is None:
             return self.asked(ids)
         try:
-            return {id: None if memory.is_stale(id) else memory.snapshot.get(id) for id in ids}
+            stale = [id for id in ids if memory.is_stale(id)]
+            rows = self.asked(stale) if stale else {}
+            if rows is None:
+                return None
+            return {id: rows[id] if id in rows else memory.snapshot.get(id) for id in ids}
         except (Replaced, Unusable) as error:
             self._watcher.give_up(memory, error)
             return None

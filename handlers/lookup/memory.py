@@ -1,6 +1,7 @@
 """What a child knows of the table without asking the database."""
 
 import math
+import time
 
 from handlers.invalidation import Invalidations, slot
 
@@ -8,6 +9,9 @@ from .missing import Missing
 from .options import Options
 from .row import Row
 from .snapshot import Snapshot
+
+# nanoseconds that a clock may be corrected by without being set back
+_AHEAD = 10**9
 
 
 class Memory:
@@ -34,6 +38,7 @@ class Memory:
         "_learned",
         "_limit",
         "_older",
+        "_stale",
         "complete",
         "hidden",
         "missing",
@@ -61,6 +66,10 @@ class Memory:
         self._learned: set[str] = set()
         self._invalidations = invalidations or Invalidations(None)
         self._began = began if snapshot is None else snapshot.began
+        if self._began > time.time_ns() + _AHEAD:
+            # The clock was set back: what was invalidated before and since cannot be told apart.
+            self._began = 0
+        self._stale: set[int] = set()
         if options.snapshot is None:
             # the dict is all there is while the database is away
             self.public = [id for id, row in self.rows.items() if not row.private]
@@ -87,7 +96,9 @@ class Memory:
 
     def is_stale(self, id: str) -> bool:
         """Tell whether *id* was invalidated since the table was read."""
-        return self._invalidations.moment(id) > self._began
+        if self._invalidations.moment(id) > self._began:
+            return True
+        return bool(self._stale) and slot(id) in self._stale
 
     def known(self, id: str) -> Row | None:
         """Return the row of *id* without keeping it; raises as :meth:`find` does."""
@@ -122,6 +133,8 @@ class Memory:
         """Forget the rows of these slots of :mod:`handlers.invalidation`."""
         if not slots:
             return
+        # whatever the clock showed when the table was read
+        self._stale |= slots
         for rows in (self.rows, self._older):
             for id in [id for id in list(rows) if slot(id) in slots]:
                 rows.pop(id, None)
