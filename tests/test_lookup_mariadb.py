@@ -11,6 +11,9 @@ import time
 import pytest
 
 from handlers.lookup import Row, Unavailable
+from handlers.lookup import options as lookup_options
+from handlers.lookup.errors import DatabaseAway
+from handlers.lookup.refresh import Refresher
 from tests import support
 from tests.forked import forked
 from tests.servers.mariadb import MariaDB
@@ -378,6 +381,44 @@ def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, op
     finally:
         second.start()
     assert caplog.records == []
+
+
+def test_server_that_dies_in_the_middle_of_all_rows_is_no_end_of_them(
+    mariadb, name, second, tmp_path, caplog
+):
+    count = 200_000
+    for server in (mariadb, second):
+        server.execute(
+            f"CREATE DATABASE IF NOT EXISTS {name}",
+            f"CREATE TABLE {name}.many (id INT PRIMARY KEY, path TEXT)",
+            f"INSERT INTO {name}.many SELECT seq, 'a.jpg' FROM {name}.seq_1_to_{count}",
+        )
+    account = mariadb.url(name).partition("@")[0]
+    given = {
+        "lookup.database": f"{account}@127.0.0.1:{mariadb.port},127.0.0.1:{second.port}/{name}",
+        "lookup.table": "many",
+        "lookup.snapshot": str(tmp_path / "snapshot"),
+    }
+    refresher = Refresher(lookup_options.from_mapping(given))
+    assert refresher.refresh(10).read == count
+    before = refresher.open().serial
+
+    def dying(rows, total):
+        for number, row in enumerate(rows):
+            if number == 1000:
+                mariadb.kill()
+            yield row
+
+    try:
+        with pytest.raises(DatabaseAway):
+            refresher.refresh(10, watch=dying)
+        assert refresher.open().serial == before
+        second.execute(f"UPDATE {name}.many SET path = 'b.jpg' WHERE id = {count}")
+        done = support.until(lambda: refresher.refresh(10), despite=DatabaseAway)
+        assert (done.read, done.changed) == (count, 1)
+    finally:
+        mariadb.start()
+        second.execute(f"DROP DATABASE {name}")
 
 
 @pytest.mark.parametrize(
