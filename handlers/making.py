@@ -212,7 +212,8 @@ def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
 def try_out(cache: str | None, row, how: Recipe, turns: Turns | None) -> None:
     """Make a small thumbnail of the lookup's *row*, and drop it: can it be made?
 
-    A maker does it, as for a request; where it cannot have one, a process of its own.
+    A maker does it, as for a request; where it cannot have one, a process of its own. For commands:
+    a maker that this starts ends with this process.
 
     :param cache: the cache directory; None if nothing can be written there, and *turns* likewise.
     :raises: what :func:`make` does of the source, but FailedBefore.
@@ -230,6 +231,7 @@ def try_out(cache: str | None, row, how: Recipe, turns: Turns | None) -> None:
                 work = functools.partial(run, descriptors, job)
                 _answered(worker.call(work, _bounds(how), descriptors))
             else:
+                client.end_with_this_process()
                 _answered(client.make(cache, slot, job, descriptors, _bounds(how)))
         except errors.SourceUnavailable as error:
             raise source.RootUnavailable(how.root, f"{row.path!r}: {error}") from error

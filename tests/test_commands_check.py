@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
 
 import pytest
 from PIL import Image
@@ -16,12 +17,13 @@ from handlers.commands import check as checking
 from handlers.commands import checks, line
 from handlers.commands.apache import Apache
 from handlers.image import thumbnail
+from handlers.maker import roll
 from handlers.quickstart import serving
 from handlers.quickstart.work import Work
 from handlers.settings import Settings, read
 from tests.servers import modules
 from tests.servers.httpd import make_images_table
-from tests.support import run_command
+from tests.support import command_line, run_command, until
 
 
 @pytest.fixture
@@ -81,6 +83,17 @@ def edit(place, file, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def test_maker_of_the_command_ends_with_it(place):
+    """It holds the output open, which a reader of a pipe would wait for."""
+    apache = place / "apache2"
+    with open(place / "out", "w") as out:
+        line = command_line(place / "settings.ini", "check", "--apache", apache)
+        assert subprocess.run(line, stdout=out, stderr=out, cwd="/", timeout=90).returncode == 0
+    assert (place / "cache" / "handlers-state" / "roll").exists()
+    # it would stay for ten seconds
+    until(lambda: not roll.read(str(place / "cache")), within=6)
 
 
 def test_site_as_it_should_be(place):

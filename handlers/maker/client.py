@@ -45,9 +45,20 @@ from handlers.maker.process import run
 run(**told)
 """
 
+# the process with which makers end, if it is not the parent of this one
+_ends_with: int | None = None
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # by the cache, as each site has makers of its own
 _not_before: dict[str, float] = {}
+
+
+def end_with_this_process() -> None:
+    """Let the makers that this process starts end with it, and not with its parent.
+
+    For a command: a maker holds the command's output open, and who reads that waits for its end.
+    """
+    global _ends_with
+    _ends_with = os.getpid()
 
 
 def make(
@@ -175,7 +186,7 @@ def _started(cache: str, slot: int) -> tuple[socket.socket, dict] | None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # with the server it goes; the parent of a child is httpd itself
-        parent = os.pidfd_open(os.getppid())
+        parent = os.pidfd_open(_ends_with or os.getppid())
         try:
             with theirs, _directory(cache) as directory:
                 keep = {"parent": parent, "first": theirs.fileno(), "directory": directory}
