@@ -67,6 +67,15 @@ def wait_for_requests() -> bool:
     return True
 
 
+def left_to_child() -> tuple[int, ...]:
+    """Return the signals that do not end this process at once: none, or those of a stop.
+
+    httpd sends them to all processes of its group. One that works for a request has to block them,
+    or the request fails, and to end with the child that it works for.
+    """
+    return _SIGNALS if _writing >= 0 else ()
+
+
 def _is_child_of_prefork() -> bool:
     """Tell whether this is one of Apache's own children, and has one thread for requests."""
     mod_wsgi = sys.modules.get("mod_wsgi")
@@ -141,6 +150,8 @@ def _unmask() -> None:
 
 
 def _after_fork() -> None:
+    global _writing
+    _writing = -1
     try:
         _signal.set_wakeup_fd(-1)
         for number in _SIGNALS:

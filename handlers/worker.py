@@ -25,6 +25,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from handlers import stop
+
 _PR_SET_PDEATHSIG = 1
 _PIECE = 1 << 20
 # The server has handlers of its own for most of these, and a shell that starts it in the background
@@ -163,11 +165,12 @@ def _is_one_of_several_interpreters() -> bool:
 def _forked(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int:
     parent = os.getpid()
     # until the process has its own, a signal to all of the server's would run the server's handlers
+    blocked = stop.left_to_child()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:
-            _work(function, bounds, parent, writing, keep, mask)
+            _work(function, bounds, parent, writing, keep, mask.union(blocked))
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -213,7 +216,7 @@ def _spawned(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int
         os.write(sending, job)
         os.lseek(sending, 0, os.SEEK_SET)
         arguments = [json.dumps(sys.path), str(os.getpid()), str(writing)]
-        return spawn(_BOOT, arguments, [writing, *keep], sending)
+        return spawn(_BOOT, arguments, [writing, *keep], sending, stop.left_to_child())
     finally:
         os.close(sending)
 

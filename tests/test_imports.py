@@ -94,9 +94,9 @@ ALLOWED = {
         "state_directory",
     },
     "signing": {"names"},
-    "worker": set(),
+    "worker": {"stop"},
     "error_picture": {"access", "faults", "image"},
-    "maker": {"faults", "image", "state_directory", "worker"},
+    "maker": {"faults", "image", "state_directory", "stop", "worker"},
     "making": {
         "counters",
         "cache",

@@ -12,7 +12,7 @@ import pytest
 from handlers.quickstart import httpd
 from tests.conftest import SERVERS, watched
 from tests.servers import modules
-from tests.servers.httpd import Httpd, make_images_table
+from tests.servers.httpd import Httpd, at_work_on, make_images_table
 from tests.support import until
 
 # httpd kills what has not ended after nine seconds
@@ -134,7 +134,7 @@ by_ends = pytest.mark.parametrize(("server", "end"), ENDS, indirect=["server"])
 
 @by_ends
 def test_request_is_answered_before_its_child_ends(server, end):
-    with in_python(server, "/slow/sleep?1") as (asked,):
+    with in_python(server, "/slow/sleep?0.5") as (asked,):
         end(server)
         assert asked.result().status == 200
         assert asked.result().body.startswith(b"slept")
@@ -158,7 +158,7 @@ def test_each_mod_wsgi_lets_a_request_be_answered(public_dir, pictures, name):
     installed, other = httpd.mod_wsgi_location(), modules.mod_wsgi(name)
     server.edits[f'HANDLERS_MOD_WSGI "{installed}"'] = f'HANDLERS_MOD_WSGI "{other}"'
     with server:
-        with in_python(server, "/slow/sleep?1") as (asked,):
+        with in_python(server, "/slow/sleep?0.5") as (asked,):
             stop_child(server)
             assert asked.result().status == 200
         began = time.monotonic()
@@ -173,6 +173,19 @@ def test_connection_that_is_kept_idle_keeps_nobody_waiting(server):
         began = time.monotonic()
         server.stop()
         assert time.monotonic() - began < KILLED_AFTER
+
+
+def test_maker_outlives_the_signals_of_a_stop(server, pictures):
+    source = pictures[0] / "large.jpg"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.request, "/thumbs/400x400/large.jpg")
+        until(lambda: at_work_on(server.maker_pids(), source) or asked.done())
+        makers = server.maker_pids()
+        server.stop()
+        # a machine that is too slow to make it within two seconds gets no answer
+        with contextlib.suppress(http.client.RemoteDisconnected, ConnectionError):
+            assert asked.result().status == 200
+    until(lambda: not set(makers) & set(server.maker_pids()))
 
 
 def test_process_forked_by_a_handler_ends_alone(server):

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from handlers import lookup, making, thumbnail, worker
+from handlers import lookup, making, stop, thumbnail, worker
 from handlers.cache.store import Store
 from handlers.settings import Settings
 from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
@@ -78,6 +78,18 @@ def test_signal_that_the_server_ignores_is_told(name):
         test_signal_is_told(name)
     finally:
         signal.signal(signal.Signals[name], before)
+
+
+def test_stop_of_the_server_lets_the_work_for_a_request_end(monkeypatch):
+    def live_on():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        return {"lives": True}, b""
+
+    with pytest.raises(WorkerDied):
+        call(live_on, BOUNDS)
+    monkeypatch.setattr(stop, "left_to_child", lambda: (signal.SIGTERM, signal.SIGHUP))
+    assert call(live_on, BOUNDS).answer == {"lives": True}
 
 
 def test_exception_comes_with_its_traceback():

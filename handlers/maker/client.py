@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from handlers import faults, state_directory, worker
+from handlers import faults, state_directory, stop, worker
 from handlers.maker import roll, wire
 from handlers.maker.job import Job, run
 
@@ -196,7 +196,7 @@ def _started(cache: str, slot: int) -> tuple[socket.socket, dict] | None:
                 told = {"path": path, "slot": slot, "title": title, "idle": IDLE}
                 told |= {"most_kept": MOST_KEPT} | keep
                 # Ctrl-C in a terminal is for the server or command there, with which a maker goes
-                blocked = (signal.SIGINT,)
+                blocked = (signal.SIGINT, *stop.left_to_child())
                 pid = worker.spawn(_BOOT, [json.dumps(told)], list(keep.values()), blocked=blocked)
                 os.waitpid(pid, 0)
         finally:
