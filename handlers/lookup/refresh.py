@@ -360,8 +360,8 @@ class Refresher:
         the rows that say they have changed since the last refresh. The next time that it is read
         whole, it begins where it would have begun after the last one.
         """
-        for share in _OVERLAPS:
-            overlap, is_whole = self._overlap * share, share == 1
+        for overlap in sorted({self._overlap * share for share in _OVERLAPS}, reverse=True):
+            is_whole = overlap == self._overlap
             mark = state.settled if is_whole and state.settled is not None else state.mark
             records = list(reading.since(mark, overlap, _REREAD + 1))
             if len(records) <= _REREAD:
