@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 import random
 import subprocess
 import sys
@@ -14,6 +15,12 @@ from handlers.lookup import Lookup
 
 _GRAIN = 3.5  # standard deviation
 _PAUSES = (0.002, 0.05)  # seconds between two looks, the first and the longest
+
+
+def restart(service="apache2"):
+    """Return what starts Apache anew on this machine; most containers have no systemd."""
+    has_systemd = os.path.isdir("/run/systemd/system")
+    return f"systemctl restart {service}" if has_systemd else "apachectl restart"
 
 
 def until(claim, within=90, despite=()):

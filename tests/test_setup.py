@@ -13,6 +13,7 @@ import sysconfig
 import pytest
 
 from handlers.commands import generated
+from tests.support import restart
 
 # they need packages of Debian's, or make environments
 pytestmark = pytest.mark.server
@@ -98,12 +99,6 @@ class Tree:
 @pytest.fixture
 def tree(public_dir):
     return Tree(public_dir)
-
-
-def restart(service):
-    """The command that starts Apache anew on this machine."""
-    has_systemd = os.path.isdir("/run/systemd/system")
-    return f"systemctl restart {service}" if has_systemd else "apachectl restart"
 
 
 def actions(values):
