@@ -5,7 +5,7 @@ import logging
 import os
 
 from handlers import access, faults
-from handlers.image import geometry, thumbnail
+from handlers.image import geometry
 from handlers.image.errors import ImageError
 
 log = logging.getLogger(__name__)
@@ -30,5 +30,8 @@ def of(path: str, size: str, ext: str) -> bytes | None:
 
 @functools.lru_cache(maxsize=_KEPT)
 def _scaled(path: str, mtime_ns: int, size: str, ext: str) -> bytes:
+    # loads Pillow, which a child does not need otherwise
+    from handlers.image import thumbnail
+
     with open(path, "rb") as file:
         return thumbnail.make(file, geometry.parse(size), ext).data

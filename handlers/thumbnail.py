@@ -33,7 +33,7 @@ from handlers.cache import keeper, stamp
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
 from handlers.cache.turns import Busy, Turns
-from handlers.image import encode, geometry
+from handlers.image import geometry, libraries
 from handlers.image.errors import ImageError
 from handlers.locks import LockTimeout
 from handlers.making import Asked
@@ -155,7 +155,7 @@ def _is_bound(directory: str, options: settings.Settings) -> bool:
 def parse(name: str) -> Asked | None:
     """Take a name such as ``200x200/12345.jpg`` apart; None if it is not spelt as one."""
     found = _NAME.fullmatch(name)
-    if found is None or found[3] not in encode.FORMATS or names.id_of(found[2]) is None:
+    if found is None or found[3] not in libraries.FORMATS or names.id_of(found[2]) is None:
         return None
     return Asked(*found.groups())
 
@@ -167,7 +167,7 @@ def _redirected(req, options: settings.Settings) -> int:
         return apache.HTTP_NOT_FOUND
     size, _, last = uri.removeprefix(above).partition("/")
     id, _, ext = last.rpartition(".")
-    ending = f".{ext}" if id and ext in encode.FORMATS else ""
+    ending = f".{ext}" if id and ext in libraries.FORMATS else ""
     id = last.removesuffix(ending)
     if not names.has_name(id):
         return apache.HTTP_NOT_FOUND

@@ -88,6 +88,17 @@ def test_first_request_imports_what_answers_it_and_no_pillow(etc, tmp_path):
     assert not {"PIL", "pymysql", "sqlite3", "ssl", "handlers.duties"} & set(imported[1])
 
 
+@pytest.mark.parametrize("handler", ["thumbnail", "original", "gallery"])
+def test_child_that_answers_has_nothing_of_what_makes_thumbnails(etc, tmp_path, handler):
+    """Makers have Pillow and what decodes and scales beside it; each child would hold 4 MB."""
+    claim(etc, tmp_path)
+    then = f"handlers.child.ready()\nimport handlers.{handler}\n"
+    imported = start(etc, f"{then}print(json.dumps(sorted(sys.modules)))")
+    assert f"handlers.{handler}" in imported
+    heavy = {"PIL.Image", "cykooz_resizer", "pyvips", "handlers.image.thumbnail", "subprocess"}
+    assert not (heavy | {"pdb", "uuid", "pymysql", "ssl"}) & set(imported)
+
+
 def test_child_claims_a_cache_that_is_not_bound_to_its_settings(etc, tmp_path):
     path, cache = str(etc / "settings.ini"), str(tmp_path / "cache")
     assert not receipt.is_claimed(path, cache)

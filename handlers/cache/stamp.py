@@ -23,7 +23,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from dataclasses import asdict, dataclass
 
 from handlers import locks, restart, settings, state_directory
@@ -199,7 +198,7 @@ def _empty(directory: str, found: _Stamp | None) -> None:
     """Rename everything away that was made; the caller holds the lock."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_path(directory))
-    away = os.path.join("emptied", uuid.uuid4().hex)
+    away = os.path.join("emptied", os.urandom(16).hex())
     state_directory.ensure(directory, *away.split("/"))
     target = state_directory.path(directory, away)
     moved = [_moved(state_directory.path(directory, part), target) for part in _MADE]

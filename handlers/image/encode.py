@@ -4,7 +4,9 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from PIL import Image, features
+from PIL import Image
+
+from handlers.image.libraries import FORMATS
 
 _WHITE = (255, 255, 255)
 # method 2 takes 40 % of the time of the default and gives 3.6 % more bytes; at AVIF's slowest
@@ -23,9 +25,6 @@ _OPTIMIZED_SIDE = 400
 
 #: Bytes of memory for each pixel, measured: the pixels, copies of them, the encoder's planes.
 _PIXEL_BYTES = {"jpg": 10, "png": 10, "webp": 26, "avif": 36}
-
-#: The formats that can be encoded here: AVIF only where Pillow was built with it.
-FORMATS = tuple(name for name in _OPTIONS if name != "avif" or features.check("avif"))
 
 
 class Moving(NamedTuple):
@@ -51,7 +50,7 @@ def encoded(thumbnail: Image.Image, format: str, quality: int | None = None) -> 
 
     JPEG has no transparency: what lies under it becomes white.
 
-    :param format: one of :data:`FORMATS`.
+    :param format: one of :data:`handlers.image.libraries.FORMATS`.
     :param quality: 1 to 100, instead of the format's own default; PNG has none.
     """
     return _saved([_plain(thumbnail, format)], _options(format, quality, thumbnail.size))

@@ -15,7 +15,6 @@ import os
 import shutil
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -310,7 +309,7 @@ def _write_layer(path, source, total, mark, began, old, untold) -> None:
         ).fetchone()
         meta = {
             "base": old.base,
-            "serial": uuid.uuid4().hex,
+            "serial": os.urandom(16).hex(),
             "rows": old.rows + int(readable),
             "public": old.public + int(public),
             "total": total,
@@ -399,7 +398,7 @@ def _finish(
     connection.execute(_ANCHORS)
     meta = {
         "fingerprint": fingerprint,
-        "serial": uuid.uuid4().hex,
+        "serial": os.urandom(16).hex(),
         "rows": _one(connection, "SELECT count(*) FROM rows WHERE path IS NOT NULL"),
         "public": _one(connection, f"SELECT count(*) FROM rows WHERE {_PUBLIC}"),
         "total": total,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from handlers import faults, state_directory, stop, worker
 from handlers.maker import roll, wire
-from handlers.maker.job import Job, run
+from handlers.maker.job import Job, load, run
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def make(
             _not_before[cache] = time.monotonic() + _PAUSE
             message = f"no maker can be started, each thumbnail takes a process: {error}"
             faults.tell(log, logging.WARNING, ("makers", cache), message)
+    load()
     return worker.call(functools.partial(run, tuple(descriptors), job), bounds, descriptors)
 
 

@@ -1,13 +1,16 @@
-"""One piece of work for a maker: which thumbnail to make, and what to answer."""
+"""One piece of work for a maker: which thumbnail to make, and what to answer.
+
+Children of the server use this, too, and do not load Pillow: :func:`run` does.
+"""
 
 import dataclasses
+import importlib
 import io
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from handlers.image import copying, errors, geometry
-from handlers.image import thumbnail as image
+from handlers.image import errors, geometry
 from handlers.image.limits import Limits
 
 
@@ -37,11 +40,20 @@ def unpacked(packed: dict) -> Job:
     return Job(**packed | {"limits": limits, "focus": focus})
 
 
+def load() -> None:
+    """Load what :func:`run` needs, once for all processes that are forked from this one."""
+    for name in ("copying", "thumbnail"):
+        importlib.import_module(f"handlers.image.{name}")
+
+
 def run(descriptors: Sequence[int], job: Job) -> tuple[dict, bytes]:
     """Make the thumbnail; return what to say of it, and its bytes with those of a new copy.
 
     :param descriptors: of the source, and of its middle-size copy if there is one; closed here.
     """
+    from handlers.image import copying
+    from handlers.image import thumbnail as image
+
     file, copy = (*(os.fdopen(fd, "rb") for fd in descriptors), None)[:2]
     opened, new_copy = [file, copy], b""
     try:

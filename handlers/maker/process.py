@@ -45,6 +45,7 @@ def run(
     :param most_kept: resident bytes that it may have kept from its jobs, or it goes, too.
     """
     _name(title)
+    job.load()
     strips.load()
     listening = _listening(directory, slot)
     os.close(directory)

@@ -17,7 +17,6 @@ result is the result of the list. Objects are kept until a file of theirs change
 
 import contextlib
 import os
-import pdb
 from time import monotonic
 from typing import NamedTuple
 
@@ -287,6 +286,8 @@ def _find(step, phase, configuration):
     if call is None and not step.silent:
         raise HandlerError(phase, step.spec) from TypeError(f"{step.spec} is None, no handler")
     if configuration.debugger and exists_config_define("ONE_PROCESS"):
+        import pdb
+
         return lambda request: pdb.Pdb().runcall(call, request)
     return call
 
