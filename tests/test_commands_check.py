@@ -85,6 +85,7 @@ def edit(place, file, old, new):
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_maker_of_the_command_ends_with_it(place):
     """It holds the output open, which a reader of a pipe would wait for."""
     apache = place / "apache2"
@@ -235,6 +236,7 @@ def test_busy_makers_are_no_fault_of_the_pictures(place, check, monkeypatch):
         assert check() == {}
 
 
+@pytest.mark.slow
 def test_picture_that_takes_too_long_is_one_line(place, check):
     edit(place, "settings.ini", "sizes = 200x200", "sizes = 200x200\ncpu = 0.02")
     grain = Image.effect_noise((6000, 6000), 60)
