@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from handlers import faults, state_directory, worker
+from handlers.image import libraries, strips
 from handlers.image.geometry import parse
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
-from handlers.maker import client, confinement, wire
+from handlers.maker import client, confinement, roll, wire
 from handlers.maker.job import Job, run, unpacked
 from tests.servers.httpd import at_work_on, makers_of
 
@@ -245,6 +246,18 @@ def test_large_png_is_decoded_in_strips_and_by_no_other_thread(cache, sources):
     assert done.peak_bytes - before < 20 << 20
     status = pathlib.Path(f"/proc/{pid_of(cache)}/status").read_text()
     assert "\nThreads:\t1\n" in status
+
+
+def test_maker_says_what_it_works_with(cache, sources, monkeypatch):
+    assert roll.libraries(cache) == []
+    ask(cache, sources / "plain.jpg")
+    used = ["cykooz.resizer for scaling", "libvips for large PNG files"]
+    assert roll.libraries(cache)[1:] == used
+    assert roll.libraries(cache)[0].startswith("Pillow 1")
+    # this process has not loaded it
+    monkeypatch.setattr(strips, "_vips", None)
+    assert libraries.used()[-1] == "not libvips, which is installed, but cannot be loaded"
+    assert worker.call(libraries.told, BOUNDS).answer["libraries"] == roll.libraries(cache)
 
 
 def test_maker_that_has_kept_much_memory_goes_after_its_answer(cache, sources, monkeypatch):

@@ -12,7 +12,7 @@ import stat
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from handlers import access, making, names, settings, source, state_directory, worker
@@ -328,9 +328,18 @@ def _pictures(options: settings.Settings) -> Iterator[Finding]:
         if source.is_empty(root):
             yield Finding("pictures", False, f"images.root {root} is empty: is it mounted?")
             return
-        yield Finding("pictures", True, f"{root}, made small by {', '.join(libraries.installed())}")
+        yield Finding("pictures", True, f"{root}, made small by {', '.join(_libraries())}")
     except source.RootUnavailable as error:
         yield Finding("pictures", False, str(error))
+
+
+def _libraries() -> Sequence[str]:
+    """Return what makers decode and scale with; what is installed if that cannot be tried."""
+    try:
+        bounds = worker.Bounds(_SAMPLE_TIME, _SAMPLE_TIME, 1 << 30)
+        return worker.call(libraries.told, bounds).answer["libraries"]
+    except (worker.WorkerDied, worker.WorkerTimeout, OSError):
+        return libraries.installed()
 
 
 def _table(options: settings.Settings, rows: list[tuple[str, Row]]) -> Iterator[Finding]:

@@ -103,6 +103,8 @@ def ask(
         raise worker.NotStarted(error.errno, error.strerror or str(error)) from error
     connection, hello = found
     roll.note(cache, slot, hello["pid"], hello["jobs"])
+    if hello["jobs"] == 1:
+        roll.note_libraries(cache, hello["libraries"])
     asked = {"job": job.packed(), "cpu_seconds": bounds.cpu_seconds, "memory": bounds.memory}
     with connection, _alive() as alive:
         try:

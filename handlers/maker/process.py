@@ -16,7 +16,7 @@ import traceback
 
 from PIL import AvifImagePlugin, Image, WebPImagePlugin
 
-from handlers.image import encode, geometry, strips, thumbnail
+from handlers.image import encode, geometry, libraries, strips, thumbnail
 from handlers.maker import confinement, job, wire
 
 _BACKLOG = 8
@@ -52,6 +52,8 @@ def run(
     _warm_up()
     process = _Process(most_kept)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # while their files can be looked for
+    libraries.installed()
     missing = confinement.confine()
     _warm_up()
     gc.freeze()
@@ -59,6 +61,7 @@ def run(
     # 0.81 beside those of nice value 19, which keep the CPU for a slice once they have it.
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     hello = {"build": wire.BUILD, "missing": missing, "pid": os.getpid(), "jobs": 0}
+    hello["libraries"] = libraries.used()
     connection = first
     while connection is not None:
         with connection:

@@ -5,9 +5,11 @@ maker's turn, so nobody else writes to the place of that turn.
 """
 
 import contextlib
+import json
 import os
 import struct
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from handlers import state_directory
@@ -45,6 +47,24 @@ def note(cache: str, slot: int, pid: int, jobs: int) -> None:
             os.close(fd)
 
 
+def note_libraries(cache: str, names: Sequence[str]) -> None:
+    """Write down what a maker that has just started decodes and scales with."""
+    with contextlib.suppress(OSError):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(state_directory.opener(_path(cache, "libraries"), flags), "w") as file:
+            json.dump(names, file)
+
+
+def libraries(cache: str) -> list[str]:
+    """Return what the last maker that has started decodes and scales with; empty if none has."""
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(_path(cache, "libraries"), encoding="utf-8") as file,
+    ):
+        return json.load(file)
+    return []
+
+
 def read(cache: str) -> list[Maker]:
     """Return the makers that live."""
     found = []
@@ -64,5 +84,5 @@ def _is_maker(pid: int) -> bool:
         return False
 
 
-def _path(cache: str) -> str:
-    return state_directory.path(cache, "roll")
+def _path(cache: str, name: str = "roll") -> str:
+    return state_directory.path(cache, name)

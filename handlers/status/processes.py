@@ -35,7 +35,8 @@ def makers(directory: str, options: settings.Settings) -> dict[str, Any]:
     """Return how many makers there may be, and of each that lives what :func:`children` tells.
 
     In place of its requests it tells a maker's jobs, and whether it is busy with one. ``libraries``
-    names what the makers decode and scale with.
+    names what the makers decode and scale with, as the last one said that has started; before the
+    first, what is installed.
     """
     turns = state_directory.path(directory, "makers")
     found = []
@@ -51,8 +52,9 @@ def makers(directory: str, options: settings.Settings) -> dict[str, Any]:
                     "memory": _own_memory(maker.pid),
                 }
             )
+    names = roll.libraries(directory) or list(libraries.installed())
     most = options.thumbnail.makers or os.cpu_count() or 1
-    return {"most": most, "alive": found, "libraries": libraries.installed()}
+    return {"most": most, "alive": found, "libraries": names}
 
 
 def _own_memory(pid: int) -> int:
