@@ -26,6 +26,7 @@ from handlers import locks, state_directory
 #: What is counted: the name, and what it means for the metrics' HELP line.
 COUNTERS = {
     "thumbnails_made": "Thumbnails made.",
+    "thumbnails_ahead": "Thumbnails made ahead, of what was decoded for another size.",
     "thumbnails_found": "Requests that found the thumbnail made already.",
     "thumbnails_waited": "Requests that waited while another one had the thumbnail made.",
     "thumbnails_refused": "Requests whose source is missing, refused or known to fail.",

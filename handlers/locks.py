@@ -83,8 +83,10 @@ def acquire_one(
         raise
 
 
-def is_held(path: str, offset: int) -> bool:
+def is_held(path: str, offset: int, length: int = 1) -> bool:
     """Tell whether somebody holds the byte *offset*; looking disturbs nobody who wants it.
+
+    :param length: how many bytes from there on, of which one that is held counts.
 
     :raises OSError: if the lock file cannot be opened; without one nothing is held.
     """
@@ -93,7 +95,7 @@ def is_held(path: str, offset: int) -> bool:
     except FileNotFoundError:
         return False
     try:
-        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _wanted(offset, False))
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _wanted(offset, False, length))
         return _FLOCK.unpack(found)[0] != fcntl.F_UNLCK
     finally:
         os.close(fd)
@@ -123,8 +125,9 @@ def _opened(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _wanted(offset: int, shared: bool) -> bytes:
-    return _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+def _wanted(offset: int, shared: bool, length: int = 1) -> bytes:
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+    return _FLOCK.pack(kind, os.SEEK_SET, offset, length, 0)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from handlers import counters, names, settings, source, worker
@@ -125,6 +125,8 @@ def make(
     how: Recipe,
     turns: Turns,
     check: Callable[[], None] | None = None,
+    beside: Sequence[str] = (),
+    kept: Callable[[int, Sequence[str]], None] | None = None,
 ) -> bool:
     """Make the thumbnail *asked* for of the lookup's *row*, unless it is in the cache meanwhile.
 
@@ -134,6 +136,9 @@ def make(
     :param row: with the path of the source, see :func:`handlers.source.open_source`.
     :param check: called under the thumbnail's lock just before it appears, see :func:`still_true`;
         it does not if this raises.
+    :param beside: other sizes that are wanted soon.
+    :param kept: called in the end, if a maker has kept what it has decoded for some of them: with
+        the number of its turn, and these sizes; they are for :func:`make_ahead`.
     :returns: whether this call made it; False if another one has, meanwhile.
     :raises handlers.source.SourceMissing, SourceRefused, RootUnavailable: as that does.
     :raises handlers.image.errors.ImageError: if it cannot be made of this source.
@@ -151,7 +156,7 @@ def make(
         with source.open_source(how.root, path) as file, turns.picture(asked.id):
             with source.read(how.root, path):
                 found = os.fstat(file.fileno())
-            identity = f"{path} {found.st_mtime_ns} {found.st_size}"
+            identity = _identity(path, found)
             failures.check(asked.id, asked.name, identity)
             with (
                 turns.maker() as slot,
@@ -159,7 +164,7 @@ def make(
                 failures.attempt(asked.id, asked.name, identity, _FAILURES),
             ):
                 wants_copy = copy is None and _variants(store, asked.id) + 1 >= _COPY_FROM
-                job = _job(asked, focus, how, wants_copy)
+                job = _job(asked, focus, how, wants_copy)._replace(beside=tuple(beside))
                 try:
                     made = _made(store.directory, slot, job, (file, copy), asked.name, how)
                 except errors.SourceUnavailable as error:
@@ -169,6 +174,46 @@ def make(
         store.write(target, made.data[:length], found.st_mtime_ns, own_mark, check)
         if len(made.data) > length:
             store.write_copy(asked.id, made.data[length:], found.st_mtime_ns, mark, check)
+    if kept is not None and made.answer.get("kept"):
+        kept(slot, made.answer["kept"])
+    return True
+
+
+def make_ahead(
+    store: Store, asked: Asked, row, how: Recipe, turns: Turns, slot: int, check
+) -> bool:
+    """Make a thumbnail that nobody has asked for, if a maker has kept what it can be made of.
+
+    Nothing is decoded, and nobody waits for it, but for whoever asks for this very thumbnail.
+    What fails is not remembered as a failure of the source.
+
+    :param turns: of one that does not wait.
+    :param slot: the turn of the maker.
+    :param check: as in :func:`make`.
+    :returns: whether it was made.
+    :raises handlers.locks.LockTimeout: if others come first.
+    :raises: else what :func:`make` does.
+    """
+    failures = Failures(store.directory, how.failure_ttl, how.tries)
+    with turns.idle_maker(slot), turns.thumbnail(asked.name):
+        if store.has(asked.name):
+            return False
+        with source.open_source(how.root, row.path) as file:
+            with source.read(how.root, row.path):
+                found = os.fstat(file.fileno())
+            failures.check(asked.id, asked.name, _identity(row.path, found))
+            job = _job(asked, focus_of(row), how, False)._replace(of_kept=True)
+            made = client.ask_for_kept(store.directory, slot, job, [file.fileno()], _bounds(how))
+        if made is None:
+            return False
+        made = _answered(made)
+        mark = marks.of_row(row, asked.size)
+        store.write(store.path(asked.name), made.data, found.st_mtime_ns, mark, check)
+    counters.add("thumbnails_ahead")
+    log.info(
+        "thumbnail %s made ahead from %s (CPU %.0f ms)",
+        *(asked.name, made.answer["source"], made.cpu_seconds * 1000),
+    )
     return True
 
 
@@ -186,7 +231,7 @@ def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
     with source.open_source(how.root, row.path) as file, turns.picture(name):
         with source.read(how.root, row.path):
             found = os.fstat(file.fileno())
-        identity = f"{row.path} {found.st_mtime_ns} {found.st_size}"
+        identity = _identity(row.path, found)
         failures.check(name, asked.name, identity)
         for quality in _BLURRED_QUALITIES:
             with (
@@ -242,6 +287,16 @@ def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:
     return Job(asked.size, asked.ext, focus, how.limits, quality, how.animated, wants_copy)
 
 
+def _identity(path: str, found: os.stat_result) -> str:
+    """Return the text that changes with the source."""
+    return f"{path} {found.st_mtime_ns} {found.st_size}"
+
+
+def _bounds(how: Recipe) -> worker.Bounds:
+    memory = how.limits.memory + _SLACK_BYTES
+    return worker.Bounds(how.cpu_seconds * _PATIENCE, how.cpu_seconds, memory)
+
+
 def _made(cache: str, slot: int, job: Job, files, name: str, how: Recipe) -> worker.Done:
     started = time.monotonic()
     descriptors = [opened.fileno() for opened in files if opened is not None]
@@ -258,11 +313,6 @@ def _made(cache: str, slot: int, job: Job, files, name: str, how: Recipe) -> wor
         done.peak_bytes / 2**20,
     )
     return done
-
-
-def _bounds(how: Recipe) -> worker.Bounds:
-    memory = how.limits.memory + _SLACK_BYTES
-    return worker.Bounds(how.cpu_seconds * _PATIENCE, how.cpu_seconds, memory)
 
 
 def _answered(done: worker.Done) -> worker.Done:

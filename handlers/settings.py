@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from handlers import access, kinds
 from handlers.errors import Misconfigured
 from handlers.kinds import Words
-from handlers.options import OPTIONS
+from handlers.options import OPTIONS, unknown_sizes
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ Section = tuple
 # what a name looks like; anything else in its place may be a piece of a password
 _NAME = re.compile(r"[A-Za-z_]{1,40}(?:\.[A-Za-z_]{1,40}){0,3}")
 _SECTION_LINE = re.compile(r"\[(.+)\]")
+_TOGETHER = "thumbnail.together"
 _ALIKE = 0.6
 _MUCH_ALIKE = 0.8
 
@@ -199,7 +200,10 @@ def _merged(file: Settings | None, given: tuple[tuple[str, str], ...]) -> Settin
     for name, _ in given:
         if name not in OPTIONS and name.partition(".")[0] in _OURS:
             raise Misconfigured(f"PythonOption {unknown(name)}")
-    return Settings({**(file or {}), **dict(given)})
+    merged = Settings({**(file or {}), **dict(given)})
+    if _TOGETHER in dict(given) and (fault := _fault_of_together(merged)):
+        raise Misconfigured(f"PythonOption {fault}")
+    return merged
 
 
 def file_of(given: Mapping[str, str]) -> str | None:
@@ -298,7 +302,19 @@ def _first_fault(
                 value(options, name)
             except Misconfigured as error:
                 return (section, key), str(error)
+    # what the file does not say may be said by PythonOptions
+    if _TOGETHER in options and not {"thumbnail.sizes", "thumbnail.keys"}.isdisjoint(options):
+        fault = _fault_of_together(options)
+        return fault and (tuple(_TOGETHER.split(".")), fault)
     return None
+
+
+def _fault_of_together(given: Mapping[str, str]) -> str | None:
+    names = (_TOGETHER, *(f"thumbnail.{key}" for key in ("sizes", "keys", "largest")))
+    unlisted = unknown_sizes(*(value(given, name) for name in names))
+    if not unlisted:
+        return None
+    return f"{_TOGETHER}: {unlisted[0]} is none of thumbnail.sizes, and it cannot be signed"
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:

@@ -9,12 +9,14 @@ import contextlib
 import logging
 import os
 import re
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
 from mod_python import apache
 
 from handlers import (
     access,
+    ahead,
     child,
     counters,
     error_picture,
@@ -37,6 +39,7 @@ from handlers.image import geometry, libraries
 from handlers.image.errors import ImageError
 from handlers.locks import LockTimeout
 from handlers.making import Asked
+from handlers.options import unknown_sizes
 from handlers.runtime import guarded
 
 log = logging.getLogger(__name__)
@@ -106,7 +109,7 @@ def handler(req) -> int:
                 return _with_picture(req, apache.HTTP_NOT_FOUND, asked, options)
             own = Store(store.directory, "private") if row.private else store
             try:
-                outcome = _made(own, asked, row, pictures, options)
+                outcome, later = _made(own, asked, row, pictures, options)
             except making.RowChanged:
                 # made in vain: what the row says now is known by now
                 continue
@@ -114,6 +117,8 @@ def handler(req) -> int:
                 # those are counted where they are made
                 counters.add(f"thumbnails_{outcome}")
             sending.note(req, outcome)
+            if later:
+                req.register_cleanup(ahead.begin, later)
             status, retry_after = _STATUSES[outcome]
             if status == apache.OK:
                 with contextlib.suppress(FileNotFoundError):
@@ -201,14 +206,36 @@ def _made(
     row: lookup.Row,
     pictures: lookup.Lookup,
     options: settings.Settings,
+) -> tuple[str, list[ahead.Work]]:
+    """Make the thumbnail; return what came of it, a key of :data:`_STATUSES`, and what can be made
+    ahead now.
+    """
+    later: list[ahead.Work] = []
+
+    def keep(slot: int, sizes: Sequence[str]) -> None:
+        for other in (asked._replace(size=size) for size in sizes):
+            check = making.still_true(store, other, row, pictures, options)
+            how, makers, until = making.recipe(options), _makers(options), ahead.too_late()
+            later.append(ahead.Work(store, other, row, how, makers, slot, check, until))
+
+    return _outcome(store, asked, row, pictures, options, keep), later
+
+
+def _outcome(
+    store: Store,
+    asked: Asked,
+    row: lookup.Row,
+    pictures: lookup.Lookup,
+    options: settings.Settings,
+    keep: Callable[[int, Sequence[str]], None],
 ) -> str:
-    """Make the thumbnail; return what came of it, a key of :data:`_STATUSES`."""
     check = making.still_true(store, asked, row, pictures, options)
     try:
         if store.has(asked.name):
             return "found"
         how, turns = making.recipe(options), _turns(store, options)
-        is_own = making.make(store, asked, row, how, turns, check)
+        beside = _beside(store, asked, options)
+        is_own = making.make(store, asked, row, how, turns, check, beside, keep)
         for subject in (("images.root", how.root), store.directory):
             faults.over(subject)
         return "made" if is_own else "waited"
@@ -244,8 +271,26 @@ def _made(
         return "unavailable"
 
 
+def _beside(store: Store, asked: Asked, options: settings.Settings) -> list[str]:
+    """Return the sizes that are wanted together with the one *asked* for, and not made yet."""
+    own = options.thumbnail
+    if asked.size not in (own.together or ()):
+        return []
+    # a part of the site may have other sizes than the settings file
+    unknown = unknown_sizes(own.together, own.sizes, own.keys, own.largest)
+    return [
+        size
+        for size in dict.fromkeys(own.together)
+        if size not in (asked.size, *unknown) and not store.has(asked._replace(size=size).name)
+    ]
+
+
+def _makers(options: settings.Settings) -> int:
+    return options.thumbnail.makers or os.cpu_count() or 1
+
+
 def _turns(store: Store, options: settings.Settings) -> Turns:
-    makers = options.thumbnail.makers or os.cpu_count() or 1
+    makers = _makers(options)
     waiters, soon = options.thumbnail.waiters, 0.0
     if waiters is None:
         requests = child.most_requests()

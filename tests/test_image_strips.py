@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from handlers.image import png, scaling, strips, thumbnail
+from handlers.image import planning, png, scaling, strips, thumbnail
 from handlers.image.errors import (
     BrokenSource,
     ImageError,
@@ -40,7 +40,7 @@ def both(monkeypatch):
             super().__init__(data, *options)
 
     monkeypatch.setattr(strips, "Strips", Counted)
-    monkeypatch.setattr(thumbnail, "_SAVED", 0)
+    monkeypatch.setattr(planning, "_SAVED", 0)
     # but for what is a matter of time
     monkeypatch.setattr(strips, "NARROWEST", 20)
 
@@ -175,7 +175,7 @@ def test_storage_that_goes_away_is_no_damage(both, fixture, request):
 
 def test_large_photograph_is_decoded_in_strips(both, monkeypatch):
     """Whatever the length of its file: that takes less time."""
-    monkeypatch.setattr(thumbnail, "_SAVED", 4)
+    monkeypatch.setattr(planning, "_SAVED", 4)
     monkeypatch.setattr(png, "_QUICK_PIXELS", 400 * 300)
     assert both(saved(), "50x50")[2] == 1
     assert both(saved((399, 300)), "50x50")[2] == 1
@@ -206,7 +206,7 @@ def test_narrow_picture_is_decoded_whole(both):
 
 def test_large_picture_takes_a_fraction_of_the_memory(both, monkeypatch):
     """And one that is too large for Pillow within the limits is made."""
-    monkeypatch.setattr(thumbnail, "_SAVED", 4)
+    monkeypatch.setattr(planning, "_SAVED", 4)
     buffer = io.BytesIO()
     Image.new("RGBA", (3000, 2500), (9, 99, 199, 128)).save(buffer, "PNG")
     whole, in_strips, used = both(buffer.getvalue(), "200x200")

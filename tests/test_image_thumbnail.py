@@ -397,7 +397,7 @@ def test_result_tells_what_it_was_made_of():
     exif[0x0112] = 6
     source = saved(Image.new("RGB", (400, 300)), "JPEG", exif=exif)
     thumbnail = make(source, Geometry(200, 200), "jpg")
-    assert thumbnail[1:] == (150, 200, 300, 400, "JPEG", 1)
+    assert thumbnail[1:] == (150, 200, 300, 400, "JPEG", 1, None)
 
 
 def test_file_may_be_at_any_position_and_stays_open(tmp_path):

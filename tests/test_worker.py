@@ -172,7 +172,7 @@ def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
     assert len(os.listdir("/proc/self/fd")) == opened
     monkeypatch.setattr(making, "make", lambda *_: call(forked.spin, BOUNDS))
     asked, options = thumbnail.parse("200x200/1.jpg"), Settings({"images.root": str(tmp_path)})
-    outcome = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
+    outcome, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
     assert outcome == "failed"
     (said,) = caplog.messages
     assert said.startswith("no process can be started to make thumbnails: ")

@@ -97,6 +97,37 @@ class Turns:
             os.close(fd)
             wakeup.wake(sleepers)
 
+    @contextlib.contextmanager
+    def idle_maker(self, number: int) -> Iterator[None]:
+        """Have the turn of the maker *number* for a thumbnail that nobody has asked for.
+
+        Only if nobody waits for a turn and, where there are several makers, another turn is free
+        for whoever asks meanwhile. It does not change how long a thumbnail is expected to take.
+
+        :raises handlers.locks.LockTimeout: if others come first.
+        :raises OSError: if the cache cannot be used.
+        """
+        path = state_directory.path(self._directory, "makers")
+        waiters = state_directory.path(self._directory, "waiters")
+
+        def check() -> None:
+            others = [other for other in range(self._makers) if other != number]
+            if locks.is_held(waiters, _QUEUE, _LONGEST_QUEUE) or (
+                others and all(locks.is_held(path, other) for other in others)
+            ):
+                raise locks.LockTimeout("others come first")
+
+        # looking keeps nobody away from a turn, as taking one for a moment would
+        check()
+        fd = locks.acquire(path, number, 0)
+        try:
+            # who has come in between
+            check()
+            yield
+        finally:
+            os.close(fd)
+            wakeup.wake(state_directory.path(self._directory, "sleepers"))
+
     def _taken(
         self, file: str, offsets: Sequence[int], sleepers: str | None = None
     ) -> tuple[int, int]:

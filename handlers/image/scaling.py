@@ -5,7 +5,8 @@ and reduced together, in bands of rows, so that the converted picture never exis
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -36,10 +37,36 @@ _WORKING = {
     "P": "RGB",
     "PA": "RGBa",
     "RGBA": "RGBa",
+    # what has been reduced before
+    "RGBa": "RGBa",
+    "La": "La",
 }
 #: Mode it was scaled in -> mode of the thumbnail, where that is another one.
 _FINISHED = {"RGBX": "RGB", "YCbCr": "RGB", "La": "LA", "RGBa": "RGBA"}
 _DEEP = {"I;16", "I;16B", "I", "F"}
+
+
+class View(NamedTuple):
+    """A part of a picture, reduced.
+
+    :ivar left: where it begins in the picture, as *upper* is.
+    :ivar across: how many columns of the picture became one, as *down* is for rows.
+    """
+
+    picture: Image.Image
+    left: int = 0
+    upper: int = 0
+    across: int = 1
+    down: int = 1
+
+    def box(self, box: Box) -> Box:
+        """Return where in here the *box* of the picture lies."""
+        return (
+            (box[0] - self.left) / self.across,
+            (box[1] - self.upper) / self.down,
+            (box[2] - self.left) / self.across,
+            (box[3] - self.upper) / self.down,
+        )
 
 
 def peak_bytes(
@@ -50,7 +77,7 @@ def peak_bytes(
     :param held_bytes: those of the picture as decoded.
     :param direct: whether it is in a mode that is resampled as it is.
     """
-    across, down = _factors(box, size, gap)
+    across, down = factors(box, size, gap)
     rows = math.ceil((box[3] - box[1]) / down)
     resampling = (size[0] * rows + 2 * size[0] * size[1]) * _WORKING_BYTES
     if direct and across == down == 1:
@@ -72,15 +99,30 @@ def prepared(
     :param gap: how much larger than *size* it stays at least.
     :raises BrokenSource: for a mode that is not scaled, such as LAB.
     """
-    mode = _WORKING.get(picture.mode)
-    if mode is None:
-        raise BrokenSource(f"pictures of mode {picture.mode} are not scaled")
-    if "transparency" in picture.info:
-        mode = "RGBa"
-    factors = _factors(box, size, gap)
-    if mode == picture.mode and factors == (1, 1) and isinstance(picture, Image.Image):
+    mode = _working_mode(picture)
+    reduction = factors(box, size, gap)
+    if mode == picture.mode and reduction == (1, 1) and isinstance(picture, Image.Image):
         return picture, box
-    return _reduced(picture, mode, factors, size, box)
+    view = _reduced(picture, mode, reduction, _region(picture, size, box))
+    return view.picture, view.box(box)
+
+
+def common(picture: Image.Image | Strips, wanted: Sequence[tuple[tuple[int, int], Box]]) -> View:
+    """Return of *picture* what is needed to make several thumbnails of it.
+
+    It is the whole picture as it is, or so much of it as all of them show, reduced as far as suits
+    the largest one; *picture* may be dropped then.
+
+    :param wanted: size and box of each of them.
+    :raises BrokenSource: for a mode that is not scaled.
+    """
+    across, down = map(min, zip(*(factors(box, size) for size, box in wanted), strict=True))
+    if across == down == 1 and isinstance(picture, Image.Image):
+        return View(picture)
+    regions = [_region(picture, size, box) for size, box in wanted]
+    lefts, uppers, rights, lowers = zip(*regions, strict=True)
+    region = min(lefts), min(uppers), max(rights), max(lowers)
+    return _reduced(picture, _working_mode(picture), (across, down), region)
 
 
 def scaled(picture: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
@@ -90,27 +132,44 @@ def scaled(picture: Image.Image, size: tuple[int, int], box: Box) -> Image.Image
     return thumbnail.convert(finished) if finished else thumbnail
 
 
-def _factors(box: Box, size: tuple[int, int], gap: float) -> tuple[int, int]:
+def factors(box: Box, size: tuple[int, int], gap: float = GAP) -> tuple[int, int]:
+    """Return by which numbers, across and down, the *box* is reduced before it is resampled."""
     across = int((box[2] - box[0]) / size[0] / gap) or 1
     down = int((box[3] - box[1]) / size[1] / gap) or 1
     return across, down
 
 
-def _reduced(
-    picture: Image.Image | Strips,
-    mode: str,
-    factors: tuple[int, int],
-    size: tuple[int, int],
-    box: Box,
-) -> tuple[Image.Image, Box]:
-    stretch = _stretch(picture) if picture.mode in _DEEP else None
-    across, down = factors
+def _working_mode(picture: Image.Image | Strips) -> str:
+    mode = _WORKING.get(picture.mode)
+    if mode is None:
+        raise BrokenSource(f"pictures of mode {picture.mode} are not scaled")
+    return "RGBa" if "transparency" in picture.info else mode
+
+
+def _region(
+    picture: Image.Image | Strips, size: tuple[int, int], box: Box
+) -> tuple[int, int, int, int]:
+    """Return what of the picture the thumbnail depends on."""
     # LANCZOS looks beyond the box by its support at the scale that is left
     margin_x = _LANCZOS_SUPPORT * max(1.0, (box[2] - box[0]) / size[0])
     margin_y = _LANCZOS_SUPPORT * max(1.0, (box[3] - box[1]) / size[1])
-    left, upper = max(0, int(box[0] - margin_x)), max(0, int(box[1] - margin_y))
-    right = min(picture.width, math.ceil(box[2] + margin_x))
-    lower = min(picture.height, math.ceil(box[3] + margin_y))
+    return (
+        max(0, int(box[0] - margin_x)),
+        max(0, int(box[1] - margin_y)),
+        min(picture.width, math.ceil(box[2] + margin_x)),
+        min(picture.height, math.ceil(box[3] + margin_y)),
+    )
+
+
+def _reduced(
+    picture: Image.Image | Strips,
+    mode: str,
+    reduction: tuple[int, int],
+    region: tuple[int, int, int, int],
+) -> View:
+    stretch = _stretch(picture) if picture.mode in _DEEP else None
+    across, down = reduction
+    left, upper, right, lower = region
     reduced = Image.new(
         mode, (math.ceil((right - left) / across), math.ceil((lower - upper) / down))
     )
@@ -119,17 +178,12 @@ def _reduced(
         band = picture.crop((left, top, right, min(top + rows, lower)))
         if stretch is not None:
             band = (band.convert("I") if band.mode == "I;16B" else band).point(stretch)
-        if mode in ("RGBa", "La"):
+        if mode in ("RGBa", "La") and band.mode != mode:
             band = band.convert("RGBA" if mode == "RGBa" else "LA")
         if band.mode != mode:
             band = band.convert(mode)
-        reduced.paste(band.reduce(factors), (0, (top - upper) // down))
-    return reduced, (
-        (box[0] - left) / across,
-        (box[1] - upper) / down,
-        (box[2] - left) / across,
-        (box[3] - upper) / down,
-    )
+        reduced.paste(band.reduce(reduction), (0, (top - upper) // down))
+    return View(reduced, left, upper, across, down)
 
 
 def _stretch(picture: Image.Image) -> Callable[[float], float]:

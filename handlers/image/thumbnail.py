@@ -1,5 +1,6 @@
 """Making one thumbnail of one source file."""
 
+from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image
@@ -11,23 +12,35 @@ from handlers.image import (
     formats,
     memory,
     orientation,
-    resampling,
+    planning,
     scaling,
 )
 from handlers.image.errors import BrokenSource
 from handlers.image.geometry import Fitting, Geometry, fit
-from handlers.image.limits import Header, Limits, check, held_bytes
+from handlers.image.limits import Header, Limits, check
+from handlers.image.planning import MOST_KEPT, Plan
+from handlers.image.resampling import Box
 
-_SCALES = (1, 2, 4, 8)
-#: How much larger than the thumbnail a picture is decoded, at least. 1.8 keeps it within 46 dB of
-#: full decoding; 2 would cost half as much again just above each power of two.
-_DECODING_GAP = 1.8
-#: What is tried in place of scaling.GAP when memory is short; 1 gives 44 dB.
-_COARSER_GAPS = (1.8, 1.0)
-#: How many times less memory than Pillow strips have to take.
-_SAVED = 4
-#: The same for a copy: it has been through JPEG once more, and less of that is averaged away.
+#: How much larger than the thumbnail a copy is, at least: it has been through JPEG once more, and
+#: less of that is averaged away.
 _COPY_GAP = 2.4
+
+
+class Kept(NamedTuple):
+    """A decoded picture that other thumbnails can be made of, see :func:`make_kept`."""
+
+    picture: Image.Image
+    #: What can be made: its size and its box in the picture, both as it is stored.
+    wanted: dict[Geometry, tuple[tuple[int, int], Box]]
+    header: Header
+    #: Pixels of the source, the way up that it is looked at.
+    source_size: tuple[int, int]
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of memory that it takes."""
+        pixel_bytes = 1 if self.picture.mode in ("1", "L", "P") else 4
+        return self.picture.width * self.picture.height * pixel_bytes
 
 
 class Thumbnail(NamedTuple):
@@ -44,20 +57,8 @@ class Thumbnail(NamedTuple):
     source_format: str
     #: Frames in ``data``: 1, unless an animation was kept.
     frames: int
-
-
-class _Plan(NamedTuple):
-    """How a still thumbnail is made: decoded at *scale*, then its *box* brought to *size*.
-
-    Or decoded in strips, which are scaled one by one.
-    """
-
-    size: tuple[int, int]
-    box: resampling.Box
-    scale: int
-    gap: float
-    cost_bytes: int
-    in_strips: bool = False
+    #: What was decoded, if other thumbnails can be made of it.
+    kept: Kept | None = None
 
 
 def make(
@@ -70,6 +71,8 @@ def make(
     quality: int | None = None,
     animated: bool = False,
     copy: BinaryIO | None = None,
+    beside: Collection[Geometry] = (),
+    room: Callable[[int], None] | None = None,
 ) -> Thumbnail:
     """Make the thumbnail of the picture in *file* that *geometry* asks for.
 
@@ -87,6 +90,9 @@ def make(
         the limits on frames; else, and by default, its first frame is shown.
     :param copy: what :func:`handlers.image.copying.make_copy` made of this source; decoded in its
         place if it is large enough.
+    :param beside: other thumbnails of the picture that are wanted soon: a little more is decoded if
+        they can be made of that, see :func:`handlers.image.planning.shared`.
+    :param room: called before anything is decoded, with the bytes that will be taken at the peak.
     :raises RefusedSource: if the source is over a limit; nothing of it has been decoded then.
     :raises BrokenSource: if it is not a picture of a known format, or damaged.
     :raises SourceUnavailable: if *file* or *copy* cannot be read for now.
@@ -95,67 +101,118 @@ def make(
     encode.check(format)
     limits = limits or Limits()
     with formats.storage():
-        return _made(file, geometry, format, focus, limits, quality, animated, copy)
+        return _made(file, geometry, format, focus, limits, quality, animated, copy, beside, room)
 
 
-def _made(file, geometry, format, focus, limits, quality, animated, copy) -> Thumbnail:
+def make_kept(kept: Kept, geometry: Geometry, format: str, quality: int | None = None) -> Thumbnail:
+    """Make another thumbnail of a picture that :func:`make` has decoded.
+
+    :param geometry: one of ``kept.wanted``.
+    """
+    encode.check(format)
+    size, box = kept.wanted[geometry]
+    thumbnail = _finished(kept.picture, size, box, scaling.GAP, kept.header)
+    data = encode.encoded(thumbnail, format, quality)
+    return Thumbnail(data, *thumbnail.size, *kept.source_size, kept.header.format, 1)
+
+
+def _made(
+    file, geometry, format, focus, limits, quality, animated, copy, beside, room
+) -> Thumbnail:
     header = formats.inspect(file, limits)
     stored = header.width, header.height
     upright = orientation.swap(stored, header.orientation)
-    fitting = _stored(fit(upright, geometry, focus), stored, header.orientation)
+    fitting, *others = (
+        _stored(fit(upright, wanted, focus), stored, header.orientation)
+        for wanted in (geometry, *beside)
+    )
+    others = dict(zip(beside, others, strict=True))
     if copy is not None:
-        file, header, fitting = _from_copy(file, header, fitting, copy, limits)
-    whole = _plan(header, fitting, format, limits)
-    plan = _in_strips(header, fitting, format, limits, whole) or whole
+        file, header, fitting, others = _from_copy(file, header, fitting, others, copy, limits)
+    whole = planning.best(header, fitting, format, limits)
+    plan = planning.in_strips(header, fitting, format, limits, whole) or whole
     check(header, plan.cost_bytes, limits)
-    film_bytes = None
+    film_bytes = kept = None
     if animated and format == "webp":
         film_bytes = animation.price(file, header, fitting.size, limits)
+    if film_bytes is None and others:
+        plan, others = planning.shared(header, plan, fitting, others, format, limits)
+    if room is not None:
+        room(film_bytes or plan.cost_bytes)
     try:
         if film_bytes is not None:
             data, frames = _film(file, header, fitting, quality, limits)
         else:
-            data, frames = _first(file, header, (plan, whole), format, quality, limits), 1
+            plans = plan, whole
+            data, kept = _first(file, header, plans, format, quality, limits, others, upright)
+            frames = 1
     finally:
         # what strips take is returned with them
         memory.give_back(film_bytes or (0 if plan.in_strips else plan.cost_bytes))
     size = orientation.swap(fitting.size, header.orientation)
-    return Thumbnail(data, *size, *upright, header.format, frames)
+    return Thumbnail(data, *size, *upright, header.format, frames, kept)
 
 
-def _first(file, header: Header, plans: tuple[_Plan, _Plan], format, quality, limits) -> bytes:
+def _first(
+    file, header: Header, plans: tuple[Plan, Plan], format, quality, limits, others, upright
+) -> tuple[bytes, Kept | None]:
     """Return the thumbnail by the first of two *plans*; what is damaged is for Pillow to say."""
     plan, whole = plans
     try:
-        return _still(file, header, plan, format, quality)
+        return _still(file, header, plan, format, quality, others, upright)
     except BrokenSource:
         if not plan.in_strips or whole.cost_bytes > limits.memory:
             raise
-    return _still(file, header, whole, format, quality)
+    return _still(file, header, whole, format, quality, {}, upright)
 
 
-def _still(file: BinaryIO, header: Header, plan: _Plan, format: str, quality: int | None) -> bytes:
+def _still(
+    file: BinaryIO,
+    header: Header,
+    plan: Plan,
+    format: str,
+    quality: int | None,
+    others: Mapping[Geometry, Fitting],
+    upright: tuple[int, int],
+) -> tuple[bytes, Kept | None]:
     if plan.in_strips:
         picture = formats.in_strips(file, header)
     else:
         picture = formats.decoded(file, header, plan.scale)
-    box = plan.box
-    if header.stretched:
-        x, y = (
-            picture.width * plan.scale / header.width,
-            picture.height * plan.scale / header.height,
-        )
-        box = (
-            box[0] * x,
-            box[1] * y,
-            min(box[2] * x, picture.width),
-            min(box[3] * y, picture.height),
-        )
-    picture, box = scaling.prepared(picture, plan.size, box, plan.gap)
-    thumbnail = scaling.scaled(picture, plan.size, box)
+    size, box, kept = plan.size, _decoded_box(header, picture, plan.box, plan.scale), None
+    if others:
+        wanted = {}
+        for geometry, other in others.items():
+            scaled = tuple(side / plan.scale for side in other.box)
+            wanted[geometry] = other.size, _decoded_box(header, picture, scaled, plan.scale)
+        view = scaling.common(picture, [(size, box), *wanted.values()])
+        picture, box = view.picture, view.box(box)
+        wanted = {geometry: (size, view.box(box)) for geometry, (size, box) in wanted.items()}
+        kept = Kept(picture, wanted, header, upright)
+        kept = kept if kept.bytes <= MOST_KEPT else None
+    thumbnail = _finished(picture, size, box, plan.gap, header)
     del picture
-    thumbnail = colour.to_srgb(_turned(thumbnail, header.orientation), header.colour)
-    return encode.encoded(thumbnail, format, quality)
+    return encode.encoded(thumbnail, format, quality), kept
+
+
+def _decoded_box(header: Header, picture, box: Box, scale: int) -> Box:
+    """Return where the *box* of the source, divided by *scale*, lies in the decoded *picture*."""
+    if not header.stretched:
+        return box
+    x, y = picture.width * scale / header.width, picture.height * scale / header.height
+    return (
+        box[0] * x,
+        box[1] * y,
+        min(box[2] * x, picture.width),
+        min(box[3] * y, picture.height),
+    )
+
+
+def _finished(picture, size: tuple[int, int], box: Box, gap: float, header: Header) -> Image.Image:
+    """Return the *box* of a decoded *picture* at *size*, upright and in sRGB."""
+    picture, box = scaling.prepared(picture, size, box, gap)
+    thumbnail = scaling.scaled(picture, size, box)
+    return colour.to_srgb(_turned(thumbnail, header.orientation), header.colour)
 
 
 def _film(
@@ -173,70 +230,36 @@ def _stored(fitting: Fitting, stored: tuple[int, int], turned: int) -> Fitting:
 
 
 def _from_copy(
-    file: BinaryIO, header: Header, fitting: Fitting, copy: BinaryIO, limits: Limits
-) -> tuple[BinaryIO, Header, Fitting]:
-    """Return *copy*, its header and the fitting in it; those of the source if it is too small."""
+    file: BinaryIO,
+    header: Header,
+    fitting: Fitting,
+    others: Mapping[Geometry, Fitting],
+    copy: BinaryIO,
+    limits: Limits,
+) -> tuple[BinaryIO, Header, Fitting, Mapping[Geometry, Fitting]]:
+    """Return *copy*, its header and the fittings in it for which it is large enough.
+
+    If it is too small for *fitting*, return the source's.
+    """
     found = formats.inspect(copy, limits)
-    x, y = found.width / header.width, found.height / header.height
-    left, upper, right, lower = fitting.box
-    box = (left * x, upper * y, min(right * x, found.width), min(lower * y, found.height))
-    if _ratio(Fitting(fitting.size, box)) < _COPY_GAP:
-        return file, header, fitting
-    return copy, found._replace(orientation=header.orientation), Fitting(fitting.size, box)
+    in_copy = _in_copy(fitting, header, found)
+    if planning.ratio(in_copy) < _COPY_GAP:
+        return file, header, fitting, others
+    mapped = {geometry: _in_copy(other, header, found) for geometry, other in others.items()}
+    large = {
+        geometry: other for geometry, other in mapped.items() if planning.ratio(other) >= _COPY_GAP
+    }
+    return copy, found._replace(orientation=header.orientation), in_copy, large
 
 
-def _ratio(fitting: Fitting) -> float:
+def _in_copy(fitting: Fitting, header: Header, copy: Header) -> Fitting:
+    x, y = copy.width / header.width, copy.height / header.height
     left, upper, right, lower = fitting.box
-    return min((right - left) / fitting.size[0], (lower - upper) / fitting.size[1])
+    box = (left * x, upper * y, min(right * x, copy.width), min(lower * y, copy.height))
+    return Fitting(fitting.size, box)
 
 
 def _turned(thumbnail: Image.Image, turned: int) -> Image.Image:
     if turned in orientation.UPRIGHT:
         return thumbnail.transpose(orientation.UPRIGHT[turned])
     return thumbnail
-
-
-def _plan(header: Header, fitting: Fitting, format: str, limits: Limits) -> _Plan:
-    """Return the best way of making the thumbnail that is within the limits.
-
-    If there is none, the best of all, whose cost tells why.
-    """
-    ratio = _ratio(fitting)
-    scales = [s for s in _SCALES if s == 1 or (header.scalable and ratio / s >= 1)]
-    best = max((s for s in scales if ratio / s >= _DECODING_GAP), default=1)
-    ways = [(scale, scaling.GAP) for scale in scales[scales.index(best) :]]
-    ways += [(scales[-1], gap) for gap in _COARSER_GAPS]
-    plans = [_priced(header, fitting, format, *way) for way in ways]
-    return next((plan for plan in plans if plan.cost_bytes <= limits.memory), plans[0])
-
-
-def _in_strips(
-    header: Header, fitting: Fitting, format: str, limits: Limits, whole: _Plan
-) -> _Plan | None:
-    """Return the plan for strips, if that takes less time, or a quarter of the memory, or *whole*
-    is too much.
-    """
-    if header.strips_bytes is None:
-        return None
-    decoding = header.strips_bytes
-    is_better = header.quick_in_strips or _SAVED * decoding <= held_bytes(header, 1)
-    if not is_better and whole.cost_bytes <= limits.memory:
-        return None
-    cost = max(
-        decoding + scaling.peak_bytes(0, fitting.box, fitting.size, False),
-        encode.work_bytes(fitting.size, format),
-    )
-    if cost > limits.memory >= whole.cost_bytes:
-        return None
-    return _Plan(fitting.size, fitting.box, 1, scaling.GAP, cost, in_strips=True)
-
-
-def _priced(header: Header, fitting: Fitting, format: str, scale: int, gap: float) -> _Plan:
-    box = tuple(side / scale for side in fitting.box)
-    held = held_bytes(header, scale)
-    cost = max(
-        held + header.decoder_bytes,
-        scaling.peak_bytes(held, box, fitting.size, header.direct, gap),
-        encode.work_bytes(fitting.size, format),
-    )
-    return _Plan(fitting.size, box, scale, gap, cost)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from handlers import faults, state_directory, stop, worker
 from handlers.maker import roll, wire
-from handlers.maker.job import Job, load, run
+from handlers.maker.job import NOT_KEPT, Job, load, run
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,36 @@ def ask(
             raise OSError(errno.ECONNREFUSED, "it ends at once")
     except OSError as error:
         raise worker.NotStarted(error.errno, error.strerror or str(error)) from error
+    return _done(cache, slot, found, job, descriptors, bounds)
+
+
+def ask_for_kept(
+    cache: str, slot: int, job: Job, descriptors: Sequence[int], bounds: worker.Bounds
+) -> worker.Done | None:
+    """Have *job* done by the maker *slot* of what it has kept; None if it has not, or has gone.
+
+    :param job: one that is ``of_kept``.
+    :raises handlers.worker.WorkerDied, WorkerTimeout: as :func:`make`.
+    """
+    try:
+        found = _connected(cache, slot, bounds.seconds)
+    except OSError as error:
+        raise worker.WorkerDied(f"it cannot be asked: {error}") from error
+    if found is None:
+        return None
+    done = _done(cache, slot, found, job, descriptors, bounds)
+    return None if done.answer.get("error") == NOT_KEPT else done
+
+
+def _done(
+    cache: str,
+    slot: int,
+    found: tuple[socket.socket, dict],
+    job: Job,
+    descriptors: Sequence[int],
+    bounds: worker.Bounds,
+) -> worker.Done:
+    """Have *job* done by a maker that has been *found*: its connection, and what it said first."""
     connection, hello = found
     roll.note(cache, slot, hello["pid"], hello["jobs"])
     if hello["jobs"] == 1:

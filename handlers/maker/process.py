@@ -18,6 +18,7 @@ from PIL import AvifImagePlugin, Image, WebPImagePlugin
 
 from handlers.image import encode, geometry, libraries, strips, thumbnail
 from handlers.maker import confinement, job, wire
+from handlers.maker.kept import Pictures
 
 _BACKLOG = 8
 _PR_SET_NAME = 15
@@ -70,7 +71,7 @@ def run(
                 return
         if listening is None:
             return
-        connection = _next(listening, parent, idle)
+        connection = _next(listening, parent, idle, process.pictures)
 
 
 def _listening(directory: int, slot: int) -> socket.socket | None:
@@ -91,16 +92,24 @@ def _listening(directory: int, slot: int) -> socket.socket | None:
     return listening
 
 
-def _next(listening: socket.socket, parent: int, idle: float) -> socket.socket | None:
-    """Return the next connection of this user; None if none comes in time, or httpd has gone."""
+def _next(
+    listening: socket.socket, parent: int, idle: float, pictures: Pictures
+) -> socket.socket | None:
+    """Return the next connection of this user; None if none comes in time, or httpd has gone.
+
+    What is kept too long is dropped meanwhile.
+    """
     deadline = time.monotonic() + idle
     poll = select.poll()
     poll.register(listening, select.POLLIN)
     poll.register(parent, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
-        ready = dict(poll.poll(left * 1000))
-        if parent in ready or not ready:
+        kept = pictures.left()
+        ready = dict(poll.poll(1000 * (left if kept is None else min(left, kept))))
+        if parent in ready:
             return None
+        if not ready:
+            continue
         connection = listening.accept()[0]
         _, uid = wire.peer_of(connection)
         if uid == os.geteuid():
@@ -110,7 +119,10 @@ def _next(listening: socket.socket, parent: int, idle: float) -> socket.socket |
 
 
 class _Process:
-    """This process, and what bounds it from job to job."""
+    """This process, and what bounds it from job to job.
+
+    :ivar pictures: what it keeps from one job for the next.
+    """
 
     def __init__(self, most_kept: int):
         # opened before there is nothing to open any more
@@ -119,6 +131,7 @@ class _Process:
         with contextlib.suppress(OSError):
             self._peak = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
         self._most_kept = self._pages()[1] + most_kept
+        self.pictures = Pictures()
         # a signal of Python's own is told to the connection from C, whatever Python is waiting for
         signal.signal(signal.SIGPROF, lambda *_: None)
 
@@ -138,7 +151,7 @@ class _Process:
             started = resource.getrusage(resource.RUSAGE_SELF)
             self._bound(asked["cpu_seconds"], asked["memory"], started)
             try:
-                answer, data = job.run(descriptors, work)
+                answer, data = job.run(descriptors, work, self.pictures)
             except MemoryError:
                 answer, data = {"traceback": f"over {asked['memory']} bytes of memory"}, b""
             except Exception:
@@ -149,10 +162,12 @@ class _Process:
         answer["peak_bytes"] = used.ru_maxrss * 1024
         with contextlib.suppress(OSError):
             wire.send(connection, answer, data)
-        return "traceback" not in answer and self._pages()[1] <= self._most_kept
+        resident = self._pages()[1] - self.pictures.bytes
+        return "traceback" not in answer and resident <= self._most_kept
 
     def _bound(self, cpu_seconds: float, memory: int, used: resource.struct_rusage) -> None:
-        _set_soft(resource.RLIMIT_AS, self._pages()[0] + memory)
+        # a job that needs their memory drops the pictures first
+        _set_soft(resource.RLIMIT_AS, self._pages()[0] - self.pictures.bytes + memory)
         # the kernel's own end, in whole seconds, in case that nobody listens to the timer
         _set_soft(resource.RLIMIT_CPU, math.ceil(_cpu_seconds(used) + cpu_seconds) + 1)
         signal.setitimer(signal.ITIMER_PROF, max(_TICK, cpu_seconds))

@@ -7,9 +7,9 @@ tables in README say the same, which a test compares.
 from handlers.kinds import Option
 
 from . import lookup, mod_python, thumbnails
-from .thumbnails import EXTENSIONS, FORMATS
+from .thumbnails import EXTENSIONS, FORMATS, unknown_sizes
 
-__all__ = ["EXTENSIONS", "FORMATS", "OPTIONS", "SECTIONS"]
+__all__ = ["EXTENSIONS", "FORMATS", "OPTIONS", "SECTIONS", "unknown_sizes"]
 
 OPTIONS: dict[str, Option] = {
     option.name: option for part in (thumbnails, lookup, mod_python) for option in part.OPTIONS

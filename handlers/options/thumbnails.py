@@ -1,5 +1,7 @@
 """The options of thumbnails, their cache, the pictures and the gallery."""
 
+from collections.abc import Collection, Iterable
+
 from handlers import kinds, signing
 from handlers.image import geometry
 from handlers.kinds import (
@@ -45,6 +47,20 @@ def _keys(text: str) -> tuple[str, ...]:
         raise ValueError(f"is no list of keys of {least} characters or more") from None
 
 
+def unknown_sizes(
+    wanted: Iterable[str], sizes: Collection[str] | None, keys: Collection[str] | None, largest: int
+) -> list[str]:
+    """Return those of the *wanted* sizes that do not exist: neither listed, nor to be signed.
+
+    The other parameters are what the options of these names mean.
+    """
+    return [
+        size
+        for size in wanted
+        if size not in (sizes or ()) and not (keys and max(geometry.parse(size)[:2]) <= largest)
+    ]
+
+
 #: The extensions of thumbnails, and Pillow's names of the formats that sources may have.
 EXTENSIONS = ("jpg", "png", "webp", "avif")
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF")
@@ -68,6 +84,14 @@ OPTIONS = (
         Words("set in `settings.ini`"),
         "the sizes that exist",
         "200x200 400x400-crop",
+    ),
+    Option(
+        "thumbnail.together",
+        _SIZES,
+        NONE,
+        "sizes that visitors want of the same picture: when one was made, an idle maker makes the "
+        "others of what it has decoded, where that costs the first one little; see below",
+        "200x200 400x400",
     ),
     Option(
         "thumbnail.url",

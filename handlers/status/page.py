@@ -101,6 +101,7 @@ def _thumbnails(found: dict[str, Any]) -> str:
         )
     rows = [(name, totals[series]) for series, name in _NAMES.items()]
     rows += [
+        ("made ahead, of what was decoded for another size", totals["thumbnails_ahead"]),
         ("found made, as another one had just made it", totals["thumbnails_found"]),
         ("any request answered 503", totals["requests_unavailable"]),
         ("any request answered 500 for a wrong option", totals["requests_misconfigured"]),
