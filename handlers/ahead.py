@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from handlers import access, faults, lookup, making, source, worker
+from handlers import access, counters, faults, lookup, making, source, worker
 from handlers.cache import stamp
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
@@ -46,6 +46,7 @@ class Work(NamedTuple):
     :ivar slot: the turn of that one.
     :ivar check: as for :func:`handlers.making.make_ahead`.
     :ivar until: when it is too late, by the monotonic clock.
+    :ivar site: for which it is counted, see :func:`handlers.counters.serve`.
     """
 
     store: Store
@@ -56,6 +57,7 @@ class Work(NamedTuple):
     slot: int
     check: Callable[[], None]
     until: float
+    site: str | None
 
 
 _waiting: deque[Work] = deque(maxlen=_MOST)
@@ -101,6 +103,7 @@ def _run() -> None:
 
 def _is_done(work: Work) -> bool:
     """Try to do the *work*; return False if others come first for now."""
+    counters.serve(work.site)
     turns = Turns(work.store.directory, work.makers, None, 0)
     try:
         making.make_ahead(

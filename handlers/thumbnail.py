@@ -215,8 +215,9 @@ def _made(
     def keep(slot: int, sizes: Sequence[str]) -> None:
         for other in (asked._replace(size=size) for size in sizes):
             check = making.still_true(store, other, row, pictures, options)
-            how, makers, until = making.recipe(options), _makers(options), ahead.too_late()
-            later.append(ahead.Work(store, other, row, how, makers, slot, check, until))
+            how, until, site = making.recipe(options), ahead.too_late(), counters.directory()
+            makers = _makers(options)
+            later.append(ahead.Work(store, other, row, how, makers, slot, check, until, site))
 
     return _outcome(store, asked, row, pictures, options, keep), later
 

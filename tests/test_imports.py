@@ -100,6 +100,7 @@ ALLOWED = {
     "ahead": {
         "access",
         "cache",
+        "counters",
         "errors",
         "faults",
         "image",

@@ -367,38 +367,36 @@ def recipe(root):
 def work(cache, source, check=lambda: None):
     row = Row(source.name)
     store, asked = Store(cache), Asked("400x400", "1", "jpg")
-    return ahead.Work(store, asked, row, recipe(source.parent), 2, 0, check, ahead.too_late())
+    return ahead.Work(store, asked, row, recipe(source.parent), 2, 0, check, ahead.too_late(), None)
 
 
-def test_work_is_done_when_nobody_waits_and_once(cache, source):
-    counters.use(cache)
-    try:
-        store, row = Store(cache), Row(source.name)
-        told = []
+def test_work_is_done_when_nobody_waits_and_once(cache, source, monkeypatch):
+    counted, told, store, row = [], [], Store(cache), Row(source.name)
+    monkeypatch.setattr(counters, "add", counted.append)
 
-        def first():
-            for name in ("200x200/1.jpg", "400x400/1.jpg"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(store.path(name))
-            asked, turns = Asked("200x200", "1", "jpg"), Turns(cache, 2, None, None)
-            kept_by = lambda *given: told.append(given)  # noqa: E731
-            how = recipe(source.parent)
-            assert making.make(store, asked, row, how, turns, None, ["400x400"], kept_by)
-            assert told[-1] == (0, ["400x400"])
-            with locks.held(state_directory.path(cache, "waiters"), QUEUE):
-                assert not ahead._is_done(work(cache, source))
-            assert ahead._is_done(work(cache, source))
-            return store.has("400x400/1.jpg")
+    def keep(slot, sizes):
+        told.append((slot, sizes))
 
-        until(first)
-        assert counters.read(cache)["thumbnails_ahead"] == 1
-        made = os.stat(store.path("400x400/1.jpg"))
+    def first():
+        for name in ("200x200/1.jpg", "400x400/1.jpg"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(store.path(name))
+        asked, turns = Asked("200x200", "1", "jpg"), Turns(cache, 2, None, None)
+        how = recipe(source.parent)
+        assert making.make(store, asked, row, how, turns, None, ["400x400"], keep)
+        assert told[-1] == (0, ["400x400"])
+        with locks.held(state_directory.path(cache, "waiters"), QUEUE):
+            assert not ahead._is_done(work(cache, source))
         assert ahead._is_done(work(cache, source))
-        assert os.stat(store.path("400x400/1.jpg")) == made
-        assert counters.read(cache)["thumbnails_ahead"] == 1
-    finally:
-        counters._own.close()
-        counters._own = None
+        return store.has("400x400/1.jpg")
+
+    # a machine may take longer than what is kept is kept
+    until(first)
+    assert counted.count("thumbnails_ahead") == 1
+    made = os.stat(store.path("400x400/1.jpg"))
+    assert ahead._is_done(work(cache, source))
+    assert os.stat(store.path("400x400/1.jpg")) == made
+    assert counted.count("thumbnails_ahead") == 1
 
 
 @pytest.mark.parametrize("fault", ["row", "missing", "failed", "disk", "maker"])
