@@ -322,16 +322,16 @@ def test_maker_makes_it_of_what_it_has_kept_or_not_at_all(cache, source):
 
 
 def test_maker_gives_the_memory_back_when_its_time_is_over(cache, tmp_path):
-    source = tmp_path / "large.png"
-    Image.effect_noise((3000, 2400), 60).convert("RGB").save(source, compress_level=1)
+    source = tmp_path / "large.jpg"
+    Image.effect_noise((3000, 2400), 60).convert("RGB").save(source)
 
     def resident():
         (pid,) = makers_of(cache)
         return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
-    ask(cache, source, job("100x100", ()))
+    ask(cache, source, job("1600x1600", ()))
     before = resident()
-    assert ask(cache, source, job("100x100", ("1600x1600",))).answer["kept"]
+    assert ask(cache, source, job("1600x1600", ("100x100",))).answer["kept"]
     (pid,) = makers_of(cache)
     until(lambda: resident() < before + (8 << 20))
     assert makers_of(cache) == [pid]
