@@ -105,14 +105,8 @@ def test_damage_is_what_pillow_takes_for_it(both, place):
     assert whole == in_strips
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if "megapixels" in name else [])
-        for name in ATTACKS
-        if name.startswith("png")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name.startswith("png")])
 def test_attack_is_refused_in_strips(both, attack):
     write, expected = ATTACKS[attack]
     whole, in_strips, _ = both(write(), "50x50")
@@ -154,6 +148,7 @@ def test_long_file_is_read_while_it_is_decoded(both, read_on_the_way, mode, monk
     assert both(cut, "50x50")[:2] == (BrokenSource, BrokenSource)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [empty_dynamic_block(), [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]])
 def test_long_file_without_pixels_is_refused_before_its_end(both, blocks):
     started = time.process_time()
@@ -187,6 +182,7 @@ def test_large_photograph_is_decoded_in_strips(both, monkeypatch):
     assert both(saved(), "50x50")[2] == 1
 
 
+@pytest.mark.slow
 def test_tall_picture_takes_no_longer_in_strips(both):
     buffer = io.BytesIO()
     Image.new("L", (256, 190_000)).save(buffer, "PNG")
