@@ -233,3 +233,25 @@ def test_environment_is_not_current_after_a_change(checkout, change):
 
 def test_environment_that_is_none_is_not_current(checkout, tmp_path):
     assert not install.is_current(str(tmp_path / "none"), str(checkout))
+
+
+INTERRUPTED_IN_A_HOOK = """
+import os, signal, sys, time
+from handlers.quickstart import serving
+
+sys.unraisablehook = lambda found: print("dropped", found.exc_type.__name__, flush=True)
+serving._end_as_by_interrupt()
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGINT))
+if os.fork() == 0:
+    os._exit(0)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_interrupt_that_python_drops_comes_again():
+    command = [sys.executable, "-c", INTERRUPTED_IN_A_HOOK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.stdout.split() == ["dropped", "KeyboardInterrupt", "interrupted"]

@@ -23,6 +23,7 @@ _BLURRED = 120  # pictures that get a placeholder: those of the gallery's first 
 _LEAST_LIMIT = 64  # children under load; a browser may open 20 connections, and there are others
 _CHECK_LIMIT = 60  # seconds
 _INTERRUPTED = 130  # exit status, as of a shell for SIGINT
+_AGAIN = 1.0  # seconds after which an interrupt that nobody has met comes again
 
 
 def main(descriptor: int, lock: int) -> int:
@@ -180,6 +181,7 @@ def _follow(work: Work, begins: dict[str, int]) -> None:
 def _stop(work: Work) -> bool:
     """Stop httpd if it runs, and tell whether it did."""
     # a second Ctrl-C must not leave half of it running
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
     if not httpd.running(work):
@@ -205,8 +207,11 @@ def _end_as_by_interrupt() -> None:
     """Let what asks a process to end do what Ctrl-C does, but what ``nohup`` and ``&`` ignore."""
 
     def end(number, frame):
+        # where nobody can pass it on, as in a hook of os.fork(), Python drops the exception
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
         raise KeyboardInterrupt
 
+    signal.signal(signal.SIGALRM, end)
     for number in ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
@@ -218,7 +223,7 @@ def _end_as_by_interrupt() -> None:
 def _interrupts_held_back():
     """Let an interrupt wait for the end of a with block: what is half started cannot be stopped."""
     held_back = []
-    before = {number: signal.getsignal(number) for number in ENDS}
+    before = {number: signal.getsignal(number) for number in (*ENDS, signal.SIGALRM)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: held_back.append(number))
