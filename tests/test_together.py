@@ -517,9 +517,13 @@ def test_real_requests_come_first_and_a_killed_maker_costs_nothing(together):
     assert together.request("/thumbs/200x200/p020.jpg").status == 200
     state = os.path.join(together.work.cache, "handlers-state")
     queue = os.path.join(state, "waiters")
-    # the file is to be the server's
-    os.close(os.open(queue, os.O_CREAT | os.O_WRONLY, 0o600))
-    os.chown(queue, os.stat(state).st_uid, -1)
+    # the file is to be the server's from the first moment on
+    made = os.path.join(state, "made")
+    os.close(os.open(made, os.O_CREAT | os.O_WRONLY, 0o600))
+    os.chown(made, os.stat(state).st_uid, -1)
+    with contextlib.suppress(FileExistsError):
+        os.link(made, queue)
+    os.unlink(made)
     _, before = figures(together)
     with locks.held(queue, QUEUE, 10):
         # as if a visitor waited for a maker
