@@ -43,7 +43,6 @@ _REMAINS_AGE = 60
 # seconds between two looks whether somebody has removed the directory or the lock file
 _LOOK_AGAIN = 1.0
 _KEY_LENGTH = 32
-_OFFSET_DIGITS = 15
 
 
 class FileStore(Store):
@@ -83,19 +82,6 @@ class FileStore(Store):
         self._opening = threading.Lock()
         self._look_at = 0.0
 
-    def lock(self, sid: str, timeout: float | None = None) -> Held:
-        key = sids.key(sid)
-        lock_file = self._lock_file
-        if lock_file is not None and time.monotonic() < self._look_at:
-            try:
-                return lock_file.take(int(key[:_OFFSET_DIGITS], 16), timeout)
-            except LockTimeout:
-                raise
-            except OSError:
-                # perhaps there is another one by now
-                self._look_at = 0.0
-        return self._acquire(key, timeout)
-
     def load(self, sid: str, held: Held | None = None) -> Record | None:
         key = sids.key(sid)
         path = f"{self.path}/{key[:2]}/{key}"
@@ -118,7 +104,7 @@ class FileStore(Store):
         key = sids.key(sid)
         try:
             # a new id has no lock yet when the session is first stored under it
-            if held.__class__ is not FileHeld or held.offset != int(key[:_OFFSET_DIGITS], 16):
+            if held.__class__ is not FileHeld or held.offset != _offset(key):
                 with self._writing(key):
                     return self._save(key, record, name, expected)
             if held.file >= 0 and (expected is None or expected == held.version):
@@ -312,4 +298,4 @@ class FileStore(Store):
 
 def _offset(name: str) -> int:
     # a session's key is a hash already
-    return int(name[:_OFFSET_DIGITS], 16) if len(name) == _KEY_LENGTH else locks.key_offset(name)
+    return int(name[:15], 16) if len(name) == _KEY_LENGTH else locks.key_offset(name)

@@ -61,10 +61,8 @@ class LockFile:
         """Take the lock on the byte *offset*, which also tells the session's mark.
 
         :raises LockTimeout: if it was not free within *timeout* seconds; None waits for ever.
-        :raises Replaced: if another lock file has come in its place, or another process opened it.
+        :raises Replaced: if another lock file has come in its place.
         """
-        if self._forks != _forks:
-            raise Replaced(f"{self._path} was opened before a fork")
         # offsets are hashes of 60 bits
         start = (offset >> 48) % _MARKS * _MARK
         mark = slice(start, start + _MARK)
