@@ -2,7 +2,7 @@
 
 When a child has had one of them made, the maker keeps what it has decoded for some seconds
 (:mod:`handlers.maker.kept`). A thread of the child has the others made of that as soon as nobody
-waits for a maker. It serves nobody: what cannot be made in time is left for whoever asks.
+waits for a maker. A size that cannot be made in time is made when a visitor asks for it.
 """
 
 import atexit
@@ -112,7 +112,7 @@ def _is_done(work: Work) -> bool:
     except Busy:
         return False
     except _LEFT_ALONE as error:
-        # whoever asks for it meets the same, and is told
+        # a visitor who asks for it gets the error
         log.info("thumbnail %s not made ahead: %s", work.asked.name, error)
     except OSError as error:
         directory = work.store.directory

@@ -154,8 +154,7 @@ def make(
         if store.has(asked.name):
             return False
         with source.open_source(how.root, path) as file, turns.picture(asked.id):
-            with source.read(how.root, path):
-                found = os.fstat(file.fileno())
+            found = _status(file, how, path)
             identity = _identity(path, found)
             failures.check(asked.id, asked.name, identity)
             with (
@@ -184,8 +183,8 @@ def make_ahead(
 ) -> bool:
     """Make a thumbnail that nobody has asked for, if a maker has kept what it can be made of.
 
-    Nothing is decoded, and nobody waits for it, but for whoever asks for this very thumbnail.
-    What fails is not remembered as a failure of the source.
+    Nothing is decoded. Only a request for this same thumbnail waits for it. A failure here is not
+    remembered as one of the source.
 
     :param turns: of one that does not wait.
     :param slot: the turn of the maker.
@@ -199,8 +198,7 @@ def make_ahead(
         if store.has(asked.name):
             return False
         with source.open_source(how.root, row.path) as file:
-            with source.read(how.root, row.path):
-                found = os.fstat(file.fileno())
+            found = _status(file, how, row.path)
             failures.check(asked.id, asked.name, _identity(row.path, found))
             job = _job(asked, focus_of(row), how, False)._replace(of_kept=True)
             made = client.ask_for_kept(store.directory, slot, job, [file.fileno()], _bounds(how))
@@ -229,8 +227,7 @@ def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
     failures = Failures(store.directory, how.failure_ttl, how.tries)
     asked = Asked(_BLURRED_SIZE, name, "webp")
     with source.open_source(how.root, row.path) as file, turns.picture(name):
-        with source.read(how.root, row.path):
-            found = os.fstat(file.fileno())
+        found = _status(file, how, row.path)
         identity = _identity(row.path, found)
         failures.check(name, asked.name, identity)
         for quality in _BLURRED_QUALITIES:
@@ -285,6 +282,11 @@ def try_out(cache: str | None, row, how: Recipe, turns: Turns | None) -> None:
 def _job(asked: Asked, focus, how: Recipe, wants_copy: bool) -> Job:
     quality = how.quality.get(asked.ext)
     return Job(asked.size, asked.ext, focus, how.limits, quality, how.animated, wants_copy)
+
+
+def _status(file: BinaryIO, how: Recipe, path: str) -> os.stat_result:
+    with source.read(how.root, path):
+        return os.fstat(file.fileno())
 
 
 def _identity(path: str, found: os.stat_result) -> str:

@@ -101,8 +101,8 @@ class Turns:
     def idle_maker(self, number: int) -> Iterator[None]:
         """Have the turn of the maker *number* for a thumbnail that nobody has asked for.
 
-        Only if nobody waits for a turn and, where there are several makers, another turn is free
-        for whoever asks meanwhile. It does not change how long a thumbnail is expected to take.
+        Only if nobody waits for a turn and, where there are several makers, another one is free
+        for the next request. It does not change how long a thumbnail is expected to take.
 
         :raises handlers.locks.LockTimeout: if others come first.
         :raises OSError: if the cache cannot be used.

@@ -1,9 +1,8 @@
 """Decoded pictures that a maker keeps for a moment, for other thumbnails of them.
 
-Whoever asks for one thumbnail of a picture often wants another size of it soon. What was decoded
-for the first one stays here until it was used, until it is too old, or until the memory is wanted:
-the oldest goes first. A picture is known by its source's file, so of one that has been replaced
-nothing is found.
+A visitor who asks for one thumbnail of a picture often wants another size of it soon. The decoded
+picture stays here until it was used, until it is too old, or until its memory is needed: the oldest
+goes first. It is found by its source's file, so one whose source was replaced is never found.
 """
 
 import os
