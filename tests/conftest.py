@@ -18,10 +18,11 @@ import tempfile
 import pytest
 from PIL import Image
 
-from handlers import faults
+from handlers import faults, state_directory
+from handlers.maker import client
 from handlers.mod_python import install_as_mod_python
 from tests.parts import is_no_unit_test, needs_mod_python
-from tests.servers.httpd import Httpd, has_mod_python, make_images_table
+from tests.servers.httpd import Httpd, has_mod_python, make_images_table, makers_of
 from tests.servers.mariadb import MariaDB
 from tests.servers.pair import FILE, start_pair
 from tests.servers.quickstart import Quickstart
@@ -106,6 +107,18 @@ def pytest_sessionfinish(session):
             " this machine has no mod_python"
         )
     return result
+
+
+@pytest.fixture
+def cache(monkeypatch):
+    """A cache directory whose makers are gone after the test."""
+    monkeypatch.setattr(client, "_not_before", {})
+    with tempfile.TemporaryDirectory() as directory:
+        state_directory.ensure(directory)
+        yield directory
+        for pid in makers_of(directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(autouse=True)

@@ -194,7 +194,7 @@ def test_rows_of_an_earlier_snapshot_are_not_believed(site, spoil, caplog):
     (site.directory / "away").rename(site.path)
     if spoil in RIGHT or spoil is layer_is_a_directory:
         return
-    # whoever refreshes finds it due, and writes all anew
+    # the next refresh is due, and writes the whole snapshot again
     caplog.clear()
     worker = Worker("test", lambda: None, lambda *args: None)
     with site.refresher.elect(None) as lock:

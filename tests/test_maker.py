@@ -1,7 +1,6 @@
 """Makers: what they answer, what bounds them, when they go, and what they cannot do."""
 
 import concurrent.futures
-import contextlib
 import errno
 import json
 import os
@@ -32,18 +31,6 @@ DEADLINE = 30
 
 def job(size="40x30-crop", ext="jpg", animated=False, wants_copy=False):
     return Job(size, ext, (0.3, 0.6), LIMITS, None, animated, wants_copy)
-
-
-@pytest.fixture
-def cache(monkeypatch):
-    """A cache directory whose makers are gone after the test."""
-    monkeypatch.setattr(client, "_not_before", {})
-    with tempfile.TemporaryDirectory() as directory:
-        state_directory.ensure(directory)
-        yield directory
-        for pid in makers_of(directory):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -296,18 +296,6 @@ def test_thumbnail_alone_keeps_and_costs_nothing(source):
     assert pictures.bytes == 0
 
 
-@pytest.fixture
-def cache(monkeypatch):
-    """A cache directory whose makers are gone after the test."""
-    monkeypatch.setattr(client, "_not_before", {})
-    with tempfile.TemporaryDirectory() as directory:
-        state_directory.ensure(directory)
-        yield directory
-        for pid in makers_of(directory):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
 def ask(cache, path, wanted, asking=client.ask):
     with open(path, "rb") as file:
         return asking(cache, 0, wanted, [file.fileno()], BOUNDS)
