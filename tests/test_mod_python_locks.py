@@ -91,7 +91,9 @@ def test_extension_module_is_known_by_its_name():
         named._global_lock(None, "key")
 
 
-def test_processes_have_numbers_of_their_own(options):
+def test_processes_have_numbers_of_their_own(options, monkeypatch):
+    # another test's is one of another directory
+    monkeypatch.setattr(global_locks, "_number_of", None)
     assert global_locks.process_number(options) == global_locks.process_number(options)
     read, write = os.pipe()
     pid = os.fork()
