@@ -1,5 +1,6 @@
 """The snapshot on SQLite: shared by children, whole or not there, bounded in memory."""
 
+import concurrent.futures
 import contextlib
 import json
 import logging
@@ -18,6 +19,7 @@ import pytest
 from handlers import locks, restart
 from handlers.elected import read_state
 from handlers.lookup import Row, Unavailable
+from handlers.lookup.refresh import Refresher
 from handlers.lookup.state import State
 from tests.forked import forked
 from tests.support import lookups, until
@@ -187,6 +189,31 @@ def test_forked_child_opens_the_snapshot_anew(written, open_lookup):
     asked = forked([lambda: (pictures["p1"].path, pictures["p2"].path, len(pictures))] * 3)
     assert asked == [str(("a/1.jpg", "a/2.jpg", COUNT))] * 3
     assert pictures["p3"] == Row("a/3.jpg")
+
+
+def test_question_waits_for_a_thread_that_opens_the_snapshot(
+    written, path, open_lookup, monkeypatch
+):
+    path.unlink()
+    pictures = open_lookup()
+    begun, go_on = threading.Event(), threading.Event()
+    opened = Refresher.open
+
+    def open_late(self):
+        begun.set()
+        assert go_on.wait(10)
+        return opened(self)
+
+    monkeypatch.setattr(Refresher, "open", open_late)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        warmed = pool.submit(pictures.warm)
+        assert begun.wait(10)
+        asked = pool.submit(pictures.get, "p2500")
+        with pytest.raises(concurrent.futures.TimeoutError):
+            asked.result(0.2)
+        go_on.set()
+        assert asked.result(10) == Row("a/2500.jpg")
+        assert warmed.result(10) == COUNT
 
 
 @pytest.mark.slow

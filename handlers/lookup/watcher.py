@@ -88,10 +88,10 @@ class SnapshotWatcher:
 
         :param wait: for another thread that is doing so.
         """
-        self.look_at = monotonic() + _LOOK
         # Without a snapshot, one that is just being opened is always worth to wait for.
         if not self._looking.acquire(blocking=wait or self.memory.snapshot is None):
             return
+        look_at = monotonic() + _LOOK
         try:
             self.memory.forget(self._invalidations.look())
             if not self._options.snapshot:
@@ -112,10 +112,12 @@ class SnapshotWatcher:
             found = identity(self._options.snapshot)
             # One that was removed is still open.
             if found not in (None, self._refused, held and held.identity):
-                self._take(found)
+                look_at = look_at if self._take(found) else 0.0
             if is_new:
                 self._start_worker()
         finally:
+            # not before: until it is open, the others ask for the snapshot and wait
+            self.look_at = look_at
             self._looking.release()
 
     def find(self, id: str) -> tuple[Memory, Row | None]:
@@ -173,19 +175,19 @@ class SnapshotWatcher:
             self.memory = self._new_memory()
             self.look_at = 0.0
 
-    def _take(self, found: tuple[int, int]) -> None:
+    def _take(self, found: tuple[int, int, int]) -> bool:
+        """Answer from the snapshot *found*; return whether another look can wait."""
         start = monotonic()
         try:
             snapshot = self._refresher.open()
             rows = dict(snapshot.all()) if snapshot.rows <= self._options.preload else None
         except (FileNotFoundError, Replaced):
-            self.look_at = 0.0
-            return
+            return False
         except Unusable as error:
             # whoever writes it anew says so in the log
             logger.debug("lookup: snapshot %s: %s", self._options.snapshot, error)
             self._refused = found
-            return
+            return True
         level = logging.INFO if self.memory.snapshot is None else logging.DEBUG
         self.memory = self._new_memory(rows, snapshot)
         self.warmed, self.warm_seconds = snapshot.rows, monotonic() - start
@@ -197,6 +199,7 @@ class SnapshotWatcher:
             len(self.memory),
             self.warm_seconds * 1000,
         )
+        return True
 
     def _next_warm(self) -> float:
         seconds = self._options.refresh * random.uniform(1, 1 + _SPREAD)
