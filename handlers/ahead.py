@@ -5,7 +5,6 @@ When a child has had one of them made, the maker keeps what it has decoded for s
 waits for a maker. A size that cannot be made in time is made when a visitor asks for it.
 """
 
-import atexit
 import logging
 import os
 import threading
@@ -14,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from handlers import access, counters, faults, lookup, making, source, worker
+from handlers import access, counters, faults, lookup, making, source, stop, worker
 from handlers.cache import stamp
 from handlers.cache.failures import FailedBefore
 from handlers.cache.store import Store
@@ -136,6 +135,5 @@ def _after_fork() -> None:
     _waiting.clear()
 
 
-# an interpreter must not be taken down below a running thread
-atexit.register(_end)
+stop.at_end(_end)
 os.register_at_fork(after_in_child=_after_fork)

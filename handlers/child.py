@@ -11,7 +11,6 @@ On mod_wsgi the entry script calls :func:`start` (WSGIImportScript); on mod_pyth
 import, and what those modules are that it imports.
 """
 
-import atexit
 import fcntl
 import os
 import sys
@@ -63,9 +62,8 @@ def start(directory: str) -> None:
             shared.append((path, cache))
     if own or shared:
         thread = threading.Thread(target=_stand, args=(own, shared), name="child", daemon=True)
+        stop.at_end(lambda: _end(thread))
         thread.start()
-        # an interpreter must not be taken down below a running thread
-        atexit.register(_end, thread)
 
 
 def ready():

@@ -22,6 +22,7 @@ from handlers import (
     settings,
     source,
     state_directory,
+    stop,
 )
 from handlers.cache import keeper, purges, stamp
 from handlers.cache.store import remove
@@ -151,6 +152,9 @@ def _remove(directory: str, ids: Iterable[str]) -> None:
 def install_in_mod_python() -> str | None:
     """Make real mod_python log for this package and use its sessions.
 
+    When the child ends, its threads are ended first. One that takes too long runs on while the
+    process is taken apart, so nothing that it has to say then is logged.
+
     :return: ``PythonOption handlers.etc`` of the server, the directory of the settings files.
     """
     from mod_python import apache
@@ -159,6 +163,8 @@ def install_in_mod_python() -> str | None:
     package = logging.getLogger("handlers")
     package.setLevel(logging.INFO)
     package.addHandler(_ErrorLog(apache))
+    # called last, as it comes first
+    stop.at_end(lambda: package.setLevel(logging.CRITICAL))
     return apache.main_server.get_options().get("handlers.etc")
 
 

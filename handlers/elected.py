@@ -8,7 +8,6 @@ in a file, see :func:`write_state`: the next one elected starts there.
 When the interpreter ends, all workers of the process end within half a second.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import json
@@ -22,7 +21,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from handlers import counters, faults
+from handlers import counters, faults, stop
 from handlers.locks import LockTimeout
 
 logger = logging.getLogger(__name__)
@@ -103,8 +102,7 @@ class Worker:
                 target=self._run, args=(site,), name=self.name, daemon=True
             )
             if not _running:
-                # an interpreter must not be taken down below a running thread
-                atexit.register(stop_all)
+                stop.at_end(stop_all)
             _running.add(self)
         with contextlib.suppress(RuntimeError):
             self._thread.start()

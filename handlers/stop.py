@@ -14,10 +14,14 @@ connection on which nothing is answered after :data:`IDLE` seconds.
 
 Other MPMs and mod_wsgi's daemon processes take their signals in a thread of their own; they are
 left alone, and so is ``httpd -X``.
+
+A thread that is still at work when the process tears down its libraries fails in strange ways, so
+whoever starts one ends it by :func:`at_end`.
 """
 
 # not signal: it imports enum, and mod_wsgi replaces its signal() by one that does nothing
 import _signal
+import atexit
 import os
 import sys
 import threading
@@ -38,6 +42,8 @@ _IS_THREADED = 2
 _writing = -1
 # of the threads that are about to fork, the masks that they had
 _masks: dict[int, set[int]] = {}
+# what a child of real mod_python calls at its end, last things first
+_ends = []
 
 
 def wait_for_requests() -> bool:
@@ -64,7 +70,25 @@ def wait_for_requests() -> bool:
     _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in _SIGNALS:
         _signal.signal(number, _noted)
+    if _is_mod_python():
+        from mod_python import apache
+
+        apache.register_cleanup(_run_ends)
     return True
+
+
+def at_end(function) -> None:
+    """Have ``function()`` called when this process ends in good order, while threads still run.
+
+    The functions are called in the main thread, the last one first. One that waits for a thread
+    does so for less than half a second. mod_wsgi finalizes Python then (:mod:`atexit`). Real
+    mod_python does not; there the child calls them before it exits, if it has succeeded in
+    :func:`wait_for_requests`.
+    """
+    if _is_mod_python():
+        _ends.append(function)
+    else:
+        atexit.register(function)
 
 
 def left_to_child() -> tuple[int, ...]:
@@ -74,6 +98,17 @@ def left_to_child() -> tuple[int, ...]:
     or the request fails, and to end with the child that it works for.
     """
     return _SIGNALS if _writing >= 0 else ()
+
+
+def _is_mod_python() -> bool:
+    """Tell whether this process runs real mod_python."""
+    ours = sys.modules.get("handlers.mod_python._apache")
+    return sys.modules.get("_apache") not in (None, ours)
+
+
+def _run_ends(data) -> None:
+    while _ends:
+        _ends.pop()()
 
 
 def _is_child_of_prefork() -> bool:
@@ -152,6 +187,7 @@ def _unmask() -> None:
 def _after_fork() -> None:
     global _writing
     _writing = -1
+    _ends.clear()
     try:
         _signal.set_wakeup_fd(-1)
         for number in _SIGNALS:

@@ -79,7 +79,7 @@ ALLOWED = {
     "configuration": set(),
     "runtime": {"configuration", "errors", "faults", "kinds", "locks", "settings"},
     "mod_python": {"errors", "runtime", "sessions", "settings", "signing"},
-    "elected": {"counters", "faults", "locks"},
+    "elected": {"counters", "faults", "locks", "stop"},
     "cache": {
         "access",
         "database",
@@ -108,6 +108,7 @@ ALLOWED = {
         "maker",
         "making",
         "source",
+        "stop",
         "worker",
     },
     "making": {
@@ -151,6 +152,7 @@ ALLOWED = {
         "settings",
         "source",
         "state_directory",
+        "stop",
     },
     "htpasswd": {"faults"},
     "page": {"html", "image", "names"},

@@ -18,7 +18,7 @@ from tests.support import until
 # httpd kills what has not ended after nine seconds
 KILLED_AFTER = 8.0
 CODE = """
-import os, pathlib, signal, sys, threading, time
+import contextlib, os, pathlib, signal, sys, threading, time
 from mod_python import apache
 
 def handler(req):
@@ -62,6 +62,15 @@ def fork(seconds):
     status = os.waitpid(pid, 0)[1]
     time.sleep(seconds)
     return f"{os.WTERMSIG(status)} in {os.getpid()}"
+
+def thread(seconds):
+    from handlers import elected
+    def work(lock, worker):
+        while worker.rest(0.01):
+            pass
+        apache.log_error(f"{os.getpid()} has ended its thread", apache.APLOG_NOTICE)
+    elected.Worker("test", contextlib.nullcontext, work).start()
+    return f"started in {os.getpid()}"
 """
 
 
@@ -79,7 +88,7 @@ def make_server(name, public_dir, pictures):
         {set_env}PythonHandler slow
         {set_env}PythonPath "['{python}'] + sys.path"
     </Location>
-    <LocationMatch "^/slow/(allocate|count|steal|fork)$">
+    <LocationMatch "^/slow/(allocate|count|steal|fork|thread)$">
         {interpreter}
     </LocationMatch>"""
     root, rows = pictures
@@ -150,6 +159,20 @@ def test_request_that_does_not_end_keeps_nobody_waiting(server, work, end):
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             asked.result()
     assert "AH00046" not in server.log()
+
+
+def end_child_in_good_order(server):
+    (name,) = (path.name for path in server.begun.iterdir())
+    # as httpd does for graceful, and a child of MaxConnectionsPerChild to itself
+    os.kill(int(name), signal.SIGUSR1)
+    until(lambda: int(name) not in server.child_pids())
+
+
+@pytest.mark.parametrize("end", [stop_server, stop_child, end_child_in_good_order])
+def test_child_ends_its_threads_before_it_exits(server, end):
+    pid = server.request("/slow/thread").body.decode().rpartition(" ")[2]
+    end(server)
+    assert f"{pid} has ended its thread" in server.log()
 
 
 @pytest.mark.parametrize("name", modules.NAMES)
