@@ -61,7 +61,7 @@ def test_restart_while_the_database_is_down_serves_from_the_snapshot(site, maria
     start(site)
     until(lambda: "rows from mysql" in site.log())
     site.stop()
-    site.expect("is away")
+    site.expect("is (away|back)")
     mariadb.kill()
     try:
         start(site)

@@ -88,7 +88,7 @@ class MariaDB:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=_clean_environment(),
+            env=self._environment(),
         )
         self._wait_until_ready()
         if fresh:
@@ -195,7 +195,7 @@ class MariaDB:
             ],
             check=True,
             capture_output=True,
-            env=_clean_environment(),
+            env=self._environment(),
         )
 
     def _connect(self):
@@ -221,6 +221,10 @@ class MariaDB:
         self.kill()
         raise RuntimeError(f"mariadbd did not start:\n{self.error_log.read_text()[-2000:]}")
 
-
-def _clean_environment() -> dict[str, str]:
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    def _environment(self) -> dict[str, str]:
+        # a server that starts removes the temporary tables of all others in its TMPDIR
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "TMPDIR": str(self.directory),
+        }
