@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import pty
@@ -12,7 +13,9 @@ import time
 
 import pytest
 
-from handlers import signing
+from handlers import lookup, making, settings, signing
+from handlers.cache import stamp
+from handlers.commands import warming
 from tests.servers.httpd import make_images_table
 from tests.support import command_line, run_command
 
@@ -56,6 +59,21 @@ def test_warm_makes_all_and_goes_on_where_it_was(site):
     again = run(site, "warm", "--all", "--formats", "jpg webp", "--json").stdout
     assert json.loads(again) == {"pictures": 5, "made": 1, "present": 19, "failed": 0}
     assert stats(site)["thumbs/200x200"]["formats"] == {"jpg": 5, "webp": 5}
+
+
+def test_warm_decodes_once_for_all_sizes_of_a_format(site, caplog):
+    caplog.set_level(logging.INFO, "handlers")
+    options = settings.read(str(site / "settings.ini"))
+    sizes, formats = ["400x400", "200x200", "100x100"], ["jpg", "webp"]
+    plan = warming.Plan(f"{site}/cache", sizes, formats, making.recipe(options), 2, options)
+    pictures = lookup.open(options)
+    stamp.claim(f"{site}/cache", options)
+    assert warming._warm(plan, "large", pictures["large"])[:3] == (6, 0, 0)
+    sources = re.findall(r"made from (.*) in", caplog.text)
+    assert ["kept" in source for source in sources] == [False, True, True] * 2
+    # what is there already is not decoded for
+    os.unlink(site / "cache" / "thumbs" / "200x200" / "large.jpg")
+    assert warming._warm(plan, "large", pictures["large"])[:3] == (1, 5, 0)
 
 
 def test_warm_takes_ids_and_names_what_fails(site):

@@ -31,6 +31,7 @@ class Turns:
     :param wait: seconds that this request waits in total; None for as long as it takes.
     :param soon: one more than *waiters* waits if its turn is expected within *soon* seconds,
         and for no longer.
+    :param first: the number of the maker to have if it is free.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Turns:
         waiters: int | None,
         wait: float | None,
         soon: float = 0.0,
+        first: int = 0,
     ):
         self._directory = directory
         self._makers = makers
@@ -47,6 +49,7 @@ class Turns:
         self._deadline = None if wait is None else time.monotonic() + wait
         self._wait = wait
         self._soon = soon
+        self._first = first
         self._pace = Pace(directory)
 
     @property
@@ -84,11 +87,12 @@ class Turns:
     def maker(self) -> Iterator[int]:
         """Have the turn of a maker, whose number is yielded; raises as :meth:`thumbnail` does.
 
-        The lowest one that is free, so that the others become idle and go. Of those who wait, the
-        one that has waited longest is woken first.
+        If *first* is not free, it is the lowest one that is, so that the others become idle and go.
+        Of those who wait, the one that has waited longest is woken first.
         """
         sleepers = state_directory.path(self._directory, "sleepers")
-        fd, number = self._taken("makers", range(self._makers), sleepers)
+        numbers = sorted(range(self._makers), key=lambda number: number != self._first)
+        fd, number = self._taken("makers", numbers, sleepers)
         started = time.monotonic()
         try:
             yield number

@@ -153,10 +153,9 @@ def _sweep(args, options) -> Result:
 
 
 def _warm(args, options) -> Result:
-    sizes = args.sizes.split() if args.sizes else settings.required(options, "thumbnail.sizes")
+    wanted = args.sizes.split() if args.sizes else settings.required(options, "thumbnail.sizes")
+    sizes = sorted(wanted, key=lambda size: max(geometry.parse(size)[:2]), reverse=True)
     formats = args.formats.split()
-    for size in sizes:
-        geometry.parse(size)
     for format in formats:
         encode.check(format)
     recipe = making.recipe(options)

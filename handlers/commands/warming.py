@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     """What to make for each picture, and how."""
 
     directory: str
+    #: The largest first, of which the others can be made.
     sizes: list[str]
     formats: list[str]
     recipe: Recipe
@@ -156,20 +157,28 @@ def _warm(plan: Plan, id: str, row: lookup.Row | None) -> Warmed:
     if row.private:
         return Warmed(0, 0, 0, ())
     store, pictures = Store(plan.directory), lookup.open(plan.options)
-    made = present = failed = 0
+    made = present = failed = maker = 0
+
+    def keep(slot: int, sizes: Sequence[str]) -> None:
+        # it has decoded the picture already
+        nonlocal maker
+        maker = slot
+
     name = names.of(id)
-    for asked in (Asked(size, name, format) for size in plan.sizes for format in plan.formats):
-        if store.has(asked.name):
-            present += 1
-            continue
-        turns = Turns(plan.directory, plan.processes, None, None)
-        try:
-            check = making.still_true(store, asked, row, pictures, plan.options)
-            making.make(store, asked, row, plan.recipe, turns, check)
-            made += 1
-        except _EXPECTED as error:
-            log.warning("%s: %s", asked.name, error)
-            failed += 1
+    for format in plan.formats:
+        wanted = [Asked(size, name, format) for size in plan.sizes]
+        missing = [asked for asked in wanted if not store.has(asked.name)]
+        present += len(wanted) - len(missing)
+        for number, asked in enumerate(missing, 1):
+            beside = [other.size for other in missing[number:]]
+            turns = Turns(plan.directory, plan.processes, None, None, first=maker)
+            try:
+                check = making.still_true(store, asked, row, pictures, plan.options)
+                making.make(store, asked, row, plan.recipe, turns, check, beside, keep)
+                made += 1
+            except _EXPECTED as error:
+                log.warning("%s: %s", asked.name, error)
+                failed += 1
     blurred = 0
     if plan.placeholders:
         try:
