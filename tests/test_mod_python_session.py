@@ -606,6 +606,15 @@ def test_backend_of_peoples_own(client):
     assert client.cookies == {}
 
 
+def test_defaults_that_an_application_sets_hold(client, monkeypatch):
+    monkeypatch.setattr(Session, "DFT_TIMEOUT", 7)
+    monkeypatch.setattr(Session, "CLEANUP_CHANCE", 1)
+    assert client.visit(lambda req: Session.Session(req).timeout()) == 7
+    before = OwnSession.cleanups
+    assert client.visit(lambda req: OwnSession(req).timeout()) == 7
+    assert OwnSession.cleanups == before + 1
+
+
 def test_backend_of_peoples_own_stores_and_announces_empty_sessions(client):
     client.visit(lambda req: OwnSession(req).save())
     assert OwnSession.stored[client.cookies["pysid"]]["_data"] == {}
