@@ -9,15 +9,12 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
 
-from handlers import counters
-
 from . import options as _options
 from . import verdict
 from .database import Database
 from .errors import DatabaseAway, DatabaseMisconfigured, Unavailable
-from .limit import Limit
 from .memory import Memory
-from .missing import Missing
+from .questions import Questions
 from .refresh import Refresher
 from .row import Row, Skipped
 from .snapshot import Replaced, Snapshot, Unusable
@@ -29,10 +26,6 @@ _opened: dict[frozenset, "Lookup"] = {}
 _opening = threading.Lock()
 # seconds between two looks for the first snapshot of all, if somebody waits for it
 _POLL = 0.02
-# seconds after which an id that was not asked for is worth another request
-_UNASKED_RETRY = 1.0
-# seconds between two lines in the log that say so
-_QUIET = 60.0
 
 
 def open(options: Mapping[str, str]) -> "Lookup":
@@ -86,13 +79,8 @@ class Lookup(Mapping):
         self._database = Database(options)
         warm = weakref.WeakMethod(self._warm_again)
         self._watcher = SnapshotWatcher(options, lambda: (method := warm()) and method())
-        self._limit = Limit(options.queries_per_second)
-        self._quiet_until = 0.0
+        self._questions = Questions(self._database, options.queries_per_second)
         self._warming = threading.Lock()
-        self._found = 0
-        self._not_found = 0
-        self._not_asked = 0
-        self._unavailable = 0
 
     @property
     def on_change(self) -> Callable[[Iterator[str]], None] | None:
@@ -159,7 +147,7 @@ class Lookup(Mapping):
         memory = self._watcher.memory
         if id in memory.hidden:
             return None
-        row = self._ask_limited(id, memory, memory.hidden)
+        row = self._questions.ask_limited(id, memory, memory.hidden)
         return None if row is None or row.private else row
 
     def reread(self, id: str) -> Row | None:
@@ -181,7 +169,7 @@ class Lookup(Mapping):
             memory.keep(id, row)
             return row
         try:
-            return self._ask(id, memory, None)
+            return self._questions.ask(id, memory, None)
         except Unavailable:
             row = memory.known(id)
             if row is None or memory.is_stale(id):
@@ -322,9 +310,9 @@ class Lookup(Mapping):
                 if not self._watcher.memory.complete:
                     self._warm()
             if not self._watcher.memory.complete:
-                self._unavailable += 1
-                counters.add("lookup_unavailable")
-                raise Unavailable("the table was never read", self._database.retry_after)
+                raise self._questions.unanswered(
+                    "the table was never read", self._database.retry_after
+                )
         memory = self._watcher.memory
         ids = list(memory.rows) if private else memory.public
         return self._visible(ids[start : start + count], private), len(ids)
@@ -338,16 +326,16 @@ class Lookup(Mapping):
         ``unavailable`` questions that it could not answer; ``database`` is its URL without the
         password, ``away`` tells whether it is away; ``snapshot`` is the file, or empty.
         """
-        memory = self._watcher.memory
+        memory, questions = self._watcher.memory, self._questions
         return {
             "rows": len(memory),
             "missing": len(memory.missing),
             "warmed": self._watcher.warmed,
             "warm_seconds": round(self._watcher.warm_seconds, 4),
-            "found": self._found,
-            "not_found": self._not_found,
-            "not_asked": self._not_asked,
-            "unavailable": self._unavailable,
+            "found": questions.found,
+            "not_found": questions.not_found,
+            "not_asked": questions.not_asked,
+            "unavailable": questions.unavailable,
             "database": self._database.name,
             "away": self._database.is_away,
             "snapshot": memory.snapshot.path if memory.snapshot else "",
@@ -396,7 +384,7 @@ class Lookup(Mapping):
         memory, row = self._watcher.find(id)
         if row is not None or id in memory.missing:
             return row
-        return self._ask_limited(id, memory, memory.missing)
+        return self._questions.ask_limited(id, memory, memory.missing)
 
     def _is_possible(self, id) -> bool:
         return isinstance(id, str) and self._is_id(id)
@@ -408,63 +396,6 @@ class Lookup(Mapping):
         except (Replaced, Unusable) as error:
             self._watcher.give_up(memory, error)
         return None
-
-    def _ask_limited(self, id: str, memory: Memory, answered: Missing) -> Row | None:
-        """Ask the database, unless too many unknown ids were asked for in this second."""
-        if memory.complete and not self._limit.take():
-            self._turn_away(id)
-        return self._ask(id, memory, answered)
-
-    def _turn_away(self, id: str) -> None:
-        wait = _UNASKED_RETRY
-        if self._database.is_away:
-            self._unavailable += 1
-            counters.add("lookup_unavailable")
-            wait = max(wait, self._database.retry_after)
-        else:
-            self._not_asked += 1
-            counters.add("lookup_not_asked")
-            now = monotonic()
-            if now >= self._quiet_until:
-                self._quiet_until = now + _QUIET
-                logger.info(
-                    "lookup: more than %d unknown ids in a second: the others are answered 503 "
-                    "(lookup.queries)",
-                    self._options.queries_per_second,
-                )
-        raise Unavailable(f"{id}: the database was not asked, as for too many others", wait)
-
-    def _ask(self, id: str, memory: Memory, answered: Missing | None) -> Row | None:
-        """Ask the database, and put the answer into *memory*.
-
-        :param answered: the ids that are not worth a question; ``memory.hidden`` takes in those
-            that are private, too. None asks in any case.
-        """
-        is_hidden = answered is memory.hidden
-        try:
-            with self._database.turn():
-                # Another thread may have asked the same while this one waited.
-                row = None if answered is None else memory.rows.get(id)
-                if row is not None and not (is_hidden and row.private):
-                    return row
-                if answered is not None and id in answered:
-                    return None
-                asked = time.time_ns()
-                row = self._database.one(id)
-                memory.learn(id, row, asked)
-                if is_hidden and (row is None or row.private):
-                    answered.add(id)
-                if row is None:
-                    self._not_found += 1
-                    counters.add("lookup_missing")
-                else:
-                    self._found += 1
-                    counters.add("lookup_found")
-                return row
-        except (DatabaseAway, DatabaseMisconfigured) as error:
-            self._unavailable += 1
-            counters.add("lookup_unavailable")
-            raise Unavailable(f"{id}: {error}", error.retry_after) from error
 
     def _visible(self, ids: list[str], private: bool) -> list[str]:
         """Return *ids* without those that were invalidated and are not public any more."""
@@ -503,6 +434,4 @@ class Lookup(Mapping):
             watcher.look()
 
     def _without_snapshot(self, why: str) -> Unavailable:
-        self._unavailable += 1
-        counters.add("lookup_unavailable")
-        return Unavailable(why, max(1.0, self._database.retry_after))
+        return self._questions.unanswered(why, max(1.0, self._database.retry_after))
