@@ -1,5 +1,6 @@
 """Makes thumbnails ahead, by several processes, and leaves those alone that exist."""
 
+import contextlib
 import functools
 import logging
 import multiprocessing
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 # jobs that wait for each process, so that none is idle while the next id is looked up
 _AHEAD = 4
-
+# what Ctrl-C sends to all processes of the terminal
+_INTERRUPTS = (signal.SIGINT,)
 
 _EXPECTED = (
     source.SourceMissing,
@@ -116,11 +118,24 @@ def run(
 def _each(pool, work, pictures: lookup.Lookup, ids: Iterable[str], plan: Plan) -> Iterator[Warmed]:
     waiting: set[futures.Future] = set()
     for id in ids:
-        waiting.add(pool.submit(work, id, pictures.get(id)))
+        row = pictures.get(id)
+        with _interrupts_blocked():
+            # the first one starts the processes
+            waiting.add(pool.submit(work, id, row))
         if len(waiting) >= plan.processes * _AHEAD:
             done, waiting = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
             yield from (future.result() for future in done)
     yield from (future.result() for future in futures.as_completed(waiting))
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let Ctrl-C wait; a process that is started in the block has it blocked until it is ready."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
@@ -128,6 +143,7 @@ def _begin() -> None:
     worker.die_with_parent(signal.SIGTERM)
     # Ctrl-C is for the parent, which lets the thumbnails in the making be finished
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     logging.getLogger("handlers").handlers[:] = [_collector]
 
 
