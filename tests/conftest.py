@@ -11,7 +11,6 @@ import importlib
 import logging
 import os
 import pathlib
-import shutil
 import signal
 import tempfile
 
@@ -27,6 +26,7 @@ from tests.servers.mariadb import MariaDB
 from tests.servers.pair import FILE, start_pair
 from tests.servers.quickstart import Quickstart
 from tests.servers.recording import Recording
+from tests.support import remove, until
 
 # Handlers import mod_python by its own name, as they do in a server.
 install_as_mod_python()
@@ -119,6 +119,8 @@ def cache(monkeypatch):
         for pid in makers_of(directory):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        # what still runs may write into the directory that is removed
+        until(lambda: not makers_of(directory))
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +135,7 @@ def base():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="handlers-"))
     directory.chmod(0o755)
     yield directory
-    shutil.rmtree(directory)
+    remove(directory)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -38,6 +39,16 @@ def until(claim, within=90, despite=()):
         assert time.monotonic() < deadline, f"not within {within} s: {_source(claim)}"
         time.sleep(pause)
         pause = min(pause * 1.3, longest)
+
+
+def remove(directory):
+    """Remove a directory in which a process that is about to end may still write."""
+
+    def is_gone():
+        shutil.rmtree(directory, ignore_errors=True)
+        return not os.path.exists(directory)
+
+    until(is_gone)
 
 
 def command_line(settings, *arguments) -> list[str]:

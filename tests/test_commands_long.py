@@ -6,6 +6,7 @@ import os
 import pickle
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -81,25 +82,40 @@ def on_terminal(place, *arguments):
     return out, b"".join(pieces).decode()
 
 
-def interrupted(place, begun, *arguments):
-    """Run a command, and press Ctrl-C when *begun* is true."""
-    with subprocess.Popen(
-        command(place, *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd="/",
-        start_new_session=True,
-    ) as running:
-        until(begun)
-        os.killpg(running.pid, signal.SIGINT)
-        said = running.stdout.read()
-    assert (running.returncode, said) == (130, "")
+def interrupted(place, prepare, begun, *arguments):
+    """Run a command, and press Ctrl-C when *begun* is true; again, if that was too late.
+
+    :param prepare: makes the place as it is before the command.
+    """
+
+    def is_in_time():
+        prepare()
+        with subprocess.Popen(
+            command(place, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd="/",
+            start_new_session=True,
+        ) as running:
+            until(lambda: begun() or running.poll() is not None)
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGINT)
+            said = running.stdout.read()
+        assert (running.returncode, said) == (130, "") or running.returncode == 0, said
+        return running.returncode
+
+    until(is_in_time)
 
 
 def test_lookup_warm(place):
     new = place / "snapshot.new"
-    interrupted(place, new.exists, "lookup", "warm")
+
+    def prepare():
+        for path in place.glob("snapshot*"):
+            path.unlink()
+
+    interrupted(place, prepare, new.exists, "lookup", "warm")
     assert not new.exists() and not (place / "snapshot").exists()
     out, bar = on_terminal(place, "lookup", "warm", "--json")
     assert json.loads(out)["rows"] == ROWS
@@ -114,14 +130,20 @@ def test_lookup_warm(place):
 
 
 def test_sessions_takeover(place):
-    ids = put_sessions(place)
+    ids = []
     ours = place / "mp_sessions"
     old = place / "mp_sess"
+
+    def prepare():
+        for directory in (ours, old):
+            shutil.rmtree(directory, ignore_errors=True)
+        old.mkdir(mode=0o755)
+        ids[:] = put_sessions(place)
 
     def left():
         return sum(len(files) for _, _, files in os.walk(old))
 
-    interrupted(place, lambda: left() < SESSIONS, "sessions", "takeover")
+    interrupted(place, prepare, lambda: left() < SESSIONS, "sessions", "takeover")
     rest = left()
     assert rest < SESSIONS
     out, bar = on_terminal(place, "sessions", "takeover", "--json")

@@ -255,7 +255,7 @@ class Httpd:
         """
         settings = pathlib.Path(self.work.etc, "settings.ini").read_text(encoding="utf-8")
         count = 1 if re.search(r"(?m)^snapshot *=", settings) else self.children
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while len(set(re.findall(r"\[pid (\d+).*(?:lookup|settings)", self.log(start)))) < count:
             assert time.monotonic() < deadline, self.log(start)
             time.sleep(0.01)

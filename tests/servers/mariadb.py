@@ -13,8 +13,8 @@ import pymysql
 
 from tests.servers.httpd import free_port
 
-_READY_WITHIN = 30
-_STOPPED_WITHIN = 30
+_READY_WITHIN = 90
+_STOPPED_WITHIN = 60
 
 
 class MariaDB:

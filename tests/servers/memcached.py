@@ -8,7 +8,7 @@ import time
 
 from tests.servers.httpd import free_port
 
-_READY_WITHIN = 10
+_READY_WITHIN = 90
 
 
 class Memcached:

@@ -204,7 +204,7 @@ def _is_page(answer):
 
 
 def _wait_for(server, pattern, count):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while len(found := re.findall(pattern, server.log())) < count:
         assert time.monotonic() < deadline, (server.server, pattern, server.log())
         time.sleep(0.01)
