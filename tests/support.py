@@ -1,6 +1,7 @@
 """What tests of several parts do alike: wait, run a command, open a lookup, paint a photograph."""
 
 import contextlib
+import gc
 import inspect
 import os
 import random
@@ -86,6 +87,25 @@ def lookups(url=None, **defaults):
     for thread in threading.enumerate():
         if thread.name == "lookup-snapshot":
             thread.join()
+
+
+@contextlib.contextmanager
+def nothing_left():
+    """Fail if this process has a file or a child at the end of the block that it had not before.
+
+    What an earlier test has left may go meanwhile.
+    """
+
+    def held():
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return {("child", pid) for pid in file.read().split()} | {
+                ("descriptor", number) for number in os.listdir("/proc/self/fd")
+            }
+
+    gc.collect()
+    before = held()
+    yield
+    assert held() <= before
 
 
 def photograph(width, height, seed=1) -> Image.Image:

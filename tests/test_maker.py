@@ -23,6 +23,7 @@ from handlers.image.thumbnail import make
 from handlers.maker import client, confinement, roll, wire
 from handlers.maker.job import Job, run, unpacked
 from tests.servers.httpd import at_work_on, makers_of
+from tests.support import nothing_left
 
 BOUNDS = worker.Bounds(60, 20, 400 << 20)
 LIMITS = Limits(memory=300 << 20, formats=("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"))
@@ -118,16 +119,11 @@ def test_one_maker_stays_for_many_jobs_and_is_shut_in_and_the_least_urgent(cache
 
 
 def test_nothing_is_left_in_the_caller(cache, sources):
-    def held():
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return sorted(os.listdir("/proc/self/fd")), file.read()
-
-    before = held()
-    for path in ("plain.jpg", "plain.jpg", "text.jpg"):
-        ask(cache, sources / path)
-    with pytest.raises(worker.WorkerDied):
-        ask(cache, sources / "large.jpg", bounds=BOUNDS._replace(cpu_seconds=0.01))
-    assert held() == before
+    with nothing_left():
+        for path in ("plain.jpg", "plain.jpg", "text.jpg"):
+            ask(cache, sources / path)
+        with pytest.raises(worker.WorkerDied):
+            ask(cache, sources / "large.jpg", bounds=BOUNDS._replace(cpu_seconds=0.01))
 
 
 def test_each_turn_has_a_maker_of_its_own(cache, sources):

@@ -18,6 +18,7 @@ from handlers.cache.store import Store
 from handlers.settings import Settings
 from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
 from tests import forked
+from tests.support import nothing_left
 
 MEGABYTE = 1 << 20
 BOUNDS = Bounds(20, 5, 256 * MEGABYTE)
@@ -103,15 +104,10 @@ def test_silent_end_is_told():
 
 
 def test_no_descriptor_and_no_process_is_left():
-    def held():
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return os.listdir("/proc/self/fd"), file.read()
-
-    before = held()
-    for work in (lambda: ({}, b""), lambda: 1 / 0):
-        with contextlib.suppress(WorkerDied):
-            call(work, BOUNDS)
-    assert held() == before
+    with nothing_left():
+        for work in (lambda: ({}, b""), lambda: 1 / 0):
+            with contextlib.suppress(WorkerDied):
+                call(work, BOUNDS)
 
 
 def test_it_dies_with_its_caller():
@@ -166,10 +162,8 @@ def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
     else:
         monkeypatch.setattr(worker, "_is_one_of_several_interpreters", lambda: True)
         monkeypatch.setattr(worker, "_python", lambda: f"{tmp_path}/bin/python3")
-    opened = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(worker.NotStarted):
+    with nothing_left(), pytest.raises(worker.NotStarted):
         call(forked.spin, BOUNDS)
-    assert len(os.listdir("/proc/self/fd")) == opened
     monkeypatch.setattr(making, "make", lambda *_: call(forked.spin, BOUNDS))
     asked, options = thumbnail.parse("200x200/1.jpg"), Settings({"images.root": str(tmp_path)})
     outcome, _ = thumbnail._made(Store(str(tmp_path)), asked, lookup.Row("1.jpg"), None, options)
