@@ -11,6 +11,8 @@ from handlers.lookup import Lookup, Row
 from tests.servers.mariadb import MariaDB
 
 _numbers = itertools.count()
+# a busy server is not away
+PATIENT = {"lookup.timeout": "30", "lookup.connect_timeout": "30"}
 
 
 class Fake:
@@ -141,11 +143,11 @@ def connect(url, **options):
 
     url = parse(url)
     host = url.hosts[0] if url.hosts else None
-    return contextlib.closing(mysql.Connection(url, host, 5, 5, **options))
+    return contextlib.closing(mysql.Connection(url, host, 30, 30, **options))
 
 
 def test_lookup_leaves_a_server_that_has_become_read_only(mariadb, both, caplog, monkeypatch):
-    given = {"lookup.database": both, "lookup.missing_ttl": "0"}
+    given = {**PATIENT, "lookup.database": both, "lookup.missing_ttl": "0"}
     with contextlib.closing(Lookup.from_options(given)) as pictures:
         assert pictures["p1"] == Row("first.jpg")
         mariadb.execute("SET GLOBAL read_only = 1")
@@ -164,7 +166,7 @@ def test_lookup_leaves_a_server_that_has_become_read_only(mariadb, both, caplog,
 def test_lookup_reads_from_a_read_only_server_if_there_is_no_other(mariadb, second, both):
     mariadb.execute("SET GLOBAL read_only = 1")
     second.execute("SET GLOBAL read_only = 1")
-    with contextlib.closing(Lookup.from_options({"lookup.database": both})) as pictures:
+    with contextlib.closing(Lookup.from_options({**PATIENT, "lookup.database": both})) as pictures:
         assert pictures.warm() == 20
         assert pictures.get("none") is None
 
@@ -231,7 +233,9 @@ def test_account_with_an_unknown_way_of_signing_in_is_one_clear_line(second, nam
     )
     try:
         url = second.url(name, name, "x")
-        with contextlib.closing(Lookup.from_options({"lookup.database": url})) as pictures:
+        with contextlib.closing(
+            Lookup.from_options({**PATIENT, "lookup.database": url})
+        ) as pictures:
             assert pictures.warm() == 0
     finally:
         second.execute(f"DROP USER {name}@'%'", "UNINSTALL SONAME 'auth_ed25519'")

@@ -53,7 +53,7 @@ mkdir -p /srv/gallery
 cp -r "$DATA"/. /srv/gallery
 chmod -R a+rX /srv/gallery
 ask() {
-    for attempt in 1 2 3 4 5 6 7 8 9; do
+    for attempt in $(seq 200); do
         curl -sS -o "$OUT/$1" -w '%{http_code} %{content_type}\\n' -H "Host: $2" \\
             "http://127.0.0.1:$PORT$3" > "$OUT/$1.status" && return
         sleep 0.3
@@ -62,7 +62,7 @@ ask() {
 }
 restarted() {
     # the first child of the new generation writes the snapshot
-    for attempt in $(seq 100); do
+    for attempt in $(seq 900); do
         [ -e "$1/handlers-state/lookup.snapshot" ] && return
         sleep 0.1
     done

@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import sqlite3
-import time
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +14,7 @@ from handlers import names
 from handlers.lookup import Lookup, Row
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd
-from tests.support import run_command
+from tests.support import run_command, until
 
 IDS = (
     "plain",
@@ -180,10 +179,12 @@ def test_thumbnail_of_a_changed_row_goes(site):
     first = site.request(url("foo.bar")).body
     with contextlib.closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE images SET path = 'large.jpg' WHERE id = 'foo.bar'")
-    deadline = time.monotonic() + 60
-    while site.request(url("foo.bar")).body == first:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(lambda: changed(site.request(url("foo.bar")), first))
+
+
+def changed(answer, first):
+    """Tell whether a thumbnail has come that is another one than the *first*."""
+    return answer.status == 200 and answer.body != first
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
@@ -225,6 +226,8 @@ def test_columns_of_sqlite(public_dir, kind, ids, snapshot):
 
 def looked_up(directory, address, expected, snapshot):
     options = {"lookup.database": address, "lookup.encode_ids": "yes"}
+    # a busy server is not away
+    options |= {"lookup.timeout": "30", "lookup.connect_timeout": "30"}
     if snapshot:
         options["lookup.snapshot"] = str(directory / "snapshot")
     with contextlib.closing(Lookup.from_options(options)) as cold:
@@ -235,10 +238,7 @@ def looked_up(directory, address, expected, snapshot):
             assert cold.get(id) is None, id
         assert cold.stats()["away"] is False
     with contextlib.closing(Lookup.from_options(options)) as warm:
-        deadline = time.monotonic() + 30
-        while warm.warm() != len(expected):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: warm.warm() == len(expected))
         assert {id: warm[id] for id in warm} == expected
         page, total = warm.page(0, 100)
         assert (sorted(page), total) == (sorted(expected), len(expected))
@@ -253,10 +253,7 @@ def test_a_snapshot_without_the_option_is_another_configuration(public_dir):
     options = {"lookup.database": address, "lookup.snapshot": str(public_dir / "snapshot")}
     for more, count in (({}, 1), ({"lookup.encode_ids": "on"}, len(IDS)), ({}, 1)):
         with contextlib.closing(Lookup.from_options({**options, **more})) as pictures:
-            deadline = time.monotonic() + 30
-            while pictures.warm() != count:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(lambda pictures=pictures, count=count: pictures.warm() == count)
 
 
 def test_ids_that_are_too_long_are_counted(public_dir, caplog):

@@ -49,6 +49,11 @@ return [...document.querySelectorAll(".tile")].map((tile) => {
 """
 
 
+def loaded(browser):
+    """Return of the pictures of the page what BOXES tells, if they are there."""
+    return [found for found in browser.execute_script(BOXES) if found["loaded"]]
+
+
 def tile(placeholder, path="a.jpg", size="200x200", private=False):
     frame = page.Frame("/thumbs", None, size, None, "400x400", None, False, False)
     picture = page.Picture("a", path, private, False, placeholder)
@@ -148,18 +153,18 @@ def test_browser_shows_them_until_the_thumbnails_are_there(started, scripts):
             below = browser.execute_script(BOXES)[-1]
             assert (below["loaded"], below["width"]) == (False, 20)
             assert below["blurred"][2] > 100
-        for found in browser.execute_script(BOXES):
-            if found["loaded"] and scripts:
-                assert found["blurred"] is None, found
-            elif found["loaded"]:
+        if scripts:
+            # the page hears of it a moment later
+            until(lambda: all(box["blurred"] is None for box in loaded(browser)))
+        else:
+            for found in loaded(browser):
                 assert found["blurred"] == pytest.approx(found["thumb"], abs=2), found
         if scripts:
             # a small picture, on the second page, has nothing around it
             browser.get(f"{address}?page=2")
-            until(lambda: browser.execute_script(BOXES)[-1]["loaded"])
-            small = browser.execute_script(BOXES)[-1]
-            assert (small["id"], small["blurred"]) == ("p-small", None)
-            assert small["thumb"][2:] == [40, 30]
+            last = until(lambda: {box["id"]: box for box in loaded(browser)}.get("p-small"))
+            assert last["thumb"][2:] == [40, 30]
+            until(lambda: browser.execute_script(BOXES)[-1]["blurred"] is None)
             browser.get(f"{address}?page=1&picture=a00")
             said = [entry["message"] for entry in browser.get_log("browser")]
             assert all("/c.jpg - Failed" in line for line in said), said

@@ -95,9 +95,11 @@ def test_unknown_user_costs_what_a_known_one_costs(file):
         users.check(user, "wrong")
         return time.process_time() - started
 
-    known = min(cost("ann") for _ in range(3))
-    for user in ("nobody", "", "plain"):
-        assert 0.5 < min(cost(user) for _ in range(3)) / known < 2
+    # in turns, as what else runs on the machine makes all of them dearer
+    names = ("ann", "nobody", "", "plain")
+    costs = zip(*([cost(name) for name in names] for _ in range(4)), strict=True)
+    known, *others = map(min, costs)
+    assert all(0.5 < other / known < 2 for other in others), (known, others)
 
 
 def test_change_holds_at_the_next_reading(file):

@@ -14,6 +14,8 @@ from handlers.lookup.row import Skipped
 from handlers.lookup.state import State
 
 COUNT = 400
+# a busy server is not away
+PATIENT = {"lookup.timeout": "30", "lookup.connect_timeout": "30"}
 NOW = int(time.time())
 
 
@@ -168,7 +170,7 @@ def test_after_a_time_on_a_real_server(mariadb):
             )
             mariadb.fill("late.images", "id, path, at", [(n, "a", v) for n, v in enumerate(values)])
             mariadb.fill("late.images", "id, path, at", [(9, "a", values[0])] * 50)
-            given = {"lookup.database": mariadb.url("late"), "lookup.updated": "at"}
+            given = {**PATIENT, "lookup.database": mariadb.url("late"), "lookup.updated": "at"}
             database = refresh.Database(options.from_mapping(given))
             with database.reading() as reading:
                 records = list(reading.all())
@@ -197,12 +199,13 @@ def test_server_that_moves_to_another_zone_hides_no_change(mariadb, tmp_path, ki
             "INSERT INTO zones.images VALUES (1, 'old', '2020-01-01'), (2, 'old', NOW())",
         )
         given = {
+            **PATIENT,
             "lookup.database": mariadb.url("zones"),
             "lookup.snapshot": str(tmp_path / "snapshot"),
             "lookup.updated": "at",
         }
         refresher = Refresher(options.from_mapping(given))
-        refresher.refresh(10)
+        refresher.refresh(60)
         read = []
         for zone in zones:
             mariadb.execute(f"SET GLOBAL time_zone = '{zone}'")

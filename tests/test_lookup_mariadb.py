@@ -68,8 +68,9 @@ def second(base, certificates):
 
 @pytest.fixture
 def open_lookup():
-    """A function that opens a Lookup of a URL, with short time limits; it is closed afterwards."""
-    with lookups(timeout=0.4, connect_timeout=0.4, longest_pause=0.3) as open_lookup:
+    """A function that opens a Lookup of a URL, with long time limits; it is closed afterwards."""
+    # a busy server is not away
+    with lookups(timeout=30, connect_timeout=30, longest_pause=0.3) as open_lookup:
         yield open_lookup
 
 
@@ -262,7 +263,8 @@ def test_kill_and_return_of_the_database_under_load(mariadb, name, open_lookup, 
         for thread in threads:
             thread.join()
     assert wrong == []
-    assert slowest[0] < 1.5
+    # nobody has waited for the end of a time limit
+    assert slowest[0] < 25
     assert levels(caplog) == ["WARNING", "WARNING"]
     assert "is away" in caplog.messages[0]
     assert "start it, or correct lookup.database" in caplog.messages[0]
@@ -300,22 +302,25 @@ def test_database_away_at_child_start_is_one_warning(mariadb, name, open_lookup,
 
 
 def test_stall_costs_the_timeout_once_and_then_nothing(mariadb, name, open_lookup, caplog):
-    pictures = open_lookup(mariadb.url(name), longest_pause=5)
-    cold = open_lookup(mariadb.url(name), longest_pause=5)
-    assert "p1" in pictures
+    limits = {"timeout": 0.4, "connect_timeout": 0.4, "longest_pause": 5}
+    pictures = open_lookup(mariadb.url(name), **limits)
+    cold = open_lookup(mariadb.url(name), **limits)
+    until(lambda: "p1" in pictures)
+    # a busy server may have taken longer
+    caplog.clear()
     mariadb.pause()
     try:
         for stalled in (pictures, cold):
             start = time.monotonic()
             with pytest.raises(Unavailable):
                 stalled.get("p2")
-            assert 0.3 < time.monotonic() - start < 5
+            assert 0.3 < time.monotonic() - start < 30
             start = time.monotonic()
             for number in range(1000):
                 with contextlib.suppress(Unavailable):
                     stalled.get(f"n{number}")
             # not 0.4 s each
-            assert time.monotonic() - start < 20
+            assert time.monotonic() - start < 200
             assert stalled.warm() == 0
         assert pictures["p1"] == Row("a/1.jpg")
     finally:
@@ -326,7 +331,7 @@ def test_stall_costs_the_timeout_once_and_then_nothing(mariadb, name, open_looku
 
 
 def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
-    pictures = open_lookup(mariadb.url(name), timeout=1, longest_pause=30)
+    pictures = open_lookup(mariadb.url(name), timeout=1, connect_timeout=1, longest_pause=30)
     mariadb.pause()
     try:
         start = time.monotonic()
@@ -345,7 +350,7 @@ def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
             thread.join()
         assert len(refused) == 20
         # not a second each
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 15
     finally:
         mariadb.resume()
 
@@ -356,7 +361,8 @@ def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, op
     second.fill(f"{name}.images", "id, path", list(ROWS.items()))
     account = mariadb.url(name).partition("@")[0]
     url = f"{account}@127.0.0.1:{mariadb.port},127.0.0.1:{second.port}/{name}"
-    pictures, late = open_lookup(url), open_lookup(url)
+    limits = {"timeout": 2, "connect_timeout": 2}
+    pictures, late = open_lookup(url, **limits), open_lookup(url, **limits)
     assert pictures["p1"] == Row("first")
     mariadb.pause()
     try:
@@ -367,8 +373,8 @@ def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, op
             start = time.monotonic()
             assert pictures[f"p{number}"] == Row(f"a/{number}.jpg")
             took.append(time.monotonic() - start)
-        # without a wait of 0.4 s for the first host
-        assert min(took) < 0.3
+        # without a wait of 2 s for the first host
+        assert min(took) < 1.5
         mariadb.resume()
         mariadb.kill()
         cold = open_lookup(url)
@@ -398,9 +404,11 @@ def test_server_that_dies_in_the_middle_of_all_rows_is_no_end_of_them(
         "lookup.database": f"{account}@127.0.0.1:{mariadb.port},127.0.0.1:{second.port}/{name}",
         "lookup.table": "many",
         "lookup.snapshot": str(tmp_path / "snapshot"),
+        "lookup.timeout": "30",
+        "lookup.connect_timeout": "30",
     }
     refresher = Refresher(lookup_options.from_mapping(given))
-    assert refresher.refresh(10).read == count
+    assert refresher.refresh(60).read == count
     before = refresher.open().serial
 
     def dying(rows, total):
@@ -490,6 +498,9 @@ def test_too_many_connections_are_an_outage_not_an_error(second, open_lookup, ca
     for other in others:
         other.close()
     until(lambda: "p1" in pictures)
+    pictures.close()
+    # the next test needs some
+    until(lambda: second.connections() == 0)
 
 
 def test_certificate_is_checked_against_ssl_ca(second, certificates, open_lookup, caplog):
@@ -511,8 +522,10 @@ def test_forked_children_have_connections_of_their_own(mariadb, name, open_looku
     def ask():
         return pictures["p2"].path, mariadb.connections(), list(pictures)
 
-    assert forked([ask]) == ["('a/2.jpg', 2, ['p1', 'p2'])"]
-    assert forked([ask]) == ["('a/2.jpg', 2, ['p1', 'p2'])"]
+    for _ in range(2):
+        # what others have closed is gone a moment later
+        until(lambda: mariadb.connections() == 1)
+        assert forked([ask]) == ["('a/2.jpg', 2, ['p1', 'p2'])"]
     assert "p3" in pictures
     assert len(mariadb.statements(f"site@127.0.0.1 on {name}")) == 3
 
@@ -527,7 +540,9 @@ def test_warm_leaves_no_connection_and_an_idle_one_is_closed(mariadb, name, open
     pictures = open_lookup(mariadb.url(name), idle=0.2)
     pictures.warm()
     until(lambda: connections() == 0)
+    begun = f"site@127.0.0.1 on {name}"
+    assert len(mariadb.statements(begun)) == 1
     pictures.get("none")
-    assert connections() == 1
+    assert len(mariadb.statements(begun)) == 2
     until(lambda: connections() == 0)
     assert "Aborted connection" not in mariadb.error_log.read_text()[log:]

@@ -195,7 +195,7 @@ def test_all_of_100000_changed_ids_are_told_in_one_call(path, open_lookup):
     told = Told()
     pictures = open_lookup(told)
     run(path, "UPDATE images SET path = 'new/' || path WHERE id GLOB 'q*'")
-    until(lambda: pictures["q5"] == Row("new/q.jpg"), within=30)
+    until(lambda: pictures["q5"] == Row("new/q.jpg"))
     until(lambda: told)
     assert len(told) == 1
     assert told[0] == sorted(f"q{number}" for number in range(count))
@@ -234,7 +234,7 @@ def test_changes_of_a_refresher_that_was_killed_are_told_by_the_next(path, open_
             killed = another(path)
             killed.on_change = lambda ids: os.kill(os.getpid(), signal.SIGKILL)
             killed.warm()
-            time.sleep(20)
+            time.sleep(90)
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)

@@ -74,11 +74,11 @@ def test_row_that_memory_does_not_know_is_asked_for_and_kept(pictures, path):
 
 def test_missing_id_is_remembered_until_its_time_is_over(path):
     with contextlib.closing(open_lookup(f"sqlite:///{path}", missing_ttl=0.2)) as pictures:
-        assert pictures.get("new") is None
         asked = time.monotonic()
+        assert pictures.get("new") is None
         run(path, rows=[("new", "new.jpg")])
         while pictures.get("new") is None:
-            assert time.monotonic() < asked + 5
+            assert time.monotonic() < asked + 60
             assert pictures.stats()["not_found"] == 1
             time.sleep(0.01)
         assert time.monotonic() > asked + 0.1
@@ -245,10 +245,11 @@ def test_writer_that_holds_the_file_costs_the_timeout_and_then_nothing(path, cap
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         start = time.monotonic()
-        for _ in range(10):
+        for _ in range(100):
             with pytest.raises(Unavailable):
                 pictures.get("p1")
-        assert 0.3 < time.monotonic() - start < 4
+        # not half a second each
+        assert 0.3 < time.monotonic() - start < 40
         writer.execute("ROLLBACK")
     until(lambda: pictures["p1"] == Row("a/1.jpg"), despite=Unavailable)
     away, back = caplog.records
@@ -312,10 +313,7 @@ def test_threads_get_right_answers_and_ask_once_for_each_id(pictures):
 def test_idle_connection_is_closed_and_made_anew(path):
     with contextlib.closing(open_lookup(f"sqlite:///{path}", idle=0.1)) as pictures:
         pictures.get("p1")
-        deadline = time.monotonic() + 5
-        while pictures._database._session.connection is not None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: pictures._database._session.connection is None)
         assert pictures["p2"] == Row("a/2.jpg")
 
 
@@ -366,12 +364,14 @@ def test_rows_of_one_id_are_told_and_the_last_counts(tmp_path, caplog):
 def test_writer_that_was_killed_is_named(path, pictures, caplog):
     child = os.fork()
     if child == 0:
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("PRAGMA cache_size=1")
-        connection.execute("BEGIN IMMEDIATE")
-        rows = ((f"q{number}", "x" * 999) for number in range(999))
-        connection.executemany("INSERT INTO images VALUES (?, ?)", rows)
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            connection = sqlite3.connect(path, isolation_level=None)
+            connection.execute("PRAGMA cache_size=1")
+            connection.execute("BEGIN IMMEDIATE")
+            rows = ((f"q{number}", "x" * 999) for number in range(999))
+            connection.executemany("INSERT INTO images VALUES (?, ?)", rows)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     with pytest.raises(Unavailable):
         pictures.get("p1")

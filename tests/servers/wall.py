@@ -54,6 +54,8 @@ def make_wall(directory: pathlib.Path, server: str, **options) -> Httpd:
     url = make_images_table(directory / "images.db", ROWS, PRIVATE)
     site = Httpd(directory / "site", server, url, root, **options)
     site.work.write_settings(url, str(root), "private", snapshot=True)
+    # on a busy machine many a picture of a page waits for its turn
+    site.settings("thumbnail.wait = 60")
     users = pathlib.Path(site.work.users)
     users.write_text(f"{USER}:{htpasswd.encode(PASSWORD)}\n")
     users.chmod(0o644)
