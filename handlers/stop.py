@@ -31,10 +31,14 @@ import time
 BUSY = 2.0
 #: Seconds that Apache gets to send an answer, or to notice that a connection is idle.
 IDLE = 0.25
+#: Seconds after which a child ends in any case; httpd kills it after nine.
+LATEST = 6.0
 
 _SIGNALS = (_signal.SIGTERM, _signal.SIGHUP)
 _GRACEFUL = _signal.SIGUSR1
 _LOOK = 0.02
+# what one look counts for at most: a machine that stands still lets nobody go on
+_LONGEST_LOOK = 0.1
 # AP_MPMQ_IS_THREADED of ap_mpm.h
 _IS_THREADED = 2
 
@@ -165,13 +169,14 @@ def _end(reading: int, main: int) -> None:
     ):
         pass
     _signal.pthread_kill(main, _GRACEFUL)
-    now = busy = time.monotonic()
-    latest = now + BUSY
-    while now < min(latest, busy + IDLE):
+    now = time.monotonic()
+    latest, waited, idle = now + LATEST, 0.0, 0.0
+    while waited < BUSY and idle < IDLE and now < latest:
         time.sleep(_LOOK)
-        now = time.monotonic()
-        if main in sys._current_frames():
-            busy = now
+        before, now = now, time.monotonic()
+        passed = min(now - before, _LONGEST_LOOK)
+        waited += passed
+        idle = 0.0 if main in sys._current_frames() else idle + passed
     os._exit(0)
 
 

@@ -149,6 +149,19 @@ def test_request_is_answered_before_its_child_ends(server, end):
         assert asked.result().body.startswith(b"slept")
 
 
+def test_request_is_answered_though_the_machine_stands_still_meanwhile(server):
+    with in_python(server, "/slow/sleep?1") as (asked,):
+        (name,) = (path.name for path in server.begun.iterdir())
+        os.kill(int(name), signal.SIGTERM)
+        # the child has begun to wait for its request
+        time.sleep(0.3)
+        os.kill(int(name), signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(int(name), signal.SIGCONT)
+        assert asked.result().status == 200
+    until(lambda: int(name) not in server.child_pids())
+
+
 @pytest.mark.parametrize("work", ["allocate", "count", "sleep", "steal"])
 @by_ends
 def test_request_that_does_not_end_keeps_nobody_waiting(server, work, end):
