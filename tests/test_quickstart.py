@@ -121,12 +121,18 @@ def test_browser_with_many_connections_leaves_the_log_quiet(quickstart, pictures
     barrier, statuses = threading.Barrier(connections), []
 
     def browse(number):
-        connection = http.client.HTTPConnection("127.0.0.1", quickstart.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", quickstart.port, timeout=120)
         connection.connect()
         barrier.wait()
         for path in ("/", f"/thumbs/200x200/sub-p{number:03d}.jpg", f"/images/sub-p{number:03d}"):
-            connection.request("GET", path)
-            answer = connection.getresponse()
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionError):
+                # it was idle for a second; a browser does the same
+                connection.close()
+                connection.request("GET", path)
+                answer = connection.getresponse()
             answer.read()
             statuses.append(answer.status)
         connection.close()
@@ -212,7 +218,11 @@ def test_foreground_shows_the_address_last_and_no_old_log(quickstart, pictures):
         printed = lines_until("Gallery:")
         assert not [line for line in printed if line.startswith("[")]
         quickstart.get("/thumbs/200x200/of-the-second-run.jpg")
-        shown = "".join(printed + lines_until("GET /thumbs/200x200/of-the-second-run.jpg"))
+        shown = "".join(printed)
+        # of two logs, which come in any order
+        for text in ("GET /thumbs/200x200/of-the-second-run.jpg", "resuming normal operations"):
+            if text not in shown:
+                shown += "".join(lines_until(text))
     assert "of-the-first-run" not in shown
     # what httpd said at this start is there, once
     assert shown.count("resuming normal operations") == 1
@@ -274,7 +284,8 @@ def test_death_of_httpd_is_told(quickstart, pictures):
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             children = [int(child) for child in file.read().split()]
         for one in (pid, *children):
-            os.kill(one, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
         _, error = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "ended by itself" in error
@@ -309,7 +320,7 @@ def test_two_starts_at_once(quickstart, pictures):
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=60)[1].decode() for process in both]
+    said = [process.communicate(timeout=120)[1].decode() for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
     assert "another quickstart" in "".join(said) or "already running" in "".join(said)
     assert quickstart.get("/")[0] == 200

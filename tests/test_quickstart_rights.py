@@ -82,6 +82,7 @@ def test_directory_that_another_user_could_change(
     directory = made(public_dir / name, uid, mode) / below
     before = owners(public_dir)
     command = [quickstart.command()[0], str(pictures[0]), "--detach", option, str(directory)]
+    command += ["--port", str(quickstart.port)]
     if option == "--venv":
         command += ["--work", str(quickstart.work)]
     line = failure(quickstart.execute(command))
@@ -124,6 +125,7 @@ def test_environment_with_a_file_of_another_user(quickstart, public_dir, picture
     path.chmod(0o755)
     os.chown(path, WWW_DATA, WWW_DATA)
     command = [quickstart.command()[0], str(pictures[0]), "--work", str(quickstart.work)]
+    command += ["--port", str(quickstart.port)]
     line = failure(quickstart.execute([*command, "--venv", str(venv)]))
     assert f"{path} belongs to www-data" in line
     os.chown(path, 0, 0)
@@ -135,6 +137,8 @@ def test_environment_with_a_file_of_another_user(quickstart, public_dir, picture
 def test_nothing_is_writable_by_others_whatever_the_umask(quickstart, pictures):
     done = quickstart.start(pictures[0], umask=0)
     assert done.returncode == 0, done.stderr
+    # the server at work makes and removes some
+    quickstart.run("--stop")
     for path in (quickstart.work, *quickstart.work.rglob("*")):
         found = path.lstat()
         assert not found.st_mode & stat.S_IWOTH, path

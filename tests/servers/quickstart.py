@@ -49,7 +49,7 @@ class Quickstart:
 
     def get(self, path, host="127.0.0.1", method="GET"):
         """Send one request; return status and body."""
-        connection = http.client.HTTPConnection(host, self.port, timeout=30)
+        connection = http.client.HTTPConnection(host, self.port, timeout=120)
         connection.request(method, path)
         answer = connection.getresponse()
         body = answer.read()
