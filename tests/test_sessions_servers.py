@@ -7,6 +7,7 @@ import pathlib
 import threading
 import time
 
+import pymysql
 import pytest
 
 from handlers.database.url import parse
@@ -80,7 +81,7 @@ def test_no_text_or_bytes_reach_other_rows(url, charset):
 
 
 def test_sessions_outlive_a_killed_mariadb_and_errors_are_named_meanwhile(own_mariadb):
-    with opened(parse(own_mariadb.url("sessions")), timeout=2) as store:
+    with opened(parse(own_mariadb.url("sessions"))) as store:
         sid = sids.new()
         save(store, sid, b"before")
         own_mariadb.kill()
@@ -96,7 +97,7 @@ def test_sessions_outlive_a_killed_mariadb_and_errors_are_named_meanwhile(own_ma
 
 
 def test_no_returned_save_is_lost_when_mariadb_is_killed_under_load(own_mariadb):
-    with opened(parse(own_mariadb.url("sessions")), timeout=2) as store:
+    with opened(parse(own_mariadb.url("sessions"))) as store:
         sid = sids.new()
         save(store, sid, b"0")
         returned, failures, stop = [0], [], threading.Event()
@@ -124,9 +125,12 @@ def test_no_returned_save_is_lost_when_mariadb_is_killed_under_load(own_mariadb)
 
 
 def test_stalled_mariadb_costs_one_timeout(own_mariadb):
-    with opened(parse(own_mariadb.url("sessions")), timeout=0.5) as store:
+    url = parse(own_mariadb.url("sessions"))
+    with opened(url) as patient, contextlib.closing(MysqlStore(url, timeout=0.5)) as store:
         sid = sids.new()
-        save(store, sid)
+        save(patient, sid)
+        # a busy machine may take half a second for anything
+        assert until(lambda: store.load(sid), despite=StoreUnavailable)
         own_mariadb.pause()
         try:
             until(lambda: stopped(own_mariadb.pid))
@@ -136,7 +140,7 @@ def test_stalled_mariadb_costs_one_timeout(own_mariadb):
             assert time.monotonic() - started < 10
         finally:
             own_mariadb.resume()
-        assert store.load(sid) is not None
+        assert until(lambda: store.load(sid), despite=StoreUnavailable)
 
 
 def test_connection_that_was_killed_is_made_anew(mariadb, url):
@@ -251,7 +255,7 @@ def test_lock_of_a_lost_connection_is_free(mariadb, url):
         with pytest.raises(LockTimeout):
             other.lock(sid, 0)
         kill_connections(mariadb, url)
-        other.lock(sid, 5).release()
+        other.lock(sid, 60).release()
         held.release()
 
 
@@ -263,17 +267,19 @@ def test_missing_table_is_an_error_that_names_it(url):
 
 
 def test_table_is_partitioned_some_hours_ahead(mariadb, url):
+    before = time.time()
     with opened(url):
         names = partitions(mariadb, url)
     assert len(names) == AHEAD
-    assert 0 < int(names[0][1:]) - time.time() <= PERIOD
+    assert before < int(names[0][1:]) <= time.time() + PERIOD
 
 
 def test_sweep_drops_whole_partitions_and_adds_new_ones(mariadb, url):
-    moved = [0.0]
-    with opened(url, clock=lambda: time.time() + moved[0]) as store:
+    # the clock stands, or a period might end in between
+    now, moved = time.time(), [0.0]
+    with opened(url, clock=lambda: now + moved[0]) as store:
         for _ in range(20):
-            save(store, sids.new())
+            save(store, sids.new(), accessed=now)
         before = partitions(mariadb, url)
         moved[0] = 4 * PERIOD
         mariadb.forget_statements()
@@ -354,7 +360,8 @@ def test_table_with_a_strange_name_is_refused(url, table):
 @pytest.fixture
 def two_memcached():
     with Memcached() as first, Memcached() as second:
-        store = MemcachedStore([first.address, second.address], pause=0.3, timeout=0.5)
+        # a server that only stalls is to count as one that lives
+        store = MemcachedStore([first.address, second.address], pause=0.3, timeout=30)
         yield first, second, store
         store.close()
 
@@ -435,16 +442,17 @@ def test_all_memcached_dead_is_a_named_error(two_memcached):
 
 def test_lock_in_memcached_ends_by_itself_and_is_not_taken_from_its_next_holder():
     with Memcached() as server:
-        store = MemcachedStore([server.address], lock_life=1)
+        short, long = (MemcachedStore([server.address], lock_life=life) for life in (1, 600))
         sid = sids.new()
-        late = store.lock(sid, 0)
-        held = store.lock(sid, 5)
+        late = short.lock(sid, 0)
+        held = long.lock(sid, 60)
         late.release()
         with pytest.raises(LockTimeout):
-            store.lock(sid, 0)
+            long.lock(sid, 0)
         held.release()
-        store.lock(sid, 0).release()
-        store.close()
+        long.lock(sid, 0).release()
+        for store in (short, long):
+            store.close()
 
 
 def saved(store, sid):
@@ -457,7 +465,9 @@ def saved(store, sid):
 def kill_connections(mariadb, url):
     rows = mariadb.execute(f"SELECT id FROM information_schema.processlist WHERE db = '{url.name}'")
     for (number,) in rows:
-        mariadb.execute(f"KILL {number}")
+        # one that was killed before may still be listed
+        with contextlib.suppress(pymysql.err.OperationalError):
+            mariadb.execute(f"KILL {number}")
 
 
 def partitions(mariadb, url):

@@ -162,7 +162,7 @@ def test_only_regular_files_are_opened_and_nothing_blocks(pictures, path, monkey
     monkeypatch.chdir(pictures)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
-        signal.alarm(5)
+        signal.alarm(90)
         try:
             with pytest.raises((SourceRefused, SourceMissing)):
                 open_source(str(pictures), path)

