@@ -36,6 +36,8 @@ logging.getLogger("handlers").handlers.clear()
 logging.getLogger("handlers").setLevel(logging.NOTSET)
 
 SERVERS = ("mod_wsgi", "mod_python")
+#: Settings of a site on a machine that others keep busy: it turns nobody away for that.
+PATIENT = "thumbnail.soon = 60\nthumbnail.wait = 120"
 _NOT_COLLECTED = pytest.StashKey[int]()
 
 
@@ -111,8 +113,9 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture
 def cache(monkeypatch):
-    """A cache directory whose makers are gone after the test."""
+    """A cache directory whose makers stay for the test, and are gone after it."""
     monkeypatch.setattr(client, "_not_before", {})
+    monkeypatch.setattr(client, "IDLE", 600.0)
     with tempfile.TemporaryDirectory() as directory:
         state_directory.ensure(directory)
         yield directory
@@ -191,8 +194,9 @@ def shared_sites(base, pictures):
         def shared(server):
             directory = base / f"site-{server}"
             directory.mkdir()
-            url = make_images_table(directory / "images.db", rows)
-            return running.enter_context(Httpd(directory, server, url, root))
+            site = Httpd(directory, server, make_images_table(directory / "images.db", rows), root)
+            site.settings(PATIENT)
+            return running.enter_context(site)
 
         yield shared
 
@@ -212,6 +216,7 @@ def own_site(request, public_dir, pictures):
     root, rows = pictures
     url = make_images_table(public_dir / "images.db", rows)
     server = Httpd(public_dir / "site", request.param, url, root)
+    server.settings(PATIENT)
     with server.stopped_at_the_end():
         yield from watched(server)
 

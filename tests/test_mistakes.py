@@ -382,8 +382,11 @@ def test_cache_that_is_missing(site, snapshot):
     site.expect("lookup.snapshot .*handlers-state")
     shutil.rmtree(cache)
     unwritable(site, f"{cache}: no such directory: mkdir -p {cache} && chown www-data: {cache}")
-    os.mkdir(cache)
-    shutil.chown(cache, "www-data", "www-data")
+    # at once, as a child may look in between
+    made = f"{cache}.made"
+    os.mkdir(made)
+    shutil.chown(made, "www-data", "www-data")
+    os.rename(made, cache)
     assert site.request("/thumbs/200x200/p.jpg").status == 200
 
 

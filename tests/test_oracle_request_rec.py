@@ -1,7 +1,6 @@
 """``PythonOption mod_python.request_rec on`` beside real mod_python."""
 
 import re
-import time
 
 import pytest
 
@@ -9,6 +8,7 @@ from handlers.mod_python import apache
 from tests.differences import ANSWERS
 from tests.servers.pair import FILE, PHASES, quoted, start_with_request_rec
 from tests.servers.recording import Recording
+from tests.support import until
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +108,7 @@ def test_phases_go_on_as_without_the_option(pair, name):
 def test_levels_of_the_log_are_all_eight(pair):
     pair.expect("mark")
     pair.ours.request("/o/logs/levels/file.txt?mark")
-    deadline = time.monotonic() + 10
-    while "connection default mark" not in pair.ours.log():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: "connection default mark" in pair.ours.log())
     found = {
         what: level
         for level, what in re.findall(

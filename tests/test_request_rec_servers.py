@@ -196,6 +196,8 @@ LogFormat "%>s %{note}n %{shared}e %u %U" notes
 CustomLog logs/notes.log notes
 LimitInternalRecursion 5
 KeepAlive On
+# a test may be stalled between two requests
+KeepAliveTimeout 60
 <Directory "{directory}/docs">
     Require all granted
     PythonPath "['{directory}/code'] + sys.path"
@@ -416,11 +418,11 @@ def test_thousands_of_requests_leave_the_child_as_it_is(server):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         for number in range(count):
             if number % 10 == 0:
-                # a client that goes away in the middle
+                # a client that goes away in the middle; there is one child
+                connection.close()
                 with socket.create_connection(("127.0.0.1", server.port), 60) as gone:
                     gone.sendall(b"GET /h/x?large HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     gone.recv(100)
-                connection.close()
             for what in ("share", "status=404", "redirect=/h/x?prev", "keep", "conn", "look"):
                 connection.request("GET", f"/h/x?{what}")
                 answer = connection.getresponse()

@@ -12,7 +12,7 @@ import time
 import pytest
 from PIL import Image
 
-from tests.conftest import SERVERS, watched
+from tests.conftest import PATIENT, SERVERS, watched
 from tests.servers.httpd import Httpd
 from tests.support import until
 
@@ -23,7 +23,9 @@ def mariadb_site(request, public_dir, pictures, mariadb):
     root, rows = pictures
     name = f"site_{request.param}"
     mariadb.make_images_table(name, rows)
-    with Httpd(public_dir / "site", request.param, mariadb.url(name), root) as server:
+    server = Httpd(public_dir / "site", request.param, mariadb.url(name), root)
+    server.settings(PATIENT)
+    with server:
         yield from watched(server)
 
 
@@ -72,6 +74,8 @@ def test_known_ids_cost_no_query_but_to_keep_what_is_made(mariadb_site, mariadb)
 
 def test_killed_children_leave_no_torn_thumbnail(own_site, pictures):
     own_site.expect(r"exit signal Killed|AH00052")
+    # chance may have it that three attempts at one picture are killed in a row
+    own_site.expect("picture .*: given up after 3 attempts")
     own_site.start()
     names = [f"{size}/p{n:03d}.jpg" for size in ("200x200", "400x400-crop") for n in range(60)]
     stop = time.monotonic() + 6
@@ -97,8 +101,10 @@ def test_killed_children_leave_no_torn_thumbnail(own_site, pictures):
                     picture.load()
                 path.unlink()
     assert None in statuses and 200 in statuses
-    for name in names[:20]:
-        assert own_site.request(f"/thumbs/{name}").status == 200
+    for number in range(20):
+        is_given_up = f"picture p{number:03d}: given up" in own_site.log()
+        answer = own_site.request(f"/thumbs/200x200/p{number:03d}.jpg")
+        assert answer.status == (404 if is_given_up else 200)
 
 
 def test_cache_that_cannot_be_written_is_503_and_recovers(own_site):
@@ -152,7 +158,7 @@ def test_flood_of_unknown_ids_makes_no_picture_404(own_site, public_dir):
     )
     lines = re.findall("lookup: more than 2 unknown ids in a second", own_site.log())
     assert 1 <= len(lines) <= own_site.children
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while own_site.request("/images/new29").status != 200:
         assert time.monotonic() < deadline
         time.sleep(1)

@@ -80,9 +80,12 @@ def test_thumbnail_of_a_changed_row_is_made_anew(site, mariadb):
     first = site.request("/thumbs/200x200/p001.jpg")
     gone = site.request("/thumbs/200x200/p002.jpg")
     assert (first.status, gone.status) == (200, 200)
+    # at once, as the site may look in between
     mariadb.execute(
+        "BEGIN",
         f"UPDATE {site.database}.images SET path = 'large.jpg' WHERE id = 'p001'",
         f"DELETE FROM {site.database}.images WHERE id = 'p002'",
+        "COMMIT",
     )
     until(lambda: re.search(r"2 thumbnails removed", site.log()))
     until(lambda: site.request("/thumbs/200x200/p002.jpg").status == 404)

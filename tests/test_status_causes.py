@@ -36,13 +36,15 @@ def site(public_dir, grain):
     rows = {"fine": "fine.jpg", "grain": "grain.jpg"}
     url = make_images_table(public_dir / "images.db", rows)
     server = Httpd(public_dir / "site", "mod_wsgi", url, root, snapshot=True)
-    # the gallery waits for the first snapshot that long
-    server.settings("lookup.connect_timeout = 0.2\nlookup.timeout = 0.2")
     server.pictures, server.table = root, public_dir / "images.db"
     with server.stopped_at_the_end():
         for started in watched(server):
             started.expect(".")
             yield started
+
+
+#: The gallery waits for the first snapshot that long.
+IMPATIENT = "lookup.connect_timeout = 0.2\nlookup.timeout = 0.2\n"
 
 
 def health(site):
@@ -67,7 +69,7 @@ def told(site, name):
 
 
 def test_database_away(site):
-    site.settings("lookup.database = mysql://a@127.0.0.1:1/b")
+    site.settings(f"{IMPATIENT}lookup.database = mysql://a@127.0.0.1:1/b")
     site.start(warm=False)
     parts, title = told(site, "fine")
     assert "mysql://a@127.0.0.1:1/b is away (" in parts["database"]
@@ -81,16 +83,21 @@ def test_database_that_is_back(site):
     site.start()
     away = site.table.with_name("away.db")
     site.table.rename(away)
+
+    def page_shows(what):
+        return re.search(what, site.request("/handlers-status").body.decode())
+
     until(lambda: "images.db" in health(site).get("database", ""))
-    assert re.search(r"<td>away since \d{4}-", site.request("/handlers-status").body.decode())
+    until(lambda: page_shows(r"<td>away since \d{4}-"))
     away.rename(site.table)
     until(lambda: health(site)["database"] == "well")
-    assert re.search(r"<td>back \d{4}-", site.request("/handlers-status").body.decode())
+    until(lambda: page_shows(r"<td>back \d{4}-"))
 
 
 def test_table_with_wrong_columns(site):
     with contextlib.closing(sqlite3.connect(site.table)) as connection:
         connection.execute("ALTER TABLE images RENAME COLUMN path TO file")
+    site.settings(IMPATIENT)
     site.start(warm=False)
     parts, _ = told(site, "fine")
     assert re.search("no such column: path.*correct lookup.path", parts["database"])
@@ -131,7 +138,8 @@ def test_full_disk(site):
 def test_cache_of_another_owner(site, below):
     site.start()
     place = os.path.join(site.work.cache, below).rstrip("/")
-    subprocess.run(["chown", "-R", "root:root", place], check=True)
+    # what a child makes or removes meanwhile is in its way
+    until(lambda: subprocess.run(["chown", "-R", "root:root", place]).returncode == 0)
     parts, _ = told(site, "fine")
     assert re.search(
         f"belongs to root.*may not write there: chown -R www-data: {re.escape(place)}$",
@@ -153,7 +161,8 @@ def test_makers_that_are_busy_all_the_time(site):
     site.start()
     assert site.request("/thumbs/400x400/fine.jpg").status == 200
     lock = os.path.join(site.work.cache, "handlers-state", "makers")
-    with locks.held(lock, 0):
+    # its turn is over a moment after the answer
+    with locks.held(lock, 0, 60):
         parts, title = told(site, "fine")
         page = site.request("/handlers-status").body.decode()
     assert "1 requests were turned away in 5 minutes" in parts["makers"]
@@ -164,7 +173,7 @@ def test_makers_that_are_busy_all_the_time(site):
 
 
 def test_source_that_kills_its_maker(site):
-    site.settings("thumbnail.cpu = 0.2")
+    site.settings("thumbnail.cpu = 0.2\nthumbnail.tries = 1000")
     site.start()
     parts, title = told(site, "grain")
     assert title == "Worth a look"
@@ -174,8 +183,8 @@ def test_source_that_kills_its_maker(site):
         "replace 'grain.jpg'",
         parts["makers"],
     )
-    # what other sources need is made meanwhile
-    assert site.request("/thumbs/200x200/fine.jpg").status == 200
+    # what other sources need is made meanwhile, if not at once on a busy machine
+    until(lambda: site.request("/thumbs/200x200/fine.jpg").status == 200)
 
 
 def test_makers_that_die_of_every_source(site):

@@ -8,7 +8,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
@@ -16,6 +15,7 @@ from PIL import Image
 from handlers.quickstart import httpd
 from handlers.quickstart.work import Work, shipped
 from tests.servers.httpd import free_port, make_images_table
+from tests.support import until
 
 MODULES = "/usr/lib/apache2/modules"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -87,9 +87,6 @@ def test_many_threads_make_and_serve_at_once(server):
         with Image.open(io.BytesIO(body)) as picture:
             assert picture.size == (200, 150)
     assert answers[:40] == answers[40:]
-    deadline = time.monotonic() + 10
-    while not os.path.exists(work.snapshot):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: os.path.exists(work.snapshot))
     assert ask(port, "/")[0] == 200
     assert ask(port, "/thumbs/200x200/nobody.jpg")[0] == 404

@@ -14,9 +14,17 @@ import pytest
 from PIL import Image
 
 from handlers.cache.store import purge
-from tests.conftest import SERVERS, watched
+from tests.conftest import PATIENT, SERVERS, watched
 from tests.servers.httpd import Httpd, at_work_on, make_images_table
 from tests.support import until
+
+
+@pytest.fixture(scope="module")
+def grain(base):
+    """A picture that keeps a maker busy for long enough to be found at it."""
+    path = base / "faults.jpg"
+    Image.effect_noise((6000, 4500), 60).save(path, quality=90, progressive=True)
+    return path
 
 
 @pytest.fixture(params=SERVERS)
@@ -74,9 +82,8 @@ def test_child_that_dies_in_the_attempt_is_counted(small_site):
     assert json.loads(mark.read_text())[2] > time.time() + 3000
 
 
-def test_source_that_kills_its_maker_is_given_up_for_all_sizes_and_formats(small_site):
-    grain = Image.effect_noise((8000, 6000), 60)
-    grain.save(small_site.pictures / "fine.jpg", quality=90)
+def test_source_that_kills_its_maker_is_given_up_for_all_sizes_and_formats(small_site, grain):
+    keep_a_maker_busy(small_site, grain)
     small_site.expect("its maker was killed|given up after 3 attempts")
     small_site.start()
     for name in ("200x200/fine.jpg", "400x400/fine.webp", "200x200-crop/fine.avif"):
@@ -89,10 +96,9 @@ def test_source_that_kills_its_maker_is_given_up_for_all_sizes_and_formats(small
     assert small_site.log().count("its maker was killed") == 3
 
 
-def test_one_maker_at_a_time_works_on_a_source(small_site):
-    grain = Image.effect_noise((8000, 6000), 60)
-    grain.save(small_site.pictures / "fine.jpg", quality=90)
-    small_site.settings("thumbnail.makers = 3\nthumbnail.waiters = 3")
+def test_one_maker_at_a_time_works_on_a_source(small_site, grain):
+    keep_a_maker_busy(small_site, grain)
+    small_site.settings(f"{PATIENT}\nthumbnail.makers = 3\nthumbnail.waiters = 3")
     small_site.start()
     names = [f"{size}/fine.jpg" for size in ("200x200", "400x400", "200x200-crop")]
     most = 0
@@ -105,9 +111,8 @@ def test_one_maker_at_a_time_works_on_a_source(small_site):
     assert most == 1
 
 
-def test_attempt_that_is_killed_is_503_and_tried_again(small_site):
-    grain = Image.effect_noise((8000, 6000), 60)
-    grain.save(small_site.pictures / "fine.jpg", quality=90)
+def test_attempt_that_is_killed_is_503_and_tried_again(small_site, grain):
+    keep_a_maker_busy(small_site, grain)
     small_site.expect("thumbnail 200x200/fine.jpg: its maker was killed")
     small_site.start()
     before = set(small_site.child_pids())
@@ -123,13 +128,16 @@ def test_attempt_that_is_killed_is_503_and_tried_again(small_site):
     assert set(small_site.child_pids()) == before
 
 
+def keep_a_maker_busy(site, grain):
+    """Put *grain* in the place of the picture "fine"."""
+    fine = site.pictures / "fine.jpg"
+    fine.unlink()
+    os.link(grain, fine)
+
+
 def maker_of_fine(site):
     """Wait for the maker that is at work on the picture "fine"; return its process id."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if found := at_work_on(site.maker_pids(), site.pictures / "fine.jpg"):
-            return found[0]
-    raise AssertionError("no maker is at work")
+    return until(lambda: at_work_on(site.maker_pids(), site.pictures / "fine.jpg"))[0]
 
 
 def test_error_picture_has_the_size_asked_for_and_the_right_status(small_site):

@@ -1,6 +1,7 @@
 """Favourites, signing in and private pictures, on real Apache and in a real browser."""
 
 import concurrent.futures
+import math
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from handlers import htpasswd, settings
 from handlers.throttle import FREE_GUESSES, LONGEST_FOR_USER
 from handlers.visitor import FIRST_LIFE, MOST_FAVOURITES
-from tests.conftest import SERVERS, watched
+from tests.conftest import PATIENT, SERVERS, watched
 from tests.servers.browser import chromium
 from tests.servers.httpd import Httpd, make_images_table
 from tests.servers.visitor import PASSWORD, Visitor, next_address
@@ -34,6 +35,8 @@ def members_site(request, base, pictures):
     proxy = "SetEnvIf X-Forwarded-Proto https HTTPS=on"
     server = Httpd(directory, request.param, url, root, extra=proxy)
     server.work.write_settings(url, str(root), "private", snapshot=False)
+    # the tests count the files of sessions
+    server.settings(f"{PATIENT}\nmod_python.session.sweep = off")
     users = pathlib.Path(server.work.users)
     users.write_text(ANN)
     users.chmod(0o644)
@@ -298,9 +301,12 @@ def test_guesses_are_limited_over_all_children_and_a_restart(members):
     def guess(number):
         return Visitor(members, address).sign_in("wrong", f"nobody {number}").status
 
+    started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         said = list(pool.map(guess, range(100)))
-    assert said.count(403) in range(FREE_GUESSES, FREE_GUESSES + 4)
+    # further ones are taken after 1, 3, 7 ... seconds
+    later = int(math.log2(time.monotonic() - started + 1))
+    assert said.count(403) in range(FREE_GUESSES, FREE_GUESSES + later + 2)
     assert said.count(429) == 100 - said.count(403)
     assert members.log().count(TOO_MANY) == 1
     members.stop()
@@ -331,11 +337,14 @@ def test_table_of_guesses_that_cannot_be_used_locks_nobody_out_and_lets_nobody_g
     try:
         assert Visitor(members).sign_in().status == 303
         assert Visitor(members).mark("p001").status == 303
-        guesser = Visitor(members)
+        guesser, started = Visitor(members), time.monotonic()
         # each child takes as many as all together do otherwise
-        most = members.children * (FREE_GUESSES + 2)
-        said = [guesser.sign_in("wrong", guesser.address).status for _ in range(most + 20)]
-        assert set(said) == {403, 429} and said.count(403) <= most
+        asked = members.children * (FREE_GUESSES + 2) + 20
+        said = [guesser.sign_in("wrong", guesser.address).status for _ in range(asked)]
+        # and further ones after 1, 3, 7 ... seconds
+        later = int(math.log2(time.monotonic() - started + 1))
+        assert said.count(403) <= members.children * (FREE_GUESSES + later + 1)
+        assert set(said) == {403, 429}
         assert Visitor(members).sign_in().status == 303
         assert 1 <= members.log().count("each child counts") <= members.children
     finally:
@@ -410,22 +419,26 @@ def test_new_sessions_of_an_address_are_limited(members):
     assert {answer.status for answer in refused} == {429}
     assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
     assert not any("Set-Cookie" in answer.headers for answer in refused)
-    assert members.log().count(TOO_MANY) == 1
+    # a second without a request ends a burst
+    assert 1 <= members.log().count(TOO_MANY) <= 1 + int(took)
     # those who have a session, and those who come from elsewhere, are not concerned
     other = Visitor(members)
     for number in range(30):
         assert other.mark(f"p{number:03d}").status == 303
 
 
-@pytest.mark.parametrize("value, taken", [("0", 40), ("1", range(1, 10)), ("x", 0)])
+@pytest.mark.parametrize("value, taken", [("0", 40), ("1", None), ("x", 0)])
 def test_option_limits_new_sessions(own_site, value, taken):
     own_site.settings(f"gallery.new_sessions = {value}")
     own_site.expect(TOO_MANY)
     own_site.expect("gallery.new_sessions: 'x' is not a number of sessions")
     with own_site:
+        started = time.monotonic()
         said = [Visitor(own_site, "127.0.0.9").mark("p001").status for _ in range(40)]
+        took = time.monotonic() - started
     count = said.count(303)
-    assert count in taken if isinstance(taken, range) else count == taken
+    # one a second
+    assert 1 <= count <= took + 2 if taken is None else count == taken
     assert set(said) - {303} <= ({500} if value == "x" else {429})
 
 
@@ -509,7 +522,7 @@ def test_browser_keeps_its_favourites_over_a_restart(members):
         browser.get(address)
         browser.find_element(By.CSS_SELECTOR, "button[value=p003]").click()
         pressed = "button[value=p003][aria-pressed=true]"
-        WebDriverWait(browser, 20).until(lambda b: b.find_elements(By.CSS_SELECTOR, pressed))
+        WebDriverWait(browser, 90).until(lambda b: b.find_elements(By.CSS_SELECTOR, pressed))
         members.stop()
         members.start()
         # pictures that were on their way when the server went
@@ -521,9 +534,9 @@ def test_browser_keeps_its_favourites_over_a_restart(members):
         browser.find_element(By.NAME, "user").send_keys("ann")
         browser.find_element(By.NAME, "password").send_keys(PASSWORD)
         browser.find_element(By.CSS_SELECTOR, "main button").click()
-        WebDriverWait(browser, 20).until(lambda b: "Sign out" in b.page_source)
+        WebDriverWait(browser, 90).until(lambda b: "Sign out" in b.page_source)
         private = browser.find_element(By.CSS_SELECTOR, 'img[alt="p005"]')
-        WebDriverWait(browser, 20).until(
+        WebDriverWait(browser, 90).until(
             lambda b: b.execute_script("return arguments[0].naturalWidth", private) == 200
         )
         assert browser.get_log("browser") == []
