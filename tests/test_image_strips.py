@@ -97,6 +97,22 @@ def test_what_lacks_rows_is_broken_in_strips(both, part):
     assert whole is in_strips is BrokenSource and used == 1
 
 
+@pytest.mark.parametrize("fixture", [None, "read_on_the_way"])
+@pytest.mark.parametrize("end", ["cut", "damaged", "whole"])
+def test_part_of_a_damaged_picture_is_none_in_strips(both, end, fixture, request):
+    """What is shown ends long before the damage."""
+    if fixture is not None:
+        request.getfixturevalue(fixture)
+    data = bytearray(saved((300, 900)))
+    if end == "cut":
+        del data[len(data) * 9 // 10 :]
+    elif end == "damaged":
+        data[len(data) * 9 // 10] ^= 0x55
+    whole, in_strips, used = both(bytes(data), "60x30-crop", focus=(0.5, 0))
+    assert whole == in_strips and used == 1
+    assert (whole is BrokenSource) == (end != "whole")
+
+
 @pytest.mark.parametrize("place", [0.02, 0.4, 0.8])
 def test_damage_is_what_pillow_takes_for_it(both, place):
     data = bytearray(saved())

@@ -183,6 +183,8 @@ def _reduced(
         if band.mode != mode:
             band = band.convert(mode)
         reduced.paste(band.reduce(reduction), (0, (top - upper) // down))
+    if isinstance(picture, Strips):
+        picture.finish()
     return View(reduced, left, upper, across, down)
 
 

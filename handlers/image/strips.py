@@ -107,6 +107,7 @@ class Strips:
             self._region = _vips.Region.new(picture)
         self.size = self.width, self.height = picture.width, picture.height
         self.info: dict = {}
+        self._at = 0
         self._last: Image.Image | None = None
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
@@ -119,16 +120,34 @@ class Strips:
         """
         left, upper, right, lower = box
         size = right - left, lower - upper
-        if self._reading is not None:
-            self._reading.bound(lower * self.width * _PIXEL_BYTES)
-        with self._telling():
-            pixels = self._region.fetch(left, upper, *size)
+        self._pass(upper)
+        pixels = self._fetch(left, upper, *size)
         if self.mode in _AS_THEY_ARE:
             return Image.frombuffer(self.mode, size, pixels, "raw", self.mode, 0, 1)
         if self._last is None or self._last.size != size:
             self._last = Image.new(self.mode, size)
         self._last.frombytes(pixels, "raw", self.mode)
         return self._last
+
+    def finish(self) -> None:
+        """Decode what is left: who wants a part of a picture does not get it of a damaged one.
+
+        Raises as :meth:`crop` does.
+        """
+        self._pass(self.height)
+        self._fetch(0, self.height - 1, 1, 1)
+
+    def _pass(self, row: int) -> None:
+        """Decode the rows above *row*, some at a time: how far the file is read goes with them."""
+        for passed in range(self._at + _ROWS, row, _ROWS):
+            self._fetch(0, passed, 1, 1)
+
+    def _fetch(self, left: int, upper: int, width: int, height: int):
+        self._at = upper + height
+        if self._reading is not None:
+            self._reading.bound(self._at * self.width * _PIXEL_BYTES)
+        with self._telling():
+            return self._region.fetch(left, upper, width, height)
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
