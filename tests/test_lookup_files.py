@@ -15,6 +15,7 @@ import pytest
 from handlers import invalidation
 from handlers.elected import Worker, read_state, write_state
 from handlers.lookup import Lookup, Row, Unavailable, options, refresh, snapshot, writing
+from handlers.lookup.database import Database
 from handlers.lookup.refresh import Refresher
 from handlers.lookup.snapshot import LAYER
 from handlers.lookup.state import State
@@ -62,10 +63,12 @@ class Site:
         self.change(*numbers)
         self.refresh()
 
-    def change(self, *numbers):
+    def change(self, *numbers, hidden=1):
         chosen = ", ".join(f"'p{number}'" for number in numbers)
         with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
-            connection.execute(f"UPDATE images SET hidden = 1, at = {NOW} WHERE id IN ({chosen})")
+            connection.execute(
+                f"UPDATE images SET hidden = {hidden}, at = {NOW} WHERE id IN ({chosen})"
+            )
 
     def refresh(self):
         found = self.refresher
@@ -233,6 +236,32 @@ def test_child_that_has_the_files_open_goes_on_with_them(site, spoil):
         assert found in ([HIDDEN, None], [HIDDEN, {"p2": HIDDEN}])
 
 
+@pytest.mark.parametrize("names", [[LAYER], ["", LAYER], [""]])
+def test_file_that_is_written_over_is_not_read_on(site, names):
+    """``cp`` puts back a backup like that: whoever has the file open reads what lies there now."""
+    site.given["lookup.preload"] = "0"
+    refresher = site.refresher
+    assert refresher._serial(refresher._state())
+    with site.opened() as pictures:
+        assert pictures["p1"] == HIDDEN
+        for name in names:
+            earlier = site.first if name else site.fresh
+            shutil.copyfile(f"{earlier / site.file.name}{name}", f"{site.file}{name}")
+        pictures._watcher.look(wait=True)
+        assert [pictures[f"p{number}"] for number in (1, 2, 3)] == [HIDDEN, HIDDEN, OLD]
+        assert pictures.public("p2") is None
+        # the file alone has the same rows as before
+        assert (refresher._serial(refresher._state()) is None) == (LAYER in names)
+        assert (pictures._watcher.memory.snapshot is None) == (LAYER in names)
+
+
+def test_layer_leaves_the_time_of_the_file_below_it(site):
+    before = site.file.stat().st_mtime_ns
+    site.hide(3)
+    assert site.refresher.open().required == 3
+    assert site.file.stat().st_mtime_ns == before
+
+
 def test_refresher_that_was_killed_before_the_last_step_is_helped(site, monkeypatch):
     def killed(*args):
         raise KeyboardInterrupt
@@ -288,6 +317,96 @@ def test_purge_is_heeded_though_the_snapshot_is_of_the_future(site, monkeypatch,
         assert pictures["p4"] == pictures.reread("p4") == HIDDEN
         assert pictures.public("p4") is None
         assert pictures.newest(["p3", "p4", "p5"]) == {"p3": HIDDEN, "p4": HIDDEN, "p5": OLD}
+
+
+@pytest.fixture
+def purged(site):
+    """Return what makes a picture private or public, and has a thread notice the purge."""
+    cache = site.directory / "cache"
+    cache.mkdir(mode=0o700)
+    site.given["thumbnail.cache"] = str(cache)
+
+    def purge(pictures, number, hidden=1, wait=60):
+        site.change(number, hidden=hidden)
+        invalidation.invalidate(str(cache), [f"p{number}"])
+        thread = threading.Thread(target=pictures._watcher.look, args=(True,))
+        thread.start()
+        thread.join(wait)
+        return thread
+
+    return purge
+
+
+@pytest.mark.parametrize("ask", ["get", "public", "reread", "in_memory"])
+def test_purge_is_heeded_by_a_request_that_is_reading_the_row(site, purged, ask, monkeypatch):
+    site.given["lookup.preload"] = "0"
+    read = snapshot.Snapshot.get
+
+    def get(self, id):
+        row = read(self, id)
+        monkeypatch.undo()
+        purged(pictures, 4)
+        return row
+
+    with site.opened() as pictures:
+        pictures.warm()
+        monkeypatch.setattr(snapshot.Snapshot, "get", get)
+        assert getattr(pictures, ask)("p4") in (HIDDEN, None)
+        assert pictures["p4"] == HIDDEN
+        assert pictures.public("p4") is None
+
+
+def test_purge_is_heeded_by_a_request_that_moves_the_row_in_memory(site, purged):
+    class Older(dict):
+        def get(self, id):
+            row = super().get(id)
+            if not thread:
+                thread.append(purged(pictures, 4))
+            return row
+
+    thread = []
+    site.given["lookup.preload"] = "0"
+    with site.opened() as pictures:
+        pictures.warm()
+        pictures._watcher.memory._older = Older(p4=OLD)
+        assert pictures["p4"] == HIDDEN
+        assert pictures.public("p4") is None
+
+
+def test_purge_is_heeded_while_all_rows_are_read_without_a_snapshot(site, purged):
+    del site.given["lookup.snapshot"]
+    threads = []
+    with site.opened() as pictures:
+        watcher = pictures._watcher
+        new_memory = watcher._new_memory
+
+        def late(*args, **options):
+            memory = new_memory(*args, **options)
+            threads.append(purged(pictures, 4, wait=0.2))
+            return memory
+
+        watcher._new_memory = late
+        pictures.warm()
+        watcher._new_memory = new_memory
+        threads[0].join(60)
+        assert pictures["p4"] == HIDDEN
+        assert pictures.public("p4") is None
+
+
+def test_picture_that_became_public_while_it_was_asked_for_is_not_hidden(site, purged, monkeypatch):
+    site.given["lookup.missing_ttl"] = "3600"
+    one = Database.one
+
+    def publish(self, id):
+        row = one(self, id)
+        monkeypatch.undo()
+        purged(pictures, 1, hidden=0)
+        return row
+
+    with site.opened() as pictures:
+        monkeypatch.setattr(Database, "one", publish)
+        assert pictures.public("p1") is None
+        assert pictures.public("p1") == OLD
 
 
 def test_full_disk_in_the_middle_of_a_layer_leaves_the_one_before(site, monkeypatch):

@@ -166,7 +166,6 @@ class Lookup(Mapping):
         memory = watcher.memory
         row = self._in_snapshot(memory, id)
         if row is not None:
-            memory.keep(id, row)
             return row
         try:
             return self._questions.ask(id, memory, None)
@@ -391,8 +390,7 @@ class Lookup(Mapping):
 
     def _in_snapshot(self, memory: Memory, id: str) -> Row | None:
         try:
-            if memory.snapshot is not None and not memory.is_stale(id):
-                return memory.snapshot.get(id)
+            return memory.find_newest(id)
         except (Replaced, Unusable) as error:
             self._watcher.give_up(memory, error)
         return None

@@ -34,6 +34,7 @@ class Memory:
 
     __slots__ = (
         "_began",
+        "_forgotten",
         "_invalidations",
         "_learned",
         "_limit",
@@ -70,6 +71,8 @@ class Memory:
             # The clock was set back: what was invalidated before and since cannot be told apart.
             self._began = 0
         self._stale: set[int] = set()
+        # odd while something is being forgotten, and never again the same number
+        self._forgotten = 0
         if options.snapshot is None:
             # the dict is all there is while the database is away
             self.public = [id for id, row in self.rows.items() if not row.private]
@@ -87,12 +90,17 @@ class Memory:
         :raises handlers.lookup.snapshot.Replaced: as :meth:`Snapshot.get` does.
         :raises handlers.lookup.snapshot.Unusable: the same.
         """
+        forgotten = self._forgotten
         row = self._older.get(id)
-        if row is None and self.snapshot is not None and not self.is_stale(id):
-            row = self.snapshot.get(id)
-        if row is not None:
-            self.keep(id, row)
-        return row
+        if row is None:
+            row = self._of_snapshot(id)
+        return row if row is None else self._kept(id, row, forgotten)
+
+    def find_newest(self, id: str) -> Row | None:
+        """Return the row of *id* as the snapshot has it, or None; raises as :meth:`find` does."""
+        forgotten = self._forgotten
+        row = self._of_snapshot(id)
+        return row if row is None else self._kept(id, row, forgotten)
 
     def is_stale(self, id: str) -> bool:
         """Tell whether *id* was invalidated since the table was read."""
@@ -102,10 +110,7 @@ class Memory:
 
     def known(self, id: str) -> Row | None:
         """Return the row of *id* without keeping it; raises as :meth:`find` does."""
-        row = self.rows.get(id) or self._older.get(id)
-        if row is None and self.snapshot is not None and not self.is_stale(id):
-            row = self.snapshot.get(id)
-        return row
+        return self.rows.get(id) or self._older.get(id) or self._of_snapshot(id)
 
     def keep(self, id: str, row: Row) -> None:
         """Put the row of *id* into the dict."""
@@ -114,25 +119,32 @@ class Memory:
             self._older, self.rows = self.rows, {}
         self.rows[id] = row
 
-    def learn(self, id: str, row: Row | None, asked: int) -> None:
+    def learn(self, id: str, row: Row | None, asked: int, is_hidden: bool = False) -> None:
         """Keep what the database said of *id*; None: that it has no such row.
 
         :param asked: when it was asked, in nanoseconds since 1970.
+        :param is_hidden: whether :attr:`hidden` is to take in what not everybody may see.
         """
         if row is None:
             self._drop(id)
             self.missing.add(id)
-            return
-        if self.snapshot is not None:
-            self._learned.add(id)
-        self.keep(id, row)
+        else:
+            if self.snapshot is not None:
+                self._learned.add(id)
+            self.keep(id, row)
+        if is_hidden and (row is None or row.private):
+            self.hidden.add(id)
         if self._invalidations.moment(id) > asked:
+            # the answer is of the time before
             self._drop(id)
+            self.missing.discard(id)
+            self.hidden.discard(id)
 
     def forget(self, slots: set[int]) -> None:
         """Forget the rows of these slots of :mod:`handlers.invalidation`."""
         if not slots:
             return
+        self._forgotten += 1
         # whatever the clock showed when the table was read
         self._stale |= slots
         for rows in (self.rows, self._older):
@@ -140,6 +152,7 @@ class Memory:
                 rows.pop(id, None)
         self.missing.clear()
         self.hidden.clear()
+        self._forgotten += 1
 
     def forget_learned(self) -> None:
         """Forget the rows that the database was asked for one by one.
@@ -149,6 +162,23 @@ class Memory:
         learned, self._learned = self._learned, set()
         for id in learned:
             self._drop(id)
+
+    def _of_snapshot(self, id: str) -> Row | None:
+        if self.snapshot is None or self.is_stale(id):
+            return None
+        return self.snapshot.get(id)
+
+    def _kept(self, id: str, row: Row, forgotten: int) -> Row | None:
+        """Keep the row of *id*, unless it has been invalidated since it was looked for.
+
+        :param forgotten: what ``_forgotten`` was before that.
+        """
+        self.keep(id, row)
+        if (forgotten % 2 or self._forgotten != forgotten) and self.is_stale(id):
+            # another thread may have forgotten the row before it was kept
+            self._drop(id)
+            return None
+        return row
 
     def _drop(self, id: str) -> None:
         self.rows.pop(id, None)

@@ -96,9 +96,7 @@ class Questions:
                     return None
                 asked = time.time_ns()
                 row = self._database.one(id)
-                memory.learn(id, row, asked)
-                if is_hidden and (row is None or row.private):
-                    answered.add(id)
+                memory.learn(id, row, asked, is_hidden)
                 if row is None:
                     self.not_found += 1
                     counters.add("lookup_missing")

@@ -17,7 +17,15 @@ from .database import Database, Reading
 from .errors import DatabaseAway, DatabaseMisconfigured
 from .options import Options
 from .row import Skipped
-from .snapshot import Replaced, Snapshot, Unusable, fingerprint, identity, require_layer
+from .snapshot import (
+    Identity,
+    Replaced,
+    Snapshot,
+    Unusable,
+    fingerprint,
+    identity,
+    require_layer,
+)
 from .state import State
 from .writing import DeletedRows, Record, Written, write_all, write_changes
 
@@ -68,7 +76,7 @@ class Refresher:
         self.path = options.snapshot
         self.state_path = self.path + ".state"
         self.fingerprint = fingerprint(options)
-        self.damaged: tuple[int, int, int] | None = None
+        self.damaged: Identity | None = None
         self._refresh_after = options.refresh
         self._full_after = options.full_refresh
         self._overlap = options.overlap
@@ -79,7 +87,7 @@ class Refresher:
         self._start = server_start()
         self._started = time.time()
         self._is_settled = False
-        self._seen: tuple[tuple | None, str, int] = None, "", 0
+        self._seen: tuple[Identity | None, str, int] = None, "", 0
 
     def elect(self, on_change: OnChange | None) -> AbstractContextManager[int] | None:
         """Stand for election if something is due, see :class:`handlers.elected.Worker`."""

@@ -33,6 +33,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
 from urllib.parse import quote
 
 from handlers.database.text import readable, storable
@@ -56,6 +57,9 @@ _READABLE = "path IS NOT NULL"
 _PUBLIC = "path IS NOT NULL AND NOT private"
 # how far the layer moves what follows an id, in the order of public ids
 _MOVED = f"SELECT total({_PUBLIC}) - total(was_public) FROM lay.rows WHERE id < ?"
+
+# what came through fork, kept from being closed
+_inherited: list["_Reader"] = []
 
 
 def _select(columns: str, condition: str, layered: bool) -> str:
@@ -93,32 +97,58 @@ def fingerprint(options: Options) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def identity(path: str) -> tuple[int, int, int] | None:
-    """Return what tells the file *path* from those before it, or None if there is none.
+class Identity(NamedTuple):
+    """What tells the files of a snapshot from those before them; a layer belongs to them.
 
-    As long as a process has a file open, no other one can have the same identity. A layer belongs
-    to it.
+    As long as a process has the files open, no others can have the same numbers. Their times tell
+    that somebody has written into them, as ``cp`` does who puts back a backup.
     """
+
+    device: int
+    number: int
+    time: int
+    #: 0 if there is no layer.
+    layer_number: int = 0
+    layer_time: int = 0
+
+    def is_over(self, other: "Identity") -> bool:
+        """Tell whether one of the files is the same one as in *other*, with something else in it.
+
+        Who has that open reads what was written there since.
+        """
+        file, other_file = (found[:2] for found in (self, other))
+        return (file == other_file and self.time != other.time) or (
+            0 != self.layer_number == other.layer_number and self.layer_time != other.layer_time
+        )
+
+
+def identity(path: str) -> Identity | None:
+    """Return the identity of the file *path* and its layer, or None if there is no such file."""
     try:
         status = os.stat(path)
     except OSError:
         return None
+    found = Identity(status.st_dev, status.st_ino, status.st_mtime_ns)
     try:
-        return status.st_dev, status.st_ino, os.stat(path + LAYER).st_ino
+        layer = os.stat(path + LAYER)
     except OSError:
-        return status.st_dev, status.st_ino, 0
+        return found
+    return found._replace(layer_number=layer.st_ino, layer_time=layer.st_mtime_ns)
 
 
 def require_layer(path: str, number: int) -> None:
     """Let the snapshot *path* be unusable without its layer of this *number*, or a later one.
 
-    Those who have it open do not mind: they look at that number first of all.
+    Those who have it open do not mind: they look at that number first of all, and the time of the
+    file stays as it is.
 
     :raises OSError: if it cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
+        found = os.fstat(descriptor)
         os.pwrite(descriptor, _NUMBER.pack(number), _NUMBER_AT)
+        os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -143,7 +173,7 @@ class Snapshot:
 
     :param path: the file.
     :param wanted: the fingerprint it must have.
-    :ivar identity: see :func:`identity`.
+    :ivar identity: the :class:`Identity` of the files that are open.
     :ivar rows: how many rows there are.
     :ivar public: how many of them are not private.
     :ivar total: how many rows the database gave, with those that nobody can ask for.
@@ -167,7 +197,7 @@ class Snapshot:
         self.identity = identity(path)
         self.size = status.st_size
         self.written = status.st_mtime
-        self.layer = path + LAYER if self.identity and self.identity[2] else None
+        self.layer = path + LAYER if self.identity and self.identity.layer_number else None
         self.layered = self.number = self.required = 0
         self._bits: bytes | None = None
         try:
@@ -338,9 +368,14 @@ class Snapshot:
 
 
 class _Reader:
-    """A connection that is closed with the last reference to it, that is, with its thread."""
+    """A connection that is closed with the last reference to it, that is, with its thread.
+
+    A forked process has none of its parent's other threads, and their connections may be locked for
+    ever: it closes none of them.
+    """
 
     def __init__(self, path: str, layer: str | None):
+        self._pid = os.getpid()
         self._connection = sqlite3.connect(
             connect_uri(path), uri=True, isolation_level=None, check_same_thread=False
         )
@@ -353,5 +388,9 @@ class _Reader:
 
     def __del__(self):
         connection = self.__dict__.get("_connection")
-        if connection is not None:
+        if connection is None:
+            return
+        if self._pid == os.getpid():
             connection.close()
+        else:
+            _inherited.append(self)

@@ -18,7 +18,7 @@ from .memory import Memory
 from .options import Options
 from .refresh import OnChange, Refresher
 from .row import Row
-from .snapshot import Replaced, Unusable, identity
+from .snapshot import Identity, Replaced, Unusable, identity
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class SnapshotWatcher:
         self._worker: Worker | None = None
         # the process that the thread runs in
         self._watching = 0
-        self._refused: tuple[int, int] | None = None
+        self._refused: Identity | None = None
         self._inherited: list[Memory] = []
         _alive.add(self)
 
@@ -79,8 +79,10 @@ class SnapshotWatcher:
 
         :param began: a time before they were read, in nanoseconds since 1970.
         """
-        self.memory = self._new_memory(rows, began=began)
-        self._warm_at = self._next_warm()
+        with self._looking:
+            # or what is invalidated just now would be forgotten in the memory before only
+            self.memory = self._new_memory(rows, began=began)
+            self._warm_at = self._next_warm()
         self.warmed, self.warm_seconds = len(rows), seconds
 
     def look(self, wait: bool = False) -> None:
@@ -175,7 +177,7 @@ class SnapshotWatcher:
             self.memory = self._new_memory()
             self.look_at = 0.0
 
-    def _take(self, found: tuple[int, int, int]) -> bool:
+    def _take(self, found: Identity) -> bool:
         """Answer from the snapshot *found*; return whether another look can wait."""
         start = monotonic()
         try:
@@ -187,6 +189,10 @@ class SnapshotWatcher:
             # whoever writes it anew says so in the log
             logger.debug("lookup: snapshot %s: %s", self._options.snapshot, error)
             self._refused = found
+            held = self.memory.snapshot
+            if held is not None and found.is_over(held.identity):
+                # what is open is not what it was
+                self.memory = self._new_memory()
             return True
         level = logging.INFO if self.memory.snapshot is None else logging.DEBUG
         self.memory = self._new_memory(rows, snapshot)

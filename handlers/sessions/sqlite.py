@@ -36,6 +36,9 @@ _INDEXES = (
     "CREATE INDEX IF NOT EXISTS {table}_user ON {table} (username) WHERE username IS NOT NULL",
 )
 
+# what came through fork, kept from being closed
+_inherited: list["_Link"] = []
+
 
 class SqliteStore(SqlStore):
     """Sessions in the table of an SQLite file; file and table are made when they are missing, also
@@ -112,6 +115,7 @@ class SqliteStore(SqlStore):
 class _Link:
     def __init__(self, path: str):
         self._path = path
+        self._pid = os.getpid()
         try:
             # SQLite makes it readable for all, as far as the umask lets it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
@@ -157,5 +161,10 @@ class _Link:
 
     def __del__(self):
         # a thread that ends leaves its connection to nobody
-        if hasattr(self, "_connection"):
+        if not hasattr(self, "_connection"):
+            return
+        if self._pid == os.getpid():
             self.close()
+        else:
+            # that of a thread which did not come through fork may be locked for ever
+            _inherited.append(self)
