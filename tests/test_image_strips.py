@@ -2,8 +2,11 @@
 
 import errno
 import io
+import random
+import struct
 import sys
 import time
+import zlib
 
 import pytest
 from PIL import Image
@@ -82,6 +85,19 @@ def test_mode_is_the_same_in_strips(both, mode, size, monkeypatch):
         whole, in_strips, used = both(buffer.getvalue(), wanted)
         assert whole == in_strips and isinstance(whole, thumbnail.Thumbnail)
     assert used == 3
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_palette_with_more_colours_than_pixels_can_name_is_the_same(both, bits):
+    size, row = (64, 40), bytes([0]) + bytes(range(0, 8 * bits))
+    header = struct.pack(">IIBBBBB", *size, bits, 3, 0, 0, 0)
+    colours = random.Random(bits).randbytes(3 * 200)
+    alphas = bytes(range(100, 100 + (1 << bits) + 1))
+    picture = zlib.compress(row * size[1])
+    chunks = (b"IHDR", header), (b"PLTE", colours), (b"tRNS", alphas), (b"IDAT", picture)
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png._chunk(*chunk) for chunk in chunks)
+    whole, in_strips, _ = both(data + png._chunk(b"IEND", b""), "30x30")
+    assert whole == in_strips and isinstance(whole, thumbnail.Thumbnail)
 
 
 def saved(size=(400, 300), **options):

@@ -115,7 +115,9 @@ def read(file: BinaryIO, file_bytes: int, limits: Limits) -> Header:
     # Pillow makes RGBA of deep grey with alpha, which rounds in another way
     is_usual = (bits, colour) != (16, _GREY_ALPHA) and not is_interlaced and key is None
     if colour == _PALETTE:
-        is_usual = is_usual and 3 * len(told.get(b"tRNS", b"")) <= len(told.get(b"PLTE", b""))
+        # libpng drops what no pixel can name, and then a tRNS that is longer than the rest
+        palette_bytes = min(len(told.get(b"PLTE", b"")), 3 << bits)
+        is_usual = is_usual and 3 * len(told.get(b"tRNS", b"")) <= palette_bytes
     if strips.is_usable() and is_usual and width >= strips.NARROWEST:
         data_bytes = sum(length + 12 for _, length in picture)
         # a longer file is read while it is decoded
