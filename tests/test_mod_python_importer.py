@@ -1,8 +1,11 @@
 """Modules of handlers: by directory, apart from each other, and read again."""
 
 import builtins
+import importlib.machinery
 import os
 import sys
+import threading
+import types
 
 import pytest
 
@@ -82,6 +85,52 @@ def test_directory_does_not_count_where_a_python_path_is_in_force(sites):
     answer = by_path(sites[0], **{"PythonHandler.directory": f"{sites[1]}/"})
     assert answer.body == b"first first first"
     assert str(sites[1]) not in [path.rstrip("/") for path in sys.path]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_that_import_at_once_get_the_whole_module(sites, fails, monkeypatch):
+    """The second one has found nothing yet when the first one begins to run it."""
+    (sites[0] / "of_both.py").write_text("")
+    monkeypatch.setitem(sys.modules, "of_both", types.ModuleType("of_both"))
+    (sites[1] / "of_both.py").write_text("import builtins\nbuiltins.of_both_runs()\nWHOLE = True\n")
+    place = importer.place_at((str(sites[1]),))
+    runs, looks, found = [], threading.Event(), []
+    find_spec = importlib.machinery.PathFinder.find_spec
+
+    def late(name, path=None, target=None):
+        spec = find_spec(name, path, target)
+        if name == "of_both" and threading.current_thread() is second:
+            looks.set()
+            assert started.wait(60)
+        return spec
+
+    def run():
+        runs.append(threading.current_thread())
+        if len(runs) == 1:
+            started.set()
+            # the other one comes to it now, and waits
+            second.join(0.3)
+            if fails:
+                raise ValueError("for now")
+
+    def load():
+        try:
+            found.append(hasattr(place.import_module("of_both"), "WHOLE"))
+        except ValueError:
+            assert fails and threading.current_thread() is not second
+
+    started = threading.Event()
+    monkeypatch.setattr(builtins, "of_both_runs", run, raising=False)
+    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", staticmethod(late))
+    second = threading.Thread(target=load)
+    second.start()
+    assert looks.wait(60)
+    first = threading.Thread(target=load)
+    first.start()
+    for thread in (first, second):
+        thread.join(60)
+    assert found == [True] * (2 - fails)
+    assert len(runs) == 1 + fails
 
 
 def test_packages_of_one_name_are_an_error_that_names_both(sites, caplog):

@@ -98,11 +98,7 @@ class Place:
         """
         kept = self._modules.get(name)
         if kept is not None:
-            thread, done = self._running.get(name, (0, None))
-            if done is not None and thread != threading.get_ident():
-                # not for ever: two threads may wait for each other
-                done.wait(_PATIENCE)
-            return kept
+            return self._when_run(name, kept)
         taken = sys.modules.get(name)
         if taken is None or not self.directories:
             return None
@@ -151,10 +147,14 @@ class Place:
         module = importlib.util.module_from_spec(spec)
         done = threading.Event()
         with _lock:
-            if name in self._modules:
-                return self._modules[name]
-            self._modules[name] = module
-            self._running[name] = threading.get_ident(), done
+            # another thread may have come first
+            kept = self._modules.get(name)
+            if kept is None:
+                # before others find the module
+                self._running[name] = threading.get_ident(), done
+                self._modules[name] = module
+        if kept is not None:
+            return self._when_run(name, kept)
         try:
             self.within(loader.exec_module, module)
         except BaseException:
@@ -164,6 +164,18 @@ class Place:
             self._running.pop(name, None)
             done.set()
         return module
+
+    def _when_run(self, name: str, module: types.ModuleType) -> types.ModuleType | None:
+        """Return a *module* that is kept when the thread that runs it has done so.
+
+        If that has failed, it is run again, by this thread.
+        """
+        thread, done = self._running.get(name, (0, None))
+        if thread == threading.get_ident():
+            return module
+        # not for ever: two threads may wait for each other
+        is_over = done is None or done.wait(_PATIENCE)
+        return self.find_own(name) if is_over and self._modules.get(name) is not module else module
 
     def _forget(self, changed: set[str]) -> None:
         importers: dict[str, set[str]] = {}
