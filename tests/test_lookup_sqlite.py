@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from handlers.lookup import Row, Unavailable
+from handlers.lookup import Row, Unavailable, database
 from tests.support import open_lookup, until
 
 ROWS = [(f"p{number}", f"a/{number}.jpg") for number in range(100)]
@@ -308,6 +308,35 @@ def test_threads_get_right_answers_and_ask_once_for_each_id(pictures):
         thread.join()
     assert wrong == []
     assert (pictures.stats()["found"], pictures.stats()["not_found"]) == (100, 50)
+
+
+def test_threads_that_ask_first_at_once_take_turns(pictures, monkeypatch):
+    begin, ask, meet = threading.Barrier(2), database.Database._ask, threading.Barrier(2)
+    together, found = [], {}
+
+    class Session(database._Session):
+        def __init__(self):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                begin.wait(0.3)
+            super().__init__()
+
+    def asked(self, session, id):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.append((meet.wait(0.3), session))
+        return ask(self, session, id)
+
+    def get(id):
+        found[id] = pictures.get(id)
+
+    monkeypatch.setattr(database, "_Session", Session)
+    monkeypatch.setattr(database.Database, "_ask", asked)
+    threads = [threading.Thread(target=get, args=(id,)) for id in ("p1", "p2")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {"p1": Row("a/1.jpg"), "p2": Row("a/2.jpg")}
+    assert not together
 
 
 def test_idle_connection_is_closed_and_made_anew(path):

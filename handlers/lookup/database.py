@@ -18,6 +18,9 @@ from .outage import Outage
 from .row import Row, Skipped, reader
 from .updated import Mark
 
+# held while a process begins to have a session: all its threads take turns in that one
+_opening = threading.Lock()
+
 
 class Database:
     """Rows from one database, of which one host or several may be away.
@@ -225,11 +228,13 @@ class Database:
     def _own_session(self) -> "_Session":
         session = self._session
         if session is None or session.pid != os.getpid():
-            # Two threads may both come here; the session of one of them is then used once.
-            inherited, session = session, _Session()
-            session.inherited = inherited
-            weakref.finalize(self, session.end)
-            self._session = session
+            with _opening:
+                session = self._session
+                if session is None or session.pid != os.getpid():
+                    inherited, session = session, _Session()
+                    session.inherited = inherited
+                    weakref.finalize(self, session.end)
+                    self._session = session
         return session
 
 
@@ -378,3 +383,12 @@ class _Session:
                 if left <= 0:
                     self.drop()
                     return
+
+
+def _after_fork() -> None:
+    # another thread of the parent may have held it
+    global _opening
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
