@@ -64,8 +64,8 @@ class Refresher:
     that find it due, the one that gets the lock reads the table; should it be killed, the next one
     does. While the database is away, that one alone tries again, and the snapshot stays as it is.
 
-    It also stays as it is for ten minutes when more than half of a thousand rows or more are gone,
-    as somebody may be filling the table anew; :meth:`refresh` believes that at once.
+    When more than half of a thousand rows or more are gone, somebody may be filling the table anew:
+    they stay in the snapshot for ten minutes. :meth:`refresh` believes that at once.
 
     One thread at a time may use it.
 
@@ -238,18 +238,6 @@ class Refresher:
             full = self._is_full_due(state)
             state.note(self._start)
             done = self._refresh(state, current, full, doubt=True)
-        except Shrunk as reason:
-            state.shrunk = state.shrunk or time.time()
-            state.refreshed = time.time()
-            write_state(self.state_path, state)
-            self._is_settled = True
-            message = (
-                f"lookup: {self._database.name} has {reason}: the snapshot stays as it is for "
-                f"{_DOUBT / 60:.0f} minutes, as for a table that is being filled anew; "
-                "`modpython-handlers lookup warm` believes it at once"
-            )
-            faults.tell(logger, logging.WARNING, ("shrunk", self.path), message)
-            return
         except (DatabaseAway, DatabaseMisconfigured) as error:
             worker.rest(max(0.05, error.retry_after))
             return
@@ -329,7 +317,27 @@ class Refresher:
                     rows = self._doubted(rows, reading, state, current.total)
                 if watch is not None:
                     rows = watch(rows, current and current.total)
-                done = write_all(self.path, self.fingerprint, rows, began, current, untold, skipped)
+                try:
+                    done = write_all(
+                        self.path, self.fingerprint, rows, began, current, untold, skipped
+                    )
+                except Shrunk as reason:
+                    # a row that is there is believed: it may be private now
+                    full = is_whole = False
+                    skipped = Skipped(self._encode_ids)
+                    records = reading.all()
+                    done = write_changes(
+                        self.path,
+                        self.fingerprint,
+                        records,
+                        None,
+                        began,
+                        current,
+                        untold,
+                        skipped,
+                    )
+                    state.shrunk = state.shrunk or time.time()
+                    self._tell_shrunk(reason)
             seconds = time.monotonic() - start
             if full and done.mark is not None and done.read > _REREAD:
                 # what it would take to read the overlap
@@ -396,6 +404,14 @@ class Refresher:
                 yield row
         if number < before / 2:
             raise Shrunk(f"{number} rows in the table instead of {before}")
+
+    def _tell_shrunk(self, reason: Shrunk) -> None:
+        message = (
+            f"lookup: {self._database.name} has {reason}: those that are gone stay in the snapshot "
+            f"for {_DOUBT / 60:.0f} minutes, as for a table that is being filled anew; "
+            "`modpython-handlers lookup warm` believes it at once"
+        )
+        faults.tell(logger, logging.WARNING, ("shrunk", self.path), message)
 
     def _counter(self, state: State, reading: Reading) -> Callable[[], int] | None:
         """Return what counts the rows to notice those that are gone; None if that can wait.
