@@ -24,6 +24,7 @@ from tests.session_client import (
     request,
     store_of,
 )
+from tests.support import until
 from tests.wsgi import serve
 
 OWN = "mod_python.session."
@@ -682,10 +683,7 @@ def test_sweep_runs_in_no_request(site, tmp_path):
     store = session._backing.store
     try:
         store.save("0" * 32, Record(b"x", 0, time.time() - 60, 1))
-        deadline = time.monotonic() + 20
-        while store.stats().expired:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: not store.stats().expired)
         assert client.visit(count) == 2
     finally:
         session._backing.sweeper.stop()

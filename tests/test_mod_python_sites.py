@@ -1,12 +1,12 @@
 """Foreign handlers on a real server: two virtual hosts in one interpreter, phases, filters."""
 
 import os
-import time
 
 import pytest
 
 from tests.conftest import watched
 from tests.servers.httpd import Httpd, make_images_table
+from tests.support import until
 
 PAGE = """
 from mod_python import apache
@@ -124,17 +124,12 @@ def test_changed_module_is_read_again(site, running):
     try:
         module.write_text("NAME = 'changed'\n")
         os.utime(module, (1, 1))
-        deadline = time.monotonic() + 30
-        while get(site, "second").body != b"changed second\n":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: get(site, "second").body == b"changed second\n")
         assert get(site, "first").body == b"first first\n"
     finally:
         module.write_text("NAME = 'second'\n")
         os.utime(module, (2, 2))
-    while get(site, "second").body != b"second second\n":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: get(site, "second").body == b"second second\n")
 
 
 def test_many_writes_leave_memory_unchanged(site):
