@@ -63,7 +63,7 @@ def run_command(settings, *arguments, **options) -> subprocess.CompletedProcess:
     :param options: of :func:`subprocess.run`.
     """
     # root becomes the owner of the cache, who need not be able to read the checkout
-    places = {"cwd": "/", "timeout": 90}
+    places = {"cwd": "/", "timeout": 600}
     line = command_line(settings, *arguments)
     return subprocess.run(line, capture_output=True, text=True, **(places | options))
 

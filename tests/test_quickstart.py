@@ -55,7 +55,7 @@ def foreground(command, **how):
     finally:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -202,7 +202,7 @@ def test_foreground_tails_the_logs_until_interrupted(quickstart, pictures):
         quickstart.get("/thumbs/200x200/sub-p001.jpg")
         lines_until("GET /thumbs/200x200/sub-p001.jpg")
         os.kill(process.pid, signal.SIGINT)
-        rest, _ = process.communicate(timeout=120)
+        rest, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert rest.endswith("Stopped.\n")
     with pytest.raises(ConnectionRefusedError):
@@ -252,7 +252,7 @@ def test_closed_terminal_stops_httpd(quickstart, pictures):
     with foreground(command) as (process, lines_until):
         lines_until("Gallery:")
         process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
     with pytest.raises(ConnectionRefusedError):
         quickstart.get("/")
 
@@ -271,7 +271,7 @@ def test_background_outlives_its_terminal_and_ends_by_stop(quickstart, pictures)
         assert quickstart.get("/")[0] == 200
         assert process.poll() is None
         assert quickstart.run("--stop").returncode == 0
-        rest, _ = process.communicate(timeout=120)
+        rest, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert rest.endswith("Stopped.\n")
 
@@ -286,7 +286,7 @@ def test_death_of_httpd_is_told(quickstart, pictures):
         for one in (pid, *children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "ended by itself" in error
     (quickstart.work / "run" / "httpd.pid").unlink()
@@ -320,7 +320,7 @@ def test_two_starts_at_once(quickstart, pictures):
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=120)[1].decode() for process in both]
+    said = [process.communicate(timeout=600)[1].decode() for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
     assert "another quickstart" in "".join(said) or "already running" in "".join(said)
     assert quickstart.get("/")[0] == 200
@@ -384,7 +384,7 @@ def test_interrupt_at_any_moment_leaves_nothing_running(quickstart, pictures, de
     # the moment is what is tried here, not waited for
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode in (0, 1, 130, -signal.SIGINT)
     assert quickstart.run("--status").returncode == 1
     with pytest.raises(ConnectionRefusedError):

@@ -131,7 +131,7 @@ def test_password_is_in_no_process_list_and_in_no_readable_file(
             if path.is_file() and b"v3rysecret" in path.read_bytes():
                 assert not stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO, path
     process.terminate()
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
 
 
 def test_database_file_that_everybody_can_read_is_named(quickstart, pictures, public_dir):

@@ -41,7 +41,7 @@ class Quickstart:
 
     def execute(self, command, **how):
         """Run *command*, some form of the script's, to its end."""
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, **how)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, **how)
 
     def start(self, *arguments, **how):
         """Start the server with two children and return."""
@@ -49,7 +49,7 @@ class Quickstart:
 
     def get(self, path, host="127.0.0.1", method="GET"):
         """Send one request; return status and body."""
-        connection = http.client.HTTPConnection(host, self.port, timeout=120)
+        connection = http.client.HTTPConnection(host, self.port, timeout=600)
         connection.request(method, path)
         answer = connection.getresponse()
         body = answer.read()
