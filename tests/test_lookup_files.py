@@ -255,6 +255,21 @@ def test_file_that_is_written_over_is_not_read_on(site, names):
         assert (pictures._watcher.memory.snapshot is None) == (LAYER in names)
 
 
+def test_value_that_nobody_has_written_is_damage_or_private(site):
+    """One bit of a disk makes a number of a text, and another number of 0 and 1."""
+    site.given["lookup.preload"] = "0"
+    with contextlib.closing(sqlite3.connect(site.file)) as connection, connection:
+        connection.execute("UPDATE rows SET private = 7 WHERE id = 'p3'")
+        connection.execute("UPDATE rows SET path = 5 WHERE id = 'p4'")
+    with site.opened() as pictures:
+        assert pictures.in_memory("p3") == HIDDEN
+        # the database is asked
+        assert pictures["p4"] == OLD
+        assert pictures._watcher.memory.snapshot is None
+    with pytest.raises(snapshot.Unusable):
+        dict(site.refresher.open().all())
+
+
 def test_layer_leaves_the_time_of_the_file_below_it(site):
     before = site.file.stat().st_mtime_ns
     site.hide(3)

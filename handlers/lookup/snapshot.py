@@ -168,6 +168,16 @@ def bits(ids: Iterator[str | bytes]) -> bytes:
     return bytes(found)
 
 
+def _text(value: str | bytes) -> str:
+    """Return text as :func:`handlers.database.text.readable` does.
+
+    :raises Unusable: for another value, of which the file has none unless it is damaged.
+    """
+    if isinstance(value, str | bytes):
+        return readable(value)
+    raise Unusable(f"it is damaged (a {type(value).__name__} in place of text)")
+
+
 class Snapshot:
     """The rows of one snapshot file; any thread may use it, no forked child may.
 
@@ -208,13 +218,14 @@ class Snapshot:
             self.serial = meta["serial"]
             self.mark = json.loads(meta["mark"])
             self.began = int(meta["began"])
-        except (sqlite3.Error, KeyError, ValueError) as error:
+            is_wanted = meta["fingerprint"] == wanted
+        except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
             self.check_replaced()
             raise Unusable(f"it is no snapshot ({error})") from error
         # as long as a connection has the files open, no others get their numbers
         self._execute()
         self._kept = self._local.reader
-        if meta["fingerprint"] != wanted:
+        if not is_wanted:
             raise Unusable("it is of another configuration", foreign=True)
         if self.number < self.required:
             self.check_replaced()
@@ -263,8 +274,8 @@ class Snapshot:
             return None
         path, private, x, y, placeholder = found
         if path.__class__ is str:
-            return Row(path, private == 1, x, y, placeholder)
-        return None if path is None else Row(readable(path), private == 1, x, y, placeholder)
+            return Row(path, private != 0, x, y, placeholder)
+        return None if path is None else Row(_text(path), private != 0, x, y, placeholder)
 
     def stored(self, id: str | bytes) -> tuple | None:
         """Return the columns of a row as they lie in the file, whether or not it can be asked for.
@@ -289,17 +300,17 @@ class Snapshot:
         columns = "id, path, private, focus_x, focus_y, placeholder"
         query = _select(columns, _READABLE, self.layer is not None)
         for id, path, private, x, y, placeholder in self._stream(query):
-            yield readable(id), Row(readable(path), private == 1, x, y, placeholder)
+            yield _text(id), Row(_text(path), private != 0, x, y, placeholder)
 
     def ids(self) -> Iterator[str]:
         """Yield every id, in order."""
         for (id,) in self._stream(_select("id", _READABLE, self.layer is not None)):
-            yield readable(id)
+            yield _text(id)
 
     def changed(self) -> Iterator[str]:
         """Yield the ids that are new, whose row differs from the snapshot before, or is gone."""
         for (id,) in self._stream(f"SELECT id FROM {'lay' if self.layer else 'main'}.changed"):
-            yield readable(id)
+            yield _text(id)
 
     def page(self, start: int, count: int, private: bool = False) -> tuple[list[str], int]:
         """Return *count* ids from the place *start* on, in the order of ids, and the number of all.
@@ -310,7 +321,7 @@ class Snapshot:
             if private:
                 query = _select("id", _READABLE, self.layer is not None) + " LIMIT ? OFFSET ?"
                 found = self._execute()(query, (count, start)).fetchall()
-                return [readable(id) for (id,) in found], self.rows
+                return [_text(id) for (id,) in found], self.rows
             return self._public_page(start, count), self.public
         except sqlite3.Error as error:
             raise Unusable(f"it is damaged ({error})") from error
@@ -335,7 +346,7 @@ class Snapshot:
             anchor, place, moved = ("",), 0, 0
         query = _select("id", f"id >= ?1 AND {_PUBLIC}", self.layer is not None)
         found = execute(f"{query} LIMIT ?2 OFFSET ?3", (*anchor, count, start - place - moved))
-        return [readable(id) for (id,) in found.fetchall()]
+        return [_text(id) for (id,) in found.fetchall()]
 
     def _execute(self):
         try:
