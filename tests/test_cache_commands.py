@@ -218,7 +218,7 @@ def test_interrupt_that_comes_before_a_process_is_ready_is_no_traceback_either(s
         text=True,
         timeout=90,
     )
-    assert (done.returncode, done.stdout) == (130, "")
+    assert (done.returncode, done.stdout) == (130, ""), done.stdout
 
 
 def test_purge_and_stats(site):

@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 # jobs that wait for each process, so that none is idle while the next id is looked up
 _AHEAD = 4
-# what Ctrl-C sends to all processes of the terminal
-_INTERRUPTS = (signal.SIGINT,)
 
 _EXPECTED = (
     source.SourceMissing,
@@ -119,7 +117,7 @@ def _each(pool, work, pictures: lookup.Lookup, ids: Iterable[str], plan: Plan) -
     waiting: set[futures.Future] = set()
     for id in ids:
         row = pictures.get(id)
-        with _interrupts_blocked():
+        with _interrupts_delayed():
             # the first one starts the processes
             waiting.add(pool.submit(work, id, row))
         if len(waiting) >= plan.processes * _AHEAD:
@@ -129,13 +127,19 @@ def _each(pool, work, pictures: lookup.Lookup, ids: Iterable[str], plan: Plan) -
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Let Ctrl-C wait; a process that is started in the block has it blocked until it is ready."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+def _interrupts_delayed() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, and ignore it in a process that is started there.
+
+    Python drops an exception that comes in the middle of fork(), and any thread may get the signal.
+    """
+    came = []
+    handler = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _begin() -> None:
@@ -143,7 +147,6 @@ def _begin() -> None:
     worker.die_with_parent(signal.SIGTERM)
     # Ctrl-C is for the parent, which lets the thumbnails in the making be finished
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     logging.getLogger("handlers").handlers[:] = [_collector]
 
 
