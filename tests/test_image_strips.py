@@ -61,15 +61,16 @@ def both(monkeypatch):
     return make_both
 
 
+@pytest.mark.parametrize("size", ["60x90-crop", pytest.param("100x100", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PNGS)
-def test_member_is_the_same_in_strips(both, name):
-    data = MEMBERS[name]()
-    for size in ("100x100", "60x90-crop"):
-        whole, in_strips, _ = both(data, size, focus=(0.2, 0.7))
-        assert whole == in_strips
+def test_member_is_the_same_in_strips(both, name, size):
+    whole, in_strips, _ = both(MEMBERS[name](), size, focus=(0.2, 0.7))
+    assert whole == in_strips
 
 
-@pytest.mark.parametrize("size", [(900, 1), (20, 900), (331, 97), (480, 360)])
+@pytest.mark.parametrize(
+    "size", [(900, 1), (20, 900), (331, 97), pytest.param((480, 360), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_mode_is_the_same_in_strips(both, mode, size, monkeypatch):
     # a small picture has many strips, too

@@ -76,7 +76,7 @@ def test_sizes_may_stand_in_apache_s_configuration_alone(tmp_path):
 
 
 @functools.cache
-def photo(width=1280, height=960):
+def photo(width=880, height=660):
     return photograph(640, 480).resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -86,6 +86,11 @@ def saved(picture, format, **options):
         options["compress_level"] = 1
     picture.save(file, format, **options)
     return file
+
+
+@functools.cache
+def palette():
+    return photo().quantize()
 
 
 def turned():
@@ -101,7 +106,7 @@ def clear():
 
 
 SOURCES = {
-    "jpeg": lambda: saved(photo(), "JPEG", quality=90),
+    "jpeg": lambda: saved(photo(1280, 960), "JPEG", quality=90),
     "large jpeg": lambda: saved(photo(3200, 2400), "JPEG", quality=90),
     "turned jpeg": turned,
     "grey jpeg": lambda: saved(photo().convert("L"), "JPEG"),
@@ -111,10 +116,10 @@ SOURCES = {
     "png": lambda: saved(photo(), "PNG"),
     "clear png": lambda: saved(clear(), "PNG"),
     "clear grey png": lambda: saved(clear().convert("LA"), "PNG"),
-    "palette png": lambda: saved(photo().quantize(), "PNG"),
-    "palette png with a clear colour": lambda: saved(photo().quantize(), "PNG", transparency=0),
+    "palette png": lambda: saved(palette(), "PNG"),
+    "palette png with a clear colour": lambda: saved(palette(), "PNG", transparency=0),
     "deep png": lambda: saved(photo().convert("I").point(lambda v: v * 257).convert("I;16"), "PNG"),
-    "gif": lambda: saved(photo().quantize(), "GIF"),
+    "gif": lambda: saved(palette(), "GIF"),
     "webp": lambda: saved(photo(), "WEBP", quality=90),
     "avif": lambda: saved(photo(), "AVIF", quality=90),
     "tiff": lambda: saved(photo(), "TIFF"),
@@ -185,7 +190,7 @@ def map_of(sizes):
 
 
 def test_nothing_is_kept_where_memory_is_short(monkeypatch):
-    file, beside = SOURCES["png"](), [parse("400x400")]
+    file, beside = saved(photo(1280, 960), "PNG"), [parse("400x400")]
     alone = make(file, parse("200x200"), "jpg")
     tight = Limits(memory=5_500_000)
     short = make(file, parse("200x200"), "jpg", limits=tight, beside=beside)
