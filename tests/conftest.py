@@ -20,7 +20,7 @@ from PIL import Image
 from handlers import faults, state_directory
 from handlers.maker import client
 from handlers.mod_python import install_as_mod_python
-from tests.parts import is_no_unit_test, needs_mod_python
+from tests.parts import is_no_unit_test, is_wholly_slow, needs_mod_python
 from tests.servers.httpd import Httpd, has_mod_python, make_images_table, makers_of
 from tests.servers.mariadb import MariaDB
 from tests.servers.pair import FILE, start_pair
@@ -75,6 +75,15 @@ def pytest_configure(config):
         signal.signal(signal.SIGHUP, usual[signal.SIGHUP])
     if config.getoption("--record-oracle") and not has_mod_python():
         raise pytest.UsageError("--record-oracle: mod_python is not installed on this machine")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not even import a file of which the quick part takes nothing."""
+    if config.getoption("--unit") and collection_path.suffix == ".py":
+        whole = {config.rootpath / name for name in config.getoption("--whole")}
+        if collection_path not in whole and is_wholly_slow(collection_path):
+            return True
+    return None
 
 
 @pytest.hookimpl(trylast=True)

@@ -26,6 +26,11 @@ def is_no_unit_test(item: pytest.Item) -> bool:
     return marked or starts_a_server(item)
 
 
+def is_wholly_slow(path: pathlib.Path) -> bool:
+    """Tell whether a file of tests says that all of them are slow."""
+    return "\npytestmark = pytest.mark.slow\n" in path.read_text(encoding="utf-8")
+
+
 def starts_a_server(item: pytest.Item) -> bool:
     """Tell whether a test starts a server: it has the marker ``server``, or its code names one.
 

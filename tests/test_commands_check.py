@@ -113,6 +113,7 @@ def test_site_as_it_should_be(place):
     assert check_as_apache(place) == {}
 
 
+@pytest.mark.slow
 def test_cache_that_another_user_owns(place):
     os.chown(place / "cache", 1234, 1234)
     os.chmod(place / "cache", 0o700)
@@ -141,6 +142,7 @@ def test_settings_that_apache_cannot_read(place):
     assert "chgrp www-data" in check_as_apache(place)["settings"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path, is_well", [("cache", False), ("cache/thumbs", False), ("", True)])
 def test_htaccess_that_rules_over_the_cache(place, check, path, is_well):
     own = (place / path).as_posix()
@@ -152,6 +154,7 @@ def test_htaccess_that_rules_over_the_cache(place, check, path, is_well):
         assert f"apache2.conf:6 lets .htaccess files rule over {own}" in found["AllowOverride"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"mod_wsgi/4.6.8", b"4.6.8\0mod_wsgi/%s"])
 def test_mod_wsgi_that_is_too_old(place, check, text):
     module = place / "mod_wsgi.so"
@@ -169,6 +172,7 @@ def test_version_of_mod_wsgi(name):
     assert found.startswith(wanted) and int(found.split(".")[0]) >= 4
 
 
+@pytest.mark.slow
 def test_cache_that_is_not_there(place, check):
     (place / "cache").rmdir()
     assert "cache" in check()["cache"]
@@ -198,6 +202,7 @@ def test_database_that_is_away(place, check):
     assert "127.0.0.1:1" in check()["database"]
 
 
+@pytest.mark.slow
 def test_files_that_are_missing_or_no_pictures(place, check):
     (place / "pictures" / "1.jpg").write_text("no picture")
     assert check()["sample"].startswith("1: ")
@@ -212,11 +217,13 @@ def test_files_of_which_none_is_there_are_one_line(place, check):
     assert text.startswith("none of 2 files is there, as 1: '1.jpg': no such file: is images.root ")
 
 
+@pytest.mark.slow
 def test_pictures_that_are_not_mounted_are_one_line(place):
     edit(place, "settings.ini", "pictures", "nowhere")
     assert list(check_as_apache(place)) == ["pictures"]
 
 
+@pytest.mark.slow
 def test_pictures_that_are_gone_are_one_line(place):
     for id in ("1", "2"):
         (place / "pictures" / f"{id}.jpg").unlink()
@@ -224,11 +231,13 @@ def test_pictures_that_are_gone_are_one_line(place):
     assert list(found) == ["pictures"] and "is it mounted" in found["pictures"]
 
 
+@pytest.mark.slow
 def test_sample_is_decoded_in_other_processes(place, check, monkeypatch):
     monkeypatch.setattr(thumbnail, "make", None)
     assert check() == {}
 
 
+@pytest.mark.slow
 def test_sample_is_decoded_in_other_processes_without_a_cache(place, check, monkeypatch):
     (place / "pictures" / "1.jpg").write_text("no picture")
     (place / "cache").rmdir()
@@ -239,6 +248,7 @@ def test_sample_is_decoded_in_other_processes_without_a_cache(place, check, monk
     assert "'NoneType' object is not callable" in check()["sample"]
 
 
+@pytest.mark.slow
 def test_busy_makers_are_no_fault_of_the_pictures(place, check, monkeypatch):
     monkeypatch.setattr(checking, "_BUSY_TIME", 0.1)
     with contextlib.ExitStack() as busy:
@@ -260,6 +270,7 @@ def test_picture_that_takes_too_long_is_one_line(place, check, monkeypatch):
     assert found == {}
 
 
+@pytest.mark.slow
 def test_drop_in_that_means_another_cache(place, check):
     edit(
         place, "apache2/apache2.conf", f"HANDLERS_CACHE {place}/cache", "HANDLERS_CACHE /srv/other"
@@ -268,11 +279,13 @@ def test_drop_in_that_means_another_cache(place, check):
     assert "HANDLERS_CACHE is /srv/other" in wrong and "thumbnail.cache" in wrong
 
 
+@pytest.mark.slow
 def test_drop_in_that_is_not_enabled(place, check):
     edit(place, "apache2/apache2.conf", "Include /opt/share/handlers-site.conf\n", "")
     assert "a2enconf handlers-site" in check()["drop-in"]
 
 
+@pytest.mark.slow
 def test_apache_without_python(place, check):
     edit(place, "apache2/apache2.conf", "LoadModule python_module", "#LoadModule python_module")
     assert "a2enconf handlers" in check()["mod_wsgi"]
@@ -308,6 +321,7 @@ def test_cache_in_a_tmp_that_only_apache_sees(tmp_path, monkeypatch):
     assert list(checking._private_tmp(Apache(str(tmp_path)), options)) == []
 
 
+@pytest.mark.slow
 def test_quickstart_tells_what_is_to_be_done(place):
     work = Work(str(place))
     work.settings = str(place / "settings.ini")
@@ -317,6 +331,7 @@ def test_quickstart_tells_what_is_to_be_done(place):
     assert serving._checked(work) == ["Check:     sample: 1: '1.jpg': no such file"]
 
 
+@pytest.mark.slow
 def test_site_that_does_not_answer(check):
     assert "refused" in check("--url", "http://127.0.0.1:1")["site"]
     assert "add it to /etc/hosts" in check("--url", "http://nobody.invalid")["site"]

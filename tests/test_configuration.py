@@ -7,11 +7,9 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from handlers.configuration import effective
-from handlers.configuration.text import Malformed, Section, parse, quote, split
+from handlers.configuration.text import Malformed, Section, parse, split
 
 MODULES = pathlib.Path("/usr/lib/apache2/modules")
 
@@ -48,20 +46,6 @@ def printed(section):
 def test_text_that_apache_refuses_is_malformed(text):
     with pytest.raises(Malformed, match=r":[12]: "):
         parse(text)
-
-
-@given(st.text(st.characters(max_codepoint=255), max_size=200))
-def test_parsed_text_prints_as_it_was(text):
-    try:
-        tree = parse(text)
-    except Malformed:
-        return
-    assert "".join(tree.print()) == text
-
-
-@given(st.text(st.characters(max_codepoint=255, exclude_characters="\n\0"), max_size=60))
-def test_quoted_word_is_one_word(word):
-    assert split(quote(word)) == [word]
 
 
 @pytest.mark.parametrize(

@@ -385,6 +385,7 @@ def test_ends_of_lines_and_indents_are_those_of_the_text(end):
     assert new == text.replace("PythonDebug", "SetEnv PythonDebug")
 
 
+@pytest.mark.slow
 def test_any_configuration_is_converted_or_malformed():
     """Whatever stands where: no other error, nothing of mod_python left, and twice is once."""
     chance = random.Random(7)

@@ -168,6 +168,7 @@ def read_on_the_way(monkeypatch):
     monkeypatch.setattr(png, "_TRUSTED_BYTES", 3000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_long_file_is_read_while_it_is_decoded(both, read_on_the_way, mode, monkeypatch):
     monkeypatch.delattr(Excerpt, "whole")
@@ -233,6 +234,7 @@ def test_narrow_picture_is_decoded_whole(both):
     assert whole == in_strips and not used
 
 
+@pytest.mark.slow
 def test_large_picture_takes_a_fraction_of_the_memory(both, monkeypatch):
     """And one that is too large for Pillow within the limits is made."""
     monkeypatch.setattr(planning, "_SAVED", 4)

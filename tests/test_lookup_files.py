@@ -209,6 +209,7 @@ def test_rows_of_an_earlier_snapshot_are_not_believed(site, spoil, caplog):
         assert len(pictures) == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_child_that_has_the_files_open_goes_on_with_them(site, spoil):
     (site.directory / "other").mkdir()

@@ -165,6 +165,7 @@ def test_row_dated_in_the_future_does_not_hide_changes(path, open_lookup):
     until(lambda: pictures["p2"] == Row("b"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["1700000000", "1700000000.5", "'yesterday'", "NULL"])
 def test_updated_may_be_a_number_or_any_ordered_text(path, open_lookup, value):
     run(path, f"UPDATE images SET changed = {value}", "ALTER TABLE images ADD at")

@@ -310,6 +310,7 @@ def test_threads_get_right_answers_and_ask_once_for_each_id(pictures):
     assert (pictures.stats()["found"], pictures.stats()["not_found"]) == (100, 50)
 
 
+@pytest.mark.slow
 def test_threads_that_ask_first_at_once_take_turns(pictures, monkeypatch):
     begin, ask, meet = threading.Barrier(2), database.Database._ask, threading.Barrier(2)
     together, found = [], {}
@@ -390,6 +391,7 @@ def test_rows_of_one_id_are_told_and_the_last_counts(tmp_path, caplog):
         assert sum(text.startswith(repeated) for text in caplog.messages) == 1
 
 
+@pytest.mark.slow
 def test_writer_that_was_killed_is_named(path, pictures, caplog):
     child = os.fork()
     if child == 0:

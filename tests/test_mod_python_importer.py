@@ -87,6 +87,7 @@ def test_directory_does_not_count_where_a_python_path_is_in_force(sites):
     assert str(sites[1]) not in [path.rstrip("/") for path in sys.path]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_threads_that_import_at_once_get_the_whole_module(sites, fails, monkeypatch):
     """The second one has found nothing yet when the first one begins to run it."""

@@ -31,7 +31,14 @@ def check(data, expected, most, sizes=("1000x1000",), formats=("png", "jpg", "we
             assert apart(found, cells) <= most, (size, format)
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # one of three in the quick part, as their order is that of their kinds
+        pytest.param(name, marks=[pytest.mark.slow] if number % 3 else [])
+        for number, name in enumerate(MEMBERS)
+    ],
+)
 def test_member_is_shown_as_chromium_shows_it(name):
     expected, data = recorded()[name], MEMBERS[name]()
     if expected is None:

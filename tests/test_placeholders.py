@@ -195,6 +195,7 @@ def test_img_has_a_picture_below_the_other_one(tmp_path, monkeypatch):
         assert html.img("7", "200x200", "A boat", placeholder=wrong) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 25_000])
 def test_rows_that_say_that_they_have_changed(tmp_path, count):
     """Read by lookup.updated: into a new file, or into the layer of a large one."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mod_python import Cookie, apache, util
 
 from handlers import signing, thumbnail
+from handlers.configuration import text as configuration_text
 from handlers.database import url as database_url
 from handlers.image import geometry
 from handlers.lookup import row, updated
@@ -474,3 +475,19 @@ def test_any_other_text_is_written_as_it_is(text):
         code = psp_source.compile_page(psp_source.translate(text), "page")
         exec(code, {"req": types.SimpleNamespace(write=lambda text, _: written.append(text))})
         assert "".join(written) == text
+
+
+@repeatable
+@given(st.text(st.characters(max_codepoint=255), max_size=200))
+def test_parsed_text_prints_as_it_was(text):
+    try:
+        tree = configuration_text.parse(text)
+    except configuration_text.Malformed:
+        return
+    assert "".join(tree.print()) == text
+
+
+@repeatable
+@given(st.text(st.characters(max_codepoint=255, exclude_characters="\n\0"), max_size=60))
+def test_quoted_word_is_one_word(word):
+    assert configuration_text.split(configuration_text.quote(word)) == [word]

@@ -210,6 +210,7 @@ def test_environment_that_holds_the_checkout_is_current(checkout):
     assert install.is_current(sys.prefix, str(checkout))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -251,6 +252,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_interrupt_that_python_drops_comes_again():
     command = [sys.executable, "-c", INTERRUPTED_IN_A_HOOK]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)

@@ -87,6 +87,7 @@ def test_sweep_keeps_to_its_pace(store):
     assert time.monotonic() - started > 0.25
 
 
+@pytest.mark.slow
 def test_sweep_ends_at_its_limit(store):
     fill(store, 60, accessed=0)
     swept = store.sweep(Pace(deletes=30, share=1, limit=0.5))
@@ -120,6 +121,7 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_foreign(store, monke
     assert store.load(sid) is not None
 
 
+@pytest.mark.slow
 def test_sweeper_logs_one_line_for_a_finished_round(store, caplog):
     fill(store, 40, accessed=0)
     caplog.set_level(logging.INFO, "handlers.sessions.sweep")
@@ -132,6 +134,7 @@ def test_sweeper_logs_one_line_for_a_finished_round(store, caplog):
     assert time.time() - store.last_sweep() < 60
 
 
+@pytest.mark.slow
 def test_stopped_sweeper_leaves_its_election_to_another(store):
     sweeper = Sweeper(store)
     sweeper.start()

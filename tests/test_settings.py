@@ -193,6 +193,7 @@ def test_file_without_a_secret_may_be_read_by_everybody(read, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [("lookup", "stats"), ("cache", "stats"), ("sessions", "stats")]
 )

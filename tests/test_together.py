@@ -131,6 +131,7 @@ def data_of(name):
     return SOURCES[name]().getvalue()
 
 
+QUICK = ("jpeg", "turned jpeg", "clear png", "webp")
 PAIRS = [("200x200", "400x400"), ("400x400", "200x200"), ("160x160-crop", "400x300-crop")]
 
 
@@ -141,7 +142,10 @@ def cells(data):
         return picture.size, grid(Image.alpha_composite(ground, picture).convert("RGB"))
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SOURCES],
+)
 @pytest.mark.parametrize(
     "pair", [PAIRS[0], *(pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS[1:])], ids=str
 )
