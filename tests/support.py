@@ -8,7 +8,6 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 from PIL import Image, ImageChops
@@ -84,9 +83,6 @@ def lookups(url=None, **defaults):
             return opened.enter_context(contextlib.closing(lookup))
 
         yield open_one
-    for thread in threading.enumerate():
-        if thread.name == "lookup-snapshot":
-            thread.join()
 
 
 @contextlib.contextmanager

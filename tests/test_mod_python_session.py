@@ -153,6 +153,7 @@ def test_lock_of_a_killed_child_is_free(client):
     assert client.visit(count) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["FileSession", "MemorySession"])
 def test_threads_lose_no_increment(client, kind):
     client.options[OWN + "session_type"] = kind

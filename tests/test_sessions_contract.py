@@ -548,6 +548,7 @@ def test_no_increment_is_lost_between_8_children_while_a_sweep_runs(store, each)
     assert sum(int(store.load(sid).data) for sid in ids) == 8 * each
 
 
+@pytest.mark.slow
 def test_no_increment_is_lost_by_compare_and_swap_without_a_lock(store):
     sid = sids.new()
     save(store, sid, b"0")

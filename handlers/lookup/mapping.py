@@ -341,7 +341,7 @@ class Lookup(Mapping):
         }
 
     def close(self) -> None:
-        """Close the connection and end the thread; what memory holds stays.
+        """Close the connection and end the thread, within seconds; what memory holds stays.
 
         The next question of the database connects anew.
         """

@@ -29,6 +29,8 @@ _LOOK = 1.0
 _AFTER_FAULT = 30.0
 # seconds for which a child that has a snapshot attends to its first requests alone
 _CALM = 2.0
+# seconds for a thread to end what it is at
+_PATIENCE = 5.0
 # another snapshot may come between a look and an answer, but hardly twice
 _ATTEMPTS = 3
 # so that the children of one start do not all read the table at the same time
@@ -164,9 +166,9 @@ class SnapshotWatcher:
         return self._refresher.refreshed() if self._refresher is not None else 0.0
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and wait until it has, for some seconds at most."""
         if self._worker is not None:
-            self._worker.stop()
+            self._worker.stop(_PATIENCE)
 
     def after_fork(self) -> None:
         """Forget in a forked child what belongs to its parent."""
