@@ -51,6 +51,7 @@ def test_counts_of_many_processes_are_summed_and_stay(directory):
     assert found["thumbnail_making_seconds"][1] == pytest.approx(0.24)
 
 
+@pytest.mark.slow
 def test_file_does_not_grow_with_processes_that_come_and_go(directory, monkeypatch):
     monkeypatch.setattr(counters, "_SLOTS", 4)
     for _ in range(12):

@@ -65,8 +65,8 @@ def both(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        # one of two in the quick part, as their order is that of their kinds
-        pytest.param(name, marks=[pytest.mark.slow] if number % 2 else [])
+        # one of three in the quick part, as their order is that of their kinds
+        pytest.param(name, marks=[pytest.mark.slow] if number % 3 else [])
         for number, name in enumerate(PNGS)
     ],
 )
@@ -121,6 +121,7 @@ def test_what_lacks_rows_is_broken_in_strips(both, part):
     assert whole is in_strips is BrokenSource and used == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", [None, "read_on_the_way"])
 @pytest.mark.parametrize("end", ["cut", "damaged", "whole"])
 def test_part_of_a_damaged_picture_is_none_in_strips(both, end, fixture, request):

@@ -34,8 +34,8 @@ def check(data, expected, most, sizes=("1000x1000",), formats=("png", "jpg", "we
 @pytest.mark.parametrize(
     "name",
     [
-        # one of three in the quick part, as their order is that of their kinds
-        pytest.param(name, marks=[pytest.mark.slow] if number % 3 else [])
+        # one of four in the quick part, as their order is that of their kinds
+        pytest.param(name, marks=[pytest.mark.slow] if number % 4 else [])
         for number, name in enumerate(MEMBERS)
     ],
 )

@@ -574,6 +574,7 @@ def test_no_unlocked_save_hides_a_later_one_under_the_lock(tmp_path):
                 assert store.load(sid).version > version
 
 
+@pytest.mark.slow
 def test_saves_with_and_without_the_lock_lose_nothing_that_came_last(tmp_path):
     """The holder's last save is what is left, however many others came in between."""
     store = FileStore(tmp_path / "sessions")
