@@ -15,8 +15,8 @@ connection on which nothing is answered after :data:`IDLE` seconds.
 Other MPMs and mod_wsgi's daemon processes take their signals in a thread of their own; they are
 left alone, and so is ``httpd -X``.
 
-A thread that is still at work when the process tears down its libraries fails in strange ways, so
-whoever starts one ends it by :func:`at_end`.
+A thread that still runs while the process takes down its libraries fails in strange ways. The code
+that starts one also ends it, with :func:`at_end`.
 """
 
 # not signal: it imports enum, and mod_wsgi replaces its signal() by one that does nothing

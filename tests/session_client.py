@@ -9,6 +9,13 @@ from handlers.runtime.request import Request
 from handlers.sessions.store import LockTimeout
 from tests.wsgi import serve
 
+OWN = "mod_python.session."
+
+
+def own_site(directory) -> dict:
+    """Return the options of a site that keeps its sessions in *directory*, and is not swept."""
+    return {OWN + "database_directory": directory, OWN + "sweep": "off"}
+
 
 class Client:
     """A browser with a jar for the session's cookie, and the options of the site it visits."""

@@ -239,7 +239,7 @@ def test_child_that_has_the_files_open_goes_on_with_them(site, spoil):
 
 @pytest.mark.parametrize("names", [[LAYER], ["", LAYER], [""]])
 def test_file_that_is_written_over_is_not_read_on(site, names):
-    """``cp`` puts back a backup like that: whoever has the file open reads what lies there now."""
+    """``cp`` puts back a backup like this, and a child that has the file open reads the new one."""
     site.given["lookup.preload"] = "0"
     refresher = site.refresher
     assert refresher._serial(refresher._state())

@@ -1,4 +1,4 @@
-"""Sessions through the runtime: what a handler gets, what is stored, and who waits for whom."""
+"""Sessions through the runtime: what a handler gets, what is stored, what requests wait for."""
 
 import pickle
 import signal
@@ -15,11 +15,13 @@ from handlers.sessions import sid as sids
 from handlers.sessions.serial import SerialError
 from handlers.sessions.store import Record
 from tests.session_client import (
+    OWN,
     Client,
     OwnSession,
     count,
     in_thread,
     locked,
+    own_site,
     read,
     request,
     store_of,
@@ -27,14 +29,12 @@ from tests.session_client import (
 from tests.support import until
 from tests.wsgi import serve
 
-OWN = "mod_python.session."
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
 
 
 @pytest.fixture
 def site(tmp_path):
-    """Options of a site of its own, which nobody sweeps."""
-    return {OWN + "database_directory": tmp_path, OWN + "sweep": "off"}
+    return own_site(tmp_path)
 
 
 @pytest.fixture

@@ -4,20 +4,12 @@ import pytest
 from mod_python import Session
 
 from handlers.sessions import sid as sids
-from tests.session_client import Client, count, locked, read, request, store_of
-
-OWN = "mod_python.session."
+from tests.session_client import OWN, Client, count, locked, own_site, read, request, store_of
 
 
 @pytest.fixture
-def site(tmp_path):
-    """Options of a site of its own, which nobody sweeps."""
-    return {OWN + "database_directory": tmp_path, OWN + "sweep": "off"}
-
-
-@pytest.fixture
-def client(site):
-    return Client(**site)
+def client(tmp_path):
+    return Client(**own_site(tmp_path))
 
 
 def test_cookie_is_safe_by_default(client):

@@ -4,9 +4,8 @@ import pytest
 from mod_python import Session
 
 from handlers.sessions import sid as sids
-from tests.session_client import Client, OwnSession, count, in_thread, read, store_of
+from tests.session_client import OWN, Client, OwnSession, count, in_thread, own_site, read, store_of
 
-OWN = "mod_python.session."
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
 
 
@@ -15,8 +14,7 @@ def client(request, tmp_path):
     tmp_path.chmod(0o700)
     client = Client(
         **{
-            OWN + "database_directory": tmp_path,
-            OWN + "sweep": "off",
+            **own_site(tmp_path),
             OWN + "session_type": request.param,
             OWN + "database": f"sqlite:///{tmp_path}/sessions.db",
         }

@@ -18,16 +18,25 @@ from handlers.sessions.dbm import DbmStore
 from handlers.sessions.file import FileStore
 from handlers.sessions.store import Record, StoreRefused
 from handlers.sessions.sweep import Pace
-from tests.session_client import Client, OwnSession, count, locked, read, request, store_of
+from tests.session_client import (
+    OWN,
+    Client,
+    OwnSession,
+    count,
+    locked,
+    own_site,
+    read,
+    request,
+    store_of,
+)
 
-OWN = "mod_python.session."
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
 
 
 @pytest.fixture
 def client(tmp_path):
     tmp_path.chmod(0o700)
-    return Client(**{OWN + "database_directory": tmp_path, OWN + "sweep": "off"})
+    return Client(**own_site(tmp_path))
 
 
 @pytest.fixture(params=TYPES)

@@ -130,7 +130,7 @@ class Strips:
         return self._last
 
     def finish(self) -> None:
-        """Decode what is left: who wants a part of a picture does not get it of a damaged one.
+        """Decode what is left, so that no part of a damaged picture is served.
 
         Raises as :meth:`crop` does.
         """

@@ -291,22 +291,18 @@ class Refresher:
             # What is noted of another one tells nothing of this.
             current.mark = state.mark if current.serial == state.serial else None
         done, skipped, began = None, Skipped(self._encode_ids), time.time_ns()
+
+        def write(records: Iterable[Record], count: Callable[[], int] | None) -> Written:
+            path, known_by = self.path, self.fingerprint
+            return write_changes(path, known_by, records, count, began, current, untold, skipped)
+
         with self._database.reading() as reading:
             # In another zone, what is written now may look like long ago.
             zone, is_comparable = reading.zone, current is not None and current.mark is not None
             if not full and is_comparable and zone == state.zone:
                 try:
                     records, is_whole = self._late(reading, state)
-                    done = write_changes(
-                        self.path,
-                        self.fingerprint,
-                        records,
-                        self._counter(state, reading),
-                        began,
-                        current,
-                        untold,
-                        skipped,
-                    )
+                    done = write(records, self._counter(state, reading))
                 except DeletedRows as reason:
                     logger.info("lookup: reading all rows: %s", reason)
                     skipped = Skipped(self._encode_ids)
@@ -325,17 +321,7 @@ class Refresher:
                     # a row that is there is believed: it may be private now
                     full = is_whole = False
                     skipped = Skipped(self._encode_ids)
-                    records = reading.all()
-                    done = write_changes(
-                        self.path,
-                        self.fingerprint,
-                        records,
-                        None,
-                        began,
-                        current,
-                        untold,
-                        skipped,
-                    )
+                    done = write(reading.all(), None)
                     state.shrunk = state.shrunk or time.time()
                     self._tell_shrunk(reason)
             seconds = time.monotonic() - start

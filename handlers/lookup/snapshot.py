@@ -101,7 +101,7 @@ class Identity(NamedTuple):
     """What tells the files of a snapshot from those before them; a layer belongs to them.
 
     As long as a process has the files open, no others can have the same numbers. Their times tell
-    that somebody has written into them, as ``cp`` does who puts back a backup.
+    that somebody has written into them, for example by putting back a backup with ``cp``.
     """
 
     device: int
@@ -114,7 +114,7 @@ class Identity(NamedTuple):
     def is_over(self, other: "Identity") -> bool:
         """Tell whether one of the files is the same one as in *other*, with something else in it.
 
-        Who has that open reads what was written there since.
+        A process that has that one open reads what was written since.
         """
         file, other_file = (found[:2] for found in (self, other))
         return (file == other_file and self.time != other.time) or (
