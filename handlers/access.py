@@ -47,7 +47,9 @@ def check_writable(directory: str) -> None:
 
     :raises OSError: if it may not, for :func:`why_unwritable`.
     """
-    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+    # one that is missing is not one that is forbidden
+    os.stat(_encoded(directory))
+    if not _may_write(directory):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
 
 
@@ -73,6 +75,11 @@ def why_unwritable(directory: str, error: OSError) -> str:
                 f"{blamed} belongs to {owner}, and {user()} may not write there: "
                 f"chown -R {name}: {blamed}"
             )
+        if _may_write(blamed):
+            return (
+                f"{blamed}: {user()} could not write there, though owner and mode allow it now: "
+                "if it comes again, see whether AppArmor or SELinux forbids it"
+            )
         return f"{blamed}: {user()} may not write there: chmod u+rwx {blamed}"
     where = "" if not isinstance(error.filename, str) else f" ({error.filename})"
     return f"{directory} cannot be written: {error.strerror or error}{where}"
@@ -84,6 +91,10 @@ def _name(uid: int | None = None) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"#{uid}"
+
+
+def _may_write(directory: str) -> bool:
+    return os.access(_encoded(directory), os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _blamed(directory: str, error: OSError) -> str:

@@ -133,14 +133,21 @@ def _check_root(root: str) -> None:
 
 def _check_cache(directory: str) -> bool:
     """Make the cache directory if need be; say so, and return False, if nobody can write there."""
+    why = _why_unusable(directory)
+    # an admin may have mended it while its fault was looked for, and a wrong one was found
+    if why is None or _why_unusable(directory) is None:
+        return True
+    faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+    return False
+
+
+def _why_unusable(directory: str) -> str | None:
     try:
         os.makedirs(os.path.join(directory, "thumbs"), exist_ok=True)
         access.check_writable(directory)
     except OSError as error:
-        why = access.why_unwritable(directory, error)
-        faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
-        return False
-    return True
+        return access.why_unwritable(directory, error)
+    return None
 
 
 def _remove(directory: str, ids: Iterable[str]) -> None:

@@ -1,12 +1,15 @@
 """Mistakes of the kind that a first hour is made of: each says what it is, on real Apache."""
 
+import errno
 import os
 import re
 import shutil
 import sqlite3
+from unittest.mock import Mock
 
 import pytest
 
+from handlers import access, duties
 from tests.servers.httpd import Httpd, make_images_table
 from tests.support import run_command, until
 
@@ -404,6 +407,32 @@ def test_cache_of_another_owner(site, snapshot):
     )
     shutil.chown(cache, "www-data", "www-data")
     assert site.request("/thumbs/200x200/p.jpg").status == 200
+
+
+def test_cache_that_is_mended_while_its_fault_is_looked_for(tmp_path, monkeypatch, caplog):
+    cache = str(tmp_path / "cache")
+    explain = access.why_unwritable
+
+    def explain_late(directory, error):
+        os.mkdir(cache)
+        return explain(directory, error)
+
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), cache)
+    monkeypatch.setattr(access, "why_unwritable", explain_late)
+    monkeypatch.setattr(os, "makedirs", Mock(side_effect=[refused, None]))
+    assert duties._check_cache(cache)
+    assert not caplog.records
+
+
+def test_directory_that_is_missing_when_looked_at_is_not_called_forbidden(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        access.check_writable(str(tmp_path / "cache"))
+
+
+def test_refusal_that_owner_and_mode_do_not_explain(tmp_path):
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+    why = access.why_unwritable(str(tmp_path), refused)
+    assert "chmod" not in why and "AppArmor" in why, why
 
 
 # rows that no URL reaches
