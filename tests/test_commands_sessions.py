@@ -213,6 +213,37 @@ def test_sessions_in_another_tmp_are_an_error_and_not_none(run):
         place.rmdir()
 
 
+@pytest.mark.parametrize("kind", ["File", "Dbm", "Memory"])
+def test_create_makes_nothing_for_a_store_without_a_table(run, tmp_path, kind):
+    """What another user than Apache's makes there would end every session."""
+    tmp_path.chmod(0o700)
+    text = f"session_type = {kind}Session\ndatabase_directory = {tmp_path}/sessions"
+    done = run(text, "create")
+    assert (done.returncode, done.stdout) == (0, "This store needs no table.\n")
+    assert not (tmp_path / "sessions").exists()
+
+
+def test_takeover_of_what_cannot_be_taken_over_makes_no_store(run, tmp_path):
+    tmp_path.chmod(0o700)
+    old = tmp_path / "mp_sess"
+    old.mkdir()
+    old.chmod(0o777)
+    done = run(f"database_directory = {tmp_path}/sessions", "takeover", str(old))
+    assert done.returncode == 1 and f"{old}: others can write to it" in done.stderr
+    assert not (tmp_path / "sessions").exists()
+
+
+@pytest.mark.parametrize("command", ["stats", "list", "sweep", "purge", "takeover"])
+def test_sessions_in_the_memory_of_children_are_out_of_reach(run, tmp_path, command):
+    """A takeover would end all sessions: they would be in the command's memory only."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "mp_sess").mkdir(mode=0o700)
+    given = {"purge": ["ann"], "takeover": [str(tmp_path / "mp_sess")]}.get(command, [])
+    done = run("session_type = MemorySession", command, *given)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "MemorySession" in done.stderr
+
+
 def test_create_makes_the_file_of_sqlite(run, tmp_path):
     tmp_path.chmod(0o700)
     text = f"session_type = SqlSession\ndatabase = sqlite:///{tmp_path}/sessions.db"

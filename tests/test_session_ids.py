@@ -118,6 +118,24 @@ def test_id_that_is_replaced_twice_and_then_invalidated(client):
     assert [of(client, sid)[0] for sid in ids] == [ENDED] * 4
 
 
+def test_id_behind_one_that_was_replaced_is_replaced_in_its_turn(client):
+    """A browser keeps the old cookie on a longer path, and sends it first."""
+    client.visit(count)
+    old = client.cookies["pysid"]
+    client.visit(lambda req: Session.Session(req).regenerate_id())
+    new = client.cookies["pysid"]
+
+    def replace(req):
+        session = Session.Session(req)
+        session["m"] = 1
+        return session.regenerate_id()
+
+    newest = client.visit(replace, HTTP_COOKIE=f"pysid={old}; pysid={new}")
+    assert newest == client.cookies["pysid"] not in (old, new)
+    assert of(client, new) == (ENDED, False)
+    assert client.visit(read) == (False, {"n": 1, "m": 1})
+
+
 def test_save_that_waits_for_the_end_of_the_response_goes_before_the_new_id(client):
     client.options[OWN + "save_after_response"] = "on"
     client.visit(count)

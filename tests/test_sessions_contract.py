@@ -453,6 +453,16 @@ def test_purge_logs_one_user_out_everywhere(listing):
     assert sorted(entry.user or "" for entry in listing.entries()) == ["", "bob"]
 
 
+def test_users_are_told_apart_exactly(listing):
+    """Also an empty name, as of a shell's variable that is not set."""
+    for other in ("ada ", "a\u0308", None):
+        save(listing, sids.new(), user=other)
+    for user in ("", "ada", "ADA ", "ada  ", "\u00e4", "%"):
+        assert list(listing.entries(user)) == []
+        assert listing.purge(user) == 0
+    assert len(list(listing.entries())) == 3
+
+
 def test_purge_waits_for_a_request_that_would_save_the_session_again(listing):
     sid = sids.new()
     save(listing, sid, user="ada")

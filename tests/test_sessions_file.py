@@ -257,6 +257,19 @@ def test_new_session_on_a_full_disk_leaves_no_file(store):
     assert not os.path.exists(file_of(store, sid))
 
 
+def test_sweep_makes_room_on_a_full_disk(store):
+    """Also where it cannot write how far it has come."""
+    for _ in range(20):
+        save(store, sids.new(), accessed=0)
+
+    def sweep():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        assert store.sweep(Pace.flat_out()).finished
+
+    assert in_child(sweep)
+    assert store.stats().expired == 0
+
+
 # --- processes
 
 

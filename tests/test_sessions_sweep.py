@@ -46,6 +46,25 @@ def test_sweep_looks_again_and_repairs_the_time_of_a_live_session(store):
     assert store.load(sid) is not None
 
 
+@pytest.mark.parametrize("what", ["directory", "link"])
+def test_one_file_that_is_none_of_ours_stops_neither_sweep_nor_list(store, what, caplog):
+    fill(store, 20, accessed=0)
+    (live,) = fill(store, 1, user="ann")
+    os.makedirs(f"{store.path}/00", exist_ok=True)
+    path = f"{store.path}/00/{'0' * 32}"
+    if what == "link":
+        os.symlink("/etc/passwd", path)
+    else:
+        os.mkdir(path)
+    os.utime(path, (0, 0), follow_symlinks=False)
+    for _ in range(2):
+        assert store.sweep(Pace.flat_out()).left == 2
+        assert [entry.key for entry in store.entries()] == [sids.key(live)]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and path in record.getMessage()
+    assert store.purge("ann") == 1
+
+
 def test_sweep_goes_on_where_it_stopped(store):
     fill(store, 300, accessed=0)
     stop = threading.Event()

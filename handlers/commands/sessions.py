@@ -62,9 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(args, options) -> Result:
-    store = _open(options, create=True)
-    if not hasattr(store, "create"):
+    if _kind(options) != "sql":
         return Result({"table": None}, lambda values: "This store needs no table.")
+    store = _open(options, create=True)
     store.create()
     return Result({"table": store.table}, lambda values: f"The table {values['table']} is there.")
 
@@ -95,9 +95,10 @@ def _takeover(args, options) -> Result:
         raise Failed("name the directory mp_sess of mod_python, or set mod_python.session.takeover")
     # its sessions are Apache's children's, as ours will be
     owner.become(path)
-    store = _open(options, create=True, as_owner=False)
+    session_options.use(options)
     found = session_options.of_child()
     old = FileSessions(path, classes=found.takeover_classes)
+    store = _open(options, create=True, as_owner=False)
     serializer = Serializer(found.serializer, found.secrets, store.trusted)
     content = Stored(Backing(store, serializer, None, old, found), found.user_key)
     left, taken = sum(1 for _ in old.ids()), 0
@@ -154,9 +155,7 @@ def _open(options: Mapping[str, str], create: bool = False, as_owner: bool = Tru
     :raises Failed: if there are none. Nothing is made here unless *create* says so: what a command
         makes could be in the way of Apache's children.
     """
-    session_options.use(options)
-    given, session_type = session_options.given()
-    kind = session_options.store_of(session_type)
+    kind, given = _kind(options), session_options.given()[0]
     directory = directory_of_store(given, kind)
     if directory is not None:
         if not create and not os.path.lexists(directory):
@@ -167,7 +166,16 @@ def _open(options: Mapping[str, str], create: bool = False, as_owner: bool = Tru
     given = dict(session_options.of_child().given)
     if not create and (missing := missing_file(given, kind)) is not None:
         raise _nothing_at(missing)
-    return open_store(kind, given, create=create)
+    store = open_store(kind, given, create=create)
+    if not store.shared:
+        raise Failed("MemorySession keeps sessions in each child, where no command reaches them")
+    return store
+
+
+def _kind(options: Mapping[str, str]) -> str:
+    """Use *options*, and return the name of the store that they say."""
+    session_options.use(options)
+    return session_options.store_of(session_options.given()[1])
 
 
 def _nothing_at(path: str) -> Failed:

@@ -70,6 +70,8 @@ class BaseSession(dict):
             self.lock()
             if self.load():
                 self._new = 0
+                # perhaps the one that has taken the place of a candidate before it
+                self._replaced = False
                 break
             self.unlock()
         if self._new:

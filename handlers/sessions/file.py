@@ -17,12 +17,13 @@ before a save returns.
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from handlers import locks
+from handlers import faults, locks
 from handlers.locks import LockTimeout
 from handlers.sessions import directory, scan, slotfile
 from handlers.sessions import sid as sids
@@ -36,8 +37,11 @@ from handlers.sessions.store import (
     Record,
     Stats,
     Store,
+    StoreError,
 )
 from handlers.sessions.sweep import Pace, Swept
+
+logger = logging.getLogger(__name__)
 
 _REMAINS_AGE = 60
 # seconds between two looks whether somebody has removed the directory or the lock file
@@ -146,7 +150,11 @@ class FileStore(Store):
     def entries(self, user: str | None = None) -> Iterator[Entry]:
         now = self.clock()
         for key, _ in scan.files(self.path):
-            record = slotfile.load(self._file(key), key, now)
+            try:
+                record = slotfile.load(self._file(key), key, now)
+            except StoreError as error:
+                self._pass_over(error)
+                continue
             if record is None or record.expired(now) or user not in (None, record.user):
                 continue
             data, created, accessed, timeout, name, _ = record
@@ -174,6 +182,13 @@ class FileStore(Store):
             held = self._acquire(key, 0)
         except LockTimeout:
             return False
+        try:
+            return self._remove_locked(key, grace, held)
+        except (StoreError, LockTimeout) as error:
+            self._pass_over(error)
+            return False
+
+    def _remove_locked(self, key: str, grace: float, held: Held) -> bool:
         with held, self._locked(key) as fd:
             if fd is None:
                 return False
@@ -193,6 +208,16 @@ class FileStore(Store):
                 # its writer was killed between the write and the setting of the time
                 os.utime(fd, slotfile.expiry(record))
             return gone
+
+    def _pass_over(self, error: Exception) -> None:
+        """Say that one file is not what it must be; it stands in nobody else's way."""
+        faults.tell(
+            logger,
+            logging.WARNING,
+            ("sessions", self.path),
+            f"sessions: passed over {error}: remove it, or let this user read and write it",
+            key="passed over",
+        )
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[int | None]:

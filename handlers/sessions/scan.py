@@ -87,11 +87,13 @@ def _write_state(path: str, state: State) -> None:
     line = f"{_STATE_VERSION} {state.bucket} {state.deleted} {state.seen} "
     line = f"{line}{state.seconds:.3f} {state.finished:.3f}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(os.path.join(path, _STATE), flags, 0o600)
-    try:
-        os.pwrite(fd, f"{line:<95}\n".encode(), 0)
-    finally:
-        os.close(fd)
+    # on a full disk it is the sweep that makes room
+    with contextlib.suppress(OSError):
+        fd = os.open(os.path.join(path, _STATE), flags, 0o600)
+        try:
+            os.pwrite(fd, f"{line:<95}\n".encode(), 0)
+        finally:
+            os.close(fd)
 
 
 def _bucket(

@@ -130,7 +130,7 @@ class SqlStore(Store):
     def entries(self, user: str | None = None) -> Iterator[Entry]:
         now = self.clock()
         last = ""
-        which, args = (" AND username = %s", (user,)) if user else ("", ())
+        which, args = ("", ()) if user is None else (" AND username = %s", (user,))
         which += " AND data <> %s"
         while True:
             _, rows = self._run(
@@ -142,7 +142,8 @@ class SqlStore(Store):
             )
             for row in rows:
                 entry = Entry(*row)
-                if now - entry.accessed <= entry.timeout:
+                # MySQL compares text without the spaces at its end
+                if now - entry.accessed <= entry.timeout and user in (None, entry.user):
                     yield entry
             if len(rows) < _PAGE:
                 return
