@@ -284,6 +284,20 @@ def test_maker_that_does_not_answer_is_replaced(cache, sources, monkeypatch):
     until(lambda: pid not in makers_of(cache))
 
 
+def test_maker_of_another_container_is_replaced_and_nobody_killed(cache, sources, monkeypatch):
+    """Two containers may share a cache, and have process ids of their own (pid_namespaces(7))."""
+    connected, killed = client._connected, []
+    ask(cache, sources / "plain.jpg")
+    pid = pid_of(cache)
+    os.kill(pid, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_connected", lambda *given: connected(*given[:2], 0.2))
+        patch.setattr(wire, "peer_of", lambda connection: (0, os.geteuid()))
+        patch.setattr(os, "kill", lambda *given: killed.append(given))
+        assert ask(cache, sources / "plain.jpg").answer["bytes"]
+    assert killed == [] and pid in makers_of(cache)
+
+
 def test_maker_of_another_build_goes_and_the_work_is_done(cache, sources, monkeypatch, caplog):
     """After an upgrade without a restart: this process is of the old one, and makers of the new."""
     ask(cache, sources / "plain.jpg")

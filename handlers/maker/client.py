@@ -192,8 +192,9 @@ def _greeted(connection: socket.socket, seconds: float) -> dict | None:
     except TimeoutError:
         # stopped, or at a job that nobody waits for: its turn is the caller's
         pid, uid = wire.peer_of(connection)
-        # the maker that this process has just started has its end from this process
-        if uid == os.geteuid() and pid != os.getpid():
+        # the maker that this process has just started has its end from this process, and one of
+        # another container that shares the cache has no number here but 0: everybody's in kill(2)
+        if uid == os.geteuid() and pid not in (0, os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return None
