@@ -38,15 +38,21 @@ OF_SELF = {
     "x86_64": {"sched_setscheduler": 144, "prlimit64": 302},
     "aarch64": {"sched_setscheduler": 119, "prlimit64": 261},
 }
+FCNTL = {"x86_64": 72, "aarch64": 25}
+#: linux/fcntl.h: of descriptors and their flags, and of signals, locks, leases and pipes.
+HARMLESS = {"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4}
+OTHER = {"F_SETLK": 6, "F_SETSIG": 10, "F_SETOWN_EX": 15, "F_SETLEASE": 1024, "F_NOTIFY": 1026}
+PID = 70_000
 ALLOWED, EPERM = 0x7FFF0000, 0x00050000 | errno.EPERM
 
 
-def asked(machine, number, architecture=None, first=0):
+def asked(machine, number, architecture=None, first=0, second=1, third=2):
     """Return what the filter for *machine* says of a system call (linux/filter.h, seccomp(2))."""
-    program = confinement.program(machine)
+    program = confinement.program(machine, PID)
     instructions = list(struct.iter_unpack("=HBBI", program))
     architecture = ARCHITECTURES[machine] if architecture is None else architecture
-    data = struct.pack("=IIQ6Q", number, architecture, 0x7F0000000000, first, 1, 2, 3, 4, 5)
+    arguments = first, second, third, 3, 4, 5
+    data = struct.pack("=IIQ6Q", number, architecture, 0x7F0000000000, *arguments)
     accumulator, at, steps = 0, 0, 0
     while True:
         code, if_true, if_false, value = instructions[at]
@@ -86,6 +92,18 @@ def test_calls_about_processes_are_for_this_one(machine):
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_signal_by_a_descriptor_is_for_this_process(machine):
+    def answers(asks, *third):
+        return {asked(machine, FCNTL[machine], None, 5, ask, *third) for ask in asks.values()}
+
+    assert answers(HARMLESS) == {ALLOWED}
+    assert answers(OTHER) == {EPERM}
+    assert answers({"F_SETOWN": 8}, PID) == {ALLOWED}
+    for other in (0, 1, PID + 1, -PID % (1 << 64)):
+        assert answers({"F_SETOWN": 8}, other) == {EPERM}
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
 def test_calls_of_another_architecture_are_refused(machine):
     """A program of 64 bits can make those of 32, where the numbers mean other calls."""
     others = (ARCHITECTURES | OTHERS).items()
@@ -98,8 +116,8 @@ def test_calls_of_another_architecture_are_refused(machine):
 
 
 def test_machine_that_is_not_known_has_no_filter(monkeypatch):
-    assert confinement.program("riscv64") is None
-    monkeypatch.setattr(confinement, "program", lambda machine: None)
+    assert confinement.program("riscv64", PID) is None
+    monkeypatch.setattr(confinement, "program", lambda machine, pid: None)
     monkeypatch.setattr(confinement._libc, "prctl", lambda *_: 0)
     monkeypatch.setattr(confinement, "_restrict_files", lambda: True)
     assert confinement.confine() == ["seccomp"]

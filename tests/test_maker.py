@@ -347,7 +347,7 @@ def test_only_its_user_can_reach_it(cache, sources):
 
 
 ATTEMPTS = """
-import ctypes, json, os, signal, socket, sys
+import ctypes, fcntl, json, os, signal, socket, sys
 from handlers.maker import confinement
 address = json.loads(sys.argv[1])
 inherited = os.open("/etc/hostname", os.O_RDONLY)
@@ -367,6 +367,7 @@ answers = {
     "execute": tried(lambda: os.execv("/bin/true", ["true"])),
     "fork": tried(os.fork),
     "kill": tried(lambda: os.kill(os.getppid(), 0)),
+    "have killed": tried(lambda: fcntl.fcntl(inherited, fcntl.F_SETOWN, os.getppid())),
     "remove": tried(lambda: os.unlink(sys.argv[2])),
     "read what is open": tried(lambda: os.read(inherited, 1)),
 }

@@ -60,7 +60,6 @@ _CALLS = {
     "getsockopt": (55, 209),
     "exit": (60, 93),
     "uname": (63, 160),
-    "fcntl": (72, 25),
     "gettimeofday": (96, 169),
     "getrusage": (98, 165),
     "sysinfo": (99, 179),
@@ -88,12 +87,18 @@ _CALLS = {
 }
 #: The same for calls whose first argument is a process: 0, which is this one.
 _CALLS_OF_SELF = {"sched_setscheduler": (144, 119), "prlimit64": (302, 261)}
+#: fcntl(2), and what it may be asked for, linux/fcntl.h: F_DUPFD, F_GETFD, F_SETFD, F_GETFL,
+#: F_SETFL, F_DUPFD_CLOEXEC. By F_SETOWN and F_SETSIG it could send any process any signal, which
+#: Landlock prevents from its ABI 6 on; so the owner of a file is this process or none.
+_FCNTL = (72, 25)
+_FCNTL_ASKED = (0, 1, 2, 3, 4, 1030)
+_F_SETOWN = 8
 
 _INSTRUCTION = struct.Struct("=HBBI")
 # linux/bpf_common.h: load a word, compare and jump, return
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 # struct seccomp_data: number, architecture, instruction pointer, arguments (low word first)
-_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, (16, 24, 32)
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 # numbers from here on are those of the x32 ABI
 _X32 = 0x40000000
@@ -134,7 +139,7 @@ def _restrict_files() -> bool:
 
 
 def _restrict_calls() -> bool:
-    code = program(os.uname().machine)
+    code = program(os.uname().machine, os.getpid())
     if code is None or struct.calcsize("P") != 8:
         return False
     # struct sock_fprog: the number of instructions, and where they are
@@ -143,8 +148,10 @@ def _restrict_calls() -> bool:
     return _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, told, 0, 0) == 0
 
 
-def program(machine: str) -> bytes | None:
+def program(machine: str, pid: int) -> bytes | None:
     """Return the filter for a *machine*, as uname(2) names it; None if its numbers are not known.
+
+    :param pid: of the process that it is for.
 
     It is a program of classic BPF (seccomp(2)): a call that is not in the table gets EPERM.
     """
@@ -164,11 +171,22 @@ def program(machine: str) -> bytes | None:
     for number in of_self:
         code += [
             (_EQUAL, 0, 4, number),
-            (_LOAD, 0, 0, _ARGUMENT_AT),
+            (_LOAD, 0, 0, _ARGUMENTS_AT[0]),
             (_EQUAL, 0, 1, 0),
             (_RETURN, 0, 0, _ALLOW),
             (_RETURN, 0, 0, _REFUSE),
         ]
+    asked = [(_EQUAL, len(_FCNTL_ASKED) + 2 - at, 0, ask) for at, ask in enumerate(_FCNTL_ASKED)]
+    code += [
+        (_EQUAL, 0, len(asked) + 6, _FCNTL[column]),
+        (_LOAD, 0, 0, _ARGUMENTS_AT[1]),
+        *asked,
+        (_EQUAL, 0, 3, _F_SETOWN),
+        (_LOAD, 0, 0, _ARGUMENTS_AT[2]),
+        (_EQUAL, 0, 1, pid),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
     code += [(_EQUAL, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
     code += [(_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
