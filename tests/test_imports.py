@@ -137,7 +137,15 @@ ALLOWED = {
     },
     # duties, the runtime and settings when they are needed, see tests/test_child.py
     "child": {"counting", "duties", "mod_python", "receipt", "runtime", "settings", "stop"},
-    "counting": {"counters", "elected", "errors", "locks", "settings", "state_directory"},
+    "counting": {
+        "counters",
+        "elected",
+        "errors",
+        "faults",
+        "locks",
+        "settings",
+        "state_directory",
+    },
     "receipt": set(),
     "duties": {
         "access",

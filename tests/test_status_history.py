@@ -8,6 +8,7 @@ from handlers import counters
 from handlers.counters import Counters
 from handlers.counting import history, notices
 from handlers.status import figures
+from tests.support import until
 
 MINUTE = 60
 NOON = 1_700_000_000 // 3600 * 3600
@@ -71,6 +72,20 @@ def test_quantiles_are_bounds_of_buckets(directory):
     assert figures.quantile(minutes, 1.0) == float("inf")
     assert figures.quantile([counters.read(directory + "/none")], 0.5) is None
     own.close()
+
+
+def test_cache_that_is_gone_is_no_fault_of_the_samples(directory, caplog):
+    """Or of a full disk: the cache's own fault has its line."""
+    caplog.set_level("INFO", "handlers")
+    history.start(f"{directory}/gone")
+    worker = history._workers.pop(f"{directory}/gone")
+    try:
+        until(lambda: caplog.records)
+    finally:
+        worker.stop(60)
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert record.getMessage().startswith("no sample for the status page: ")
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def start(directory: str, options: settings.Settings, rows: Rows | None = None) 
             lambda: _elect(directory),
             lambda _, worker: _keep(Sweep(directory, allowed, rows), interval, given, worker),
             every=min(ELECTION, interval),
-            complain=lambda error: _complain(directory, error),
+            complain=lambda error: complain(directory, error),
         )
     worker.start()
 
@@ -71,6 +71,18 @@ def lock(directory: str, wait: float | None) -> int:
     return locks.acquire(_lock_path(directory), 0, wait)
 
 
+def complain(directory: str, error: Exception) -> bool:
+    """Log why a worker cannot write into the cache *directory*; tell whether *error* says that."""
+    if isinstance(error, FileNotFoundError):
+        # somebody has removed the cache
+        return True
+    if not isinstance(error, OSError):
+        return False
+    why = access.why_unwritable(directory, error)
+    faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
+    return True
+
+
 def _lock_path(directory: str) -> str:
     return state_directory.path(directory, "sweeper")
 
@@ -90,14 +102,3 @@ def _keep(sweep: Sweep, interval: float, options: settings.Settings, worker: Wor
         sweep.step(_STEP)
         if not worker.rest(_PAUSE):
             return
-
-
-def _complain(directory: str, error: Exception) -> bool:
-    if isinstance(error, FileNotFoundError):
-        # somebody has removed the cache
-        return True
-    if not isinstance(error, OSError):
-        return False
-    why = access.why_unwritable(directory, error)
-    faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)
-    return True

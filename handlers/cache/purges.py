@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from handlers import elected, faults, locks, settings, state_directory
+from handlers.cache import keeper
 from handlers.cache.store import purge
 from handlers.database.errors import DatabaseMisconfigured
 from handlers.database.url import URL
@@ -54,7 +55,7 @@ def start(directory: str, options: settings.Settings) -> None:
         "purges of all machines",
         lambda: locks.held(_path(directory) + ".lock", 0, 0),
         lambda _, worker: _read_again_and_again(directory, url, table, worker),
-        complain=functools.partial(_complain, table),
+        complain=functools.partial(_complain, directory, table),
         after_fault=_INTERVAL,
     )
     _workers[directory].start()
@@ -103,8 +104,8 @@ def _read_again_and_again(directory, url, table, worker: elected.Worker) -> None
         worker.rest(_INTERVAL)
 
 
-def _complain(table: str, error: Exception) -> bool:
-    """Tell the admin of a fault of the table, once; True if that is what *error* is."""
+def _complain(directory: str, table: str, error: Exception) -> bool:
+    """Tell the admin of a fault of the table or of the cache, once; True if *error* is one."""
     if isinstance(error, DatabaseMisconfigured) and error.missing:
         # nobody has purged yet
         return True
@@ -112,7 +113,7 @@ def _complain(table: str, error: Exception) -> bool:
         message = f"cache.purges {table}: {error}"
         faults.tell(log, logging.WARNING, ("purges", table), message, key=type(error))
         return True
-    return False
+    return keeper.complain(directory, error)
 
 
 def _database(options: settings.Settings) -> URL:

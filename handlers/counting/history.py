@@ -6,11 +6,14 @@ for a day and does not grow.
 
 import array
 import contextlib
+import logging
 import os
 import struct
 import time
 
-from handlers import counters, elected, locks, state_directory
+from handlers import counters, elected, faults, locks, state_directory
+
+log = logging.getLogger(__name__)
 
 MINUTES = 1440
 
@@ -29,6 +32,7 @@ def start(directory: str) -> None:
             "history of the counters",
             lambda: locks.held(_path(directory) + ".lock", 0, 0),
             lambda _, worker: _sample(directory, worker),
+            complain=_complain,
         )
     _workers[directory].start()
 
@@ -88,6 +92,15 @@ def _sample(directory: str, worker: elected.Worker) -> None:
     record(directory)
     while worker.rest(_MINUTE - time.time() % _MINUTE):
         record(directory)
+
+
+def _complain(error: Exception) -> bool:
+    """Take a cache that is gone, full or closed as no fault of the samples."""
+    if not isinstance(error, OSError):
+        return False
+    # the fault of the cache itself has its line already
+    faults.tell_rarely(log, logging.INFO, f"no sample for the status page: {error}", faults.LONG)
+    return True
 
 
 def _path(directory: str) -> str:
