@@ -123,8 +123,9 @@ def handler(req) -> int:
             if status == apache.OK:
                 with contextlib.suppress(FileNotFoundError):
                     return _sent(req, own, asked, row.private)
-                # purged between the two
+                # purged or swept between the two: made again
                 status, retry_after = apache.HTTP_SERVICE_UNAVAILABLE, sending.RETRY_AFTER
+                continue
             break
     if retry_after is not None:
         sending.retry_after(req, retry_after)

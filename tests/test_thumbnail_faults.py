@@ -13,10 +13,14 @@ import time
 import pytest
 from PIL import Image
 
+from handlers import lookup, sending, thumbnail
+from handlers.cache import keeper
 from handlers.cache.store import purge
-from tests.conftest import PATIENT, SERVERS, watched
+from handlers.settings import read
+from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, at_work_on, make_images_table
 from tests.support import until
+from tests.wsgi import serve
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +102,7 @@ def test_source_that_kills_its_maker_is_given_up_for_all_sizes_and_formats(small
 
 def test_one_maker_at_a_time_works_on_a_source(small_site, grain):
     keep_a_maker_busy(small_site, grain)
-    small_site.settings(f"{PATIENT}\nthumbnail.makers = 3\nthumbnail.waiters = 3")
+    small_site.settings("thumbnail.makers = 3\nthumbnail.waiters = 3")
     small_site.start()
     names = [f"{size}/fine.jpg" for size in ("200x200", "400x400", "200x200-crop")]
     most = 0
@@ -281,3 +285,34 @@ def test_no_script_and_no_htaccess_in_the_cache(small_site):
     script.chmod(0o755)
     assert small_site.request("/thumbs/200x200/fine.jpg").status == 200
     assert b"#!/bin/sh" in small_site.request("/thumbs/200x200/script.cgi").body
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("times", "status"), [(1, "200 OK"), (9, "503 Service Unavailable")])
+def test_thumbnail_that_is_swept_before_it_is_sent_is_made_again(
+    cache, tmp_path, monkeypatch, times, status
+):
+    Image.new("RGB", (300, 200)).save(tmp_path / "fine.jpg")
+    url = make_images_table(tmp_path / "images.db", {"fine": "fine.jpg"})
+    settings = tmp_path / "settings.ini"
+    settings.write_text(
+        f"[lookup]\ndatabase = {url}\n[images]\nroot = {tmp_path}\n[mod_python.session]\n"
+        f"database_directory = {tmp_path}\n[thumbnail]\ncache = {cache}\nsizes = 200x200\n"
+    )
+    swept, send_file = [], sending.send_file
+
+    def send(req, path, content_type):
+        if len(swept) < times:
+            os.unlink(path)
+            swept.append(path)
+        return send_file(req, path, content_type)
+
+    monkeypatch.setattr(sending, "send_file", send)
+    monkeypatch.setattr(keeper, "start", lambda *_: None)
+    answer = serve(
+        thumbnail.handler,
+        PythonOption__handlers__settings=str(settings),
+        SCRIPT_FILENAME=f"{cache}/thumbs/200x200/fine.jpg",
+    )
+    lookup.open(read(str(settings))).close()
+    assert answer.status == status
