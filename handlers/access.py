@@ -72,8 +72,7 @@ def why_unwritable(directory: str, error: OSError) -> str:
         owner = _name(os.stat(_encoded(blamed)).st_uid)
         if owner != name:
             return (
-                f"{blamed} belongs to {owner}, and {user()} may not write there: "
-                f"chown -R {name}: {blamed}"
+                f"{blamed} belongs to {owner}, and {user()} may not write there: {giving(blamed)}"
             )
         if _may_write(blamed):
             return (
@@ -83,6 +82,11 @@ def why_unwritable(directory: str, error: OSError) -> str:
         return f"{blamed}: {user()} may not write there: chmod u+rwx {blamed}"
     where = "" if not isinstance(error.filename, str) else f" ({error.filename})"
     return f"{directory} cannot be written: {error.strerror or error}{where}"
+
+
+def giving(path: str) -> str:
+    """Return what an admin types to give *path* to the user that this process is."""
+    return f"chown -R {_name()}: {path}"
 
 
 def _name(uid: int | None = None) -> str:

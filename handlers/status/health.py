@@ -5,6 +5,7 @@ requests suffer from is worth a look, and the status page says so: a load balanc
 machine away would make it worse for the others.
 """
 
+import contextlib
 import os
 import time
 from typing import NamedTuple
@@ -86,14 +87,12 @@ def _unwritable(directory: str) -> str | None:
                 return f"{place} is mounted read-only: mount -o remount,rw its file system"
             return access.why_unwritable(place, error)
     own = os.geteuid()
-    with os.scandir(state) as entries:
-        for entry in entries:
-            if own and entry.stat(follow_symlinks=False).st_uid != own:
-                error = PermissionError(13, "")
-                return (
-                    f"{entry.path} is not {access.user()}'s: "
-                    + access.why_unwritable(entry.path, error).rpartition(": ")[2]
-                )
+    # without one nothing was made yet, and what others replace may go meanwhile
+    names = os.listdir(state) if own and os.path.isdir(state) else ()
+    for path in (os.path.join(state, name) for name in names):
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_uid != own:
+                return f"{path} is not {access.user()}'s: {access.giving(path)}"
     return None
 
 
