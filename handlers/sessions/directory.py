@@ -1,6 +1,5 @@
 """Directories that only this user can write to."""
 
-import contextlib
 import logging
 import os
 import stat
@@ -22,11 +21,8 @@ def private(path: str, create: bool = True) -> str:
     """
     path = os.path.abspath(path)
     try:
-        if create and not os.path.lexists(path):
-            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            # another child was first; what it made is judged below like anybody's
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
+        if create:
+            _make(path)
         found = os.lstat(path)
         above = os.lstat(os.path.realpath(os.path.dirname(path)))
     except OSError as error:
@@ -42,6 +38,19 @@ def private(path: str, create: bool = True) -> str:
     return path
 
 
+def _make(path: str) -> bool:
+    """Make the directory if there is none; return whether this process has."""
+    if os.path.lexists(path):
+        return False
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        # another child was first; what it made is judged like anybody's
+        return False
+    return True
+
+
 class Private:
     """A directory that :func:`private` has checked, watched for being removed or replaced.
 
@@ -55,15 +64,19 @@ class Private:
     def check(self) -> None:
         """Make the directory anew if somebody has removed it; check one that has come in its place.
 
-        One line in the log says so: the sessions in it have ended.
+        One line in the log of all children says so: the sessions in it have ended.
 
         :raises StoreRefused, StoreUnavailable: as :func:`private` does.
         """
         found = self._look()
         if found is not None and found == self._identity:
             return
+        try:
+            is_new = found is None and _make(self.path)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
         private(self.path)
-        if found is None:
+        if is_new:
             logger.warning(
                 "%s was removed, and the sessions in it have ended; it was made anew (files below"
                 " /tmp are removed by systemd-tmpfiles: mod_python.session.database_directory)",
