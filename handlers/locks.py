@@ -25,6 +25,9 @@ _NOTHING = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
 _SHORTEST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.05
 _PATIENCE = 0.1
+# what the time between two looks counts for at most: a machine that stands still lets nobody go on,
+# and who has the lock may need a moment after it
+_LONGEST_LOOK = 0.5
 
 
 class LockTimeout(Busy, TimeoutError):
@@ -45,7 +48,8 @@ def acquire(path: str, offset: int = 0, timeout: float | None = None, shared: bo
 
     Closing the descriptor, or the death of the process, gives the lock back.
 
-    :param timeout: seconds to wait; 0 tries once, None waits for ever.
+    :param timeout: seconds to wait, without those that the machine stands still; 0 tries once, None
+        waits for ever.
     :raises LockTimeout: if it was not free in time.
     :raises OSError: if the lock file cannot be opened or created.
     """
@@ -142,13 +146,14 @@ def held(path: str, offset: int = 0, timeout: float | None = None, shared: bool 
 
 def _wait(fd: int, offsets: Collection[int], shared: bool, timeout: float | None, path: str) -> int:
     """Take the first of the bytes *offsets* that is free; return which one."""
-    started = time.monotonic()
+    waited, last = 0.0, time.monotonic()
     while True:
         # there may be thousands of them, and mostly the first one is free
         for offset in offsets:
             if _try(fd, _wanted(offset, shared)):
                 return offset
-        waited = time.monotonic() - started
+        now = time.monotonic()
+        waited, last = waited + min(now - last, _LONGEST_LOOK), now
         if timeout is not None and waited >= timeout:
             raise LockTimeout(f"{path}: not free within {timeout:g} s")
         pause = min(max(_SHORTEST_PAUSE, waited * _PATIENCE), _LONGEST_PAUSE)

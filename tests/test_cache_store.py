@@ -4,12 +4,15 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import pathlib
+import queue
 import signal
 import struct
 import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -20,9 +23,12 @@ from handlers.cache.failures import FailedBefore, Failures, Kinds
 from handlers.cache.pace import Pace
 from handlers.cache.store import EXTENSIONS, Store, purge
 from handlers.cache.turns import Busy, Turns
+from tests.support import until
 
 NAME = "200x200/a.jpg"
 SECOND = 10**9
+#: Numbers of epoll_wait and its kin, on x86-64 and on ARM.
+EPOLL = ("232", "281", "22", "441")
 
 
 @pytest.fixture
@@ -141,6 +147,21 @@ def test_wait_is_bounded_in_total(store):
                 pass
 
 
+def test_lock_is_waited_for_though_the_machine_stands_still(tmp_path, monkeypatch):
+    path, now = str(tmp_path / "lock"), [0.0]
+    held = [locks.acquire(path)]
+
+    def stand_still(seconds):
+        now[0] += 10
+        if now[0] == 30:
+            os.close(held.pop())
+
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], sleep=stand_still)
+    monkeypatch.setattr(locks, "time", clock)
+    with locks.held(path, 0, 5), pytest.raises(locks.LockTimeout):
+        locks.acquire(path, 0, 5)
+
+
 class Counted:
     """A range of numbers that counts how many of them were asked for."""
 
@@ -215,7 +236,7 @@ def test_makers_follow_in_the_order_of_asking(store, monkeypatch):
     """Each is woken: nobody has to look again."""
     monkeypatch.setattr(turns_module, "_LOOK_AGAIN", 600)
     os.makedirs(store.directory)
-    order, asleep = [], threading.Semaphore(0)
+    order, about_to_sleep = [], queue.SimpleQueue()
     sleeping = wakeup.sleeping
 
     @contextlib.contextmanager
@@ -223,7 +244,7 @@ def test_makers_follow_in_the_order_of_asking(store, monkeypatch):
         with sleeping(path) as sleep:
 
             def sleep_noted(seconds):
-                asleep.release()
+                about_to_sleep.put(threading.get_native_id())
                 sleep(seconds)
 
             yield sleep_noted
@@ -239,9 +260,8 @@ def test_makers_follow_in_the_order_of_asking(store, monkeypatch):
             waiting = []
             for number in range(12):
                 waiting.append(pool.submit(make, number))
-                asleep.acquire()
-                # its next step is to go to sleep
-                time.sleep(0.02)
+                path = f"/proc/self/task/{about_to_sleep.get()}/syscall"
+                until(lambda path=path: pathlib.Path(path).read_text().split()[0] in EPOLL)
         for future in waiting:
             future.result(timeout=90)
     assert order == list(range(12))
@@ -315,16 +335,16 @@ def test_success_leaves_no_mark(store):
 
 
 def test_final_failure_is_believed_for_a_jittered_while(store):
-    until, started = set(), time.time()
+    ends, started = set(), time.time()
     for _ in range(8):
         failures = Failures(store.directory, 60, 3)
         with pytest.raises(Final), failures.attempt(ID, NAME, "v1", KINDS):
             raise Final("no good")
-        until.add(round(record(store)[2] - started))
+        ends.add(round(record(store)[2] - started))
         with pytest.raises(FailedBefore, match="no good"):
             Failures(store.directory, 60, 3).check(ID, NAME, "v1")
     took = time.time() - started
-    assert min(until) >= 60 and max(until) <= 76 + took and len(until) > 1
+    assert min(ends) >= 60 and max(ends) <= 76 + took and len(ends) > 1
     Failures(store.directory, 60, 3).check(ID, NAME, "v2")
 
 

@@ -82,11 +82,11 @@ def test_parse_takes_names():
 
 
 def test_parse_is_fast_for_hostile_headers():
-    started = time.monotonic()
+    started = time.thread_time()
     for header in ('a="' + "\\" * 8000, "a " * 4000, "=" * 8000, " ,;" * 3000, 'a="x' * 2000):
         for _ in range(20):
             Cookie.Cookie.parse(header)
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize(
