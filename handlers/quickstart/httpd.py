@@ -42,8 +42,9 @@ _WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}
 _FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 # Real mod_python and Apache work out paths from these, so nothing of the caller's is handed down.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-_START_LIMIT = 30.0
-_STOP_LIMIT = 20.0
+# httpd kills its children after nine seconds; a busy machine takes longer for all
+_START_LIMIT = 90.0
+_STOP_LIMIT = 60.0
 
 
 def check_port(address: str, port: int) -> None:
@@ -233,7 +234,7 @@ def wait_until_answers(work: Work, port: int, listen: str = "127.0.0.1") -> None
 
     :param listen: the IP address that it listens on.
 
-    :raises Failed: if it ends, or says nothing for 30 seconds.
+    :raises Failed: if it ends, or says nothing for 90 seconds.
     """
     deadline = time.monotonic() + _START_LIMIT
     patience = 0.5
