@@ -36,8 +36,6 @@ logging.getLogger("handlers").handlers.clear()
 logging.getLogger("handlers").setLevel(logging.NOTSET)
 
 SERVERS = ("mod_wsgi", "mod_python")
-#: Settings of a site on a machine that others keep busy: it turns nobody away for that.
-PATIENT = "thumbnail.soon = 60\nthumbnail.wait = 120"
 _NOT_COLLECTED = pytest.StashKey[int]()
 
 
@@ -204,7 +202,6 @@ def shared_sites(base, pictures):
             directory = base / f"site-{server}"
             directory.mkdir()
             site = Httpd(directory, server, make_images_table(directory / "images.db", rows), root)
-            site.settings(PATIENT)
             return running.enter_context(site)
 
         yield shared
@@ -225,7 +222,6 @@ def own_site(request, public_dir, pictures):
     root, rows = pictures
     url = make_images_table(public_dir / "images.db", rows)
     server = Httpd(public_dir / "site", request.param, url, root)
-    server.settings(PATIENT)
     with server.stopped_at_the_end():
         yield from watched(server)
 

@@ -92,7 +92,7 @@ def locked(store, sid):
 def in_thread(call):
     thread = threading.Thread(target=call)
     thread.start()
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive()
 
 

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 from PIL import Image, ImageChops
@@ -16,6 +17,7 @@ from handlers.lookup import Lookup
 
 _GRAIN = 3.5  # standard deviation
 _PAUSES = (0.002, 0.05)  # seconds between two looks, the first and the longest
+_LOOK, _LONGEST_LOOK = 0.02, 0.1  # seconds between two looks at the clock, and what one counts for
 
 
 def restart(service="apache2"):
@@ -39,6 +41,30 @@ def until(claim, within=90, despite=()):
         assert time.monotonic() < deadline, f"not within {within} s: {_source(claim)}"
         time.sleep(pause)
         pause = min(pause * 1.3, longest)
+
+
+@contextlib.contextmanager
+def stopwatch():
+    """Yield a function that returns the seconds since then.
+
+    Those count that this process could run in: a machine that stands still keeps nobody waiting.
+    """
+    passed, stopped = [0.0], threading.Event()
+
+    def count():
+        last = time.monotonic()
+        while not stopped.wait(_LOOK):
+            now = time.monotonic()
+            passed[0] += min(now - last, _LONGEST_LOOK)
+            last = now
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield lambda: passed[0]
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def remove(directory):

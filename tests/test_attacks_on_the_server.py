@@ -39,7 +39,8 @@ def victim(request, base, attack_files):
     directory.mkdir()
     url = make_images_table(directory / "images.db", {id: id for id in ids()})
     server = Httpd(directory / "site", request.param, url, attack_files, children=1)
-    server.settings("thumbnail.animated = on")
+    # the limit that README states
+    server.settings("thumbnail.animated = on\nthumbnail.cpu = 5")
     with server:
         yield server
 

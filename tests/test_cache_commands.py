@@ -216,7 +216,7 @@ def test_interrupt_that_comes_before_a_process_is_ready_is_no_traceback_either(s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (130, ""), done.stdout
 

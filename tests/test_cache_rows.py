@@ -10,7 +10,7 @@ import time
 import pytest
 
 from handlers import invalidation, names
-from handlers.cache import marks
+from handlers.cache import marks, purges
 from handlers.cache.store import Store, purge
 from handlers.cache.sweep import Limits, Sweep
 from handlers.lookup import Lookup, Row
@@ -60,6 +60,15 @@ def left(store, folder="thumbs"):
         for size in Store(store.directory, folder).sizes()
         for name in os.listdir(Store(store.directory, folder).path(size))
     }
+
+
+def test_cache_that_is_gone_is_no_fault_of_the_purges(tmp_path, caplog):
+    complain = purges._complain
+    assert complain(str(tmp_path), "purges", FileNotFoundError(2, "No such file or directory"))
+    assert not caplog.records
+    assert complain(str(tmp_path), "purges", OSError(28, "No space left on device"))
+    (record,) = caplog.records
+    assert "thumbnail.cache" in record.getMessage() and "No space left" in record.getMessage()
 
 
 def test_mark_tells_path_and_focus_and_extension():

@@ -56,7 +56,7 @@ def start(etc, then=""):
         f"{then}"
     )
     process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
     return json.loads(process.stdout) if process.stdout else process.stderr
 

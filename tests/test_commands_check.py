@@ -102,7 +102,7 @@ def test_maker_of_the_command_ends_with_it(place):
     )
     with open(place / "out", "w") as out:
         done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], stdout=out, stderr=out, cwd="/", timeout=90
+            [sys.executable, "-c", code, *arguments], stdout=out, stderr=out, cwd="/", timeout=600
         )
     assert done.returncode == 0
     assert (place / "cache" / "handlers-state" / "roll").exists()

@@ -46,7 +46,7 @@ def running_site(request, base, pictures):
     root, rows = pictures
     url = make_images_table(directory / "images.db", rows, private=("p002",))
     server = Httpd(directory / "site", request.param, url, root, children=CHILDREN, extra=extra)
-    server.work.write_settings(url, str(root), "private", snapshot=False)
+    server.write_settings(url, root, "private", snapshot=False)
     users = pathlib.Path(server.work.etc) / "htpasswd"
     users.write_text(f"ann:{htpasswd.encode('correct horse')}\n")
     users.chmod(0o644)

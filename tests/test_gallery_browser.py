@@ -101,10 +101,12 @@ def wait_for_complaint(browser, text):
 
 def press(browser, key):
     """Press a key and wait for the page that it leads to."""
+    ready = "return document.readyState === 'complete'"
+    # or its script may not listen yet
+    WebDriverWait(browser, 90).until(lambda b: b.execute_script(ready))
     before = browser.current_url
     browser.find_element(By.TAG_NAME, "body").send_keys(key)
     WebDriverWait(browser, 90).until(lambda b: b.current_url != before)
-    ready = "return document.readyState === 'complete'"
     WebDriverWait(browser, 90).until(lambda b: b.execute_script(ready))
 
 

@@ -331,7 +331,7 @@ def test_stall_costs_the_timeout_once_and_then_nothing(mariadb, name, open_looku
 
 
 def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
-    pictures = open_lookup(mariadb.url(name), timeout=1, connect_timeout=1, longest_pause=30)
+    pictures = open_lookup(mariadb.url(name), timeout=2, connect_timeout=2, longest_pause=30)
     mariadb.pause()
     try:
         start = time.monotonic()
@@ -349,8 +349,8 @@ def test_stall_blocks_one_thread_at_a_time(mariadb, name, open_lookup):
         for thread in threads:
             thread.join()
         assert len(refused) == 20
-        # not a second each
-        assert time.monotonic() - start < 15
+        # not two seconds each
+        assert time.monotonic() - start < 35
     finally:
         mariadb.resume()
 
@@ -361,7 +361,7 @@ def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, op
     second.fill(f"{name}.images", "id, path", list(ROWS.items()))
     account = mariadb.url(name).partition("@")[0]
     url = f"{account}@127.0.0.1:{mariadb.port},127.0.0.1:{second.port}/{name}"
-    limits = {"timeout": 2, "connect_timeout": 2}
+    limits = {"timeout": 5, "connect_timeout": 5}
     pictures, late = open_lookup(url, **limits), open_lookup(url, **limits)
     assert pictures["p1"] == Row("first")
     mariadb.pause()
@@ -373,8 +373,8 @@ def test_next_host_is_asked_when_one_refuses_or_stalls(mariadb, name, second, op
             start = time.monotonic()
             assert pictures[f"p{number}"] == Row(f"a/{number}.jpg")
             took.append(time.monotonic() - start)
-        # without a wait of 2 s for the first host
-        assert min(took) < 1.5
+        # without a wait of 5 s for the first host
+        assert min(took) < 4
         mariadb.resume()
         mariadb.kill()
         cold = open_lookup(url)

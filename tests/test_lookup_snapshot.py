@@ -392,9 +392,11 @@ def test_scan_for_random_ids_is_bounded_in_queries_and_memory(written, path, ope
     assert stats["not_found"] <= 20 * (seconds + 1) + 1
     assert stats["not_found"] + stats["not_asked"] == 20_000
     assert refused == stats["not_asked"]
-    assert [text for text in caplog.messages if "lookup.queries" in text] == [
+    told = [text for text in caplog.messages if "lookup.queries" in text]
+    assert set(told) == {
         "lookup: more than 20 unknown ids in a second: the others are answered 503 (lookup.queries)"
-    ]
+    }
+    assert len(told) <= 1 + seconds / questions._QUIET
     assert stats["missing"] <= 100
     assert pictures["p1"] == Row("a/1.jpg")
 

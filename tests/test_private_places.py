@@ -59,7 +59,7 @@ def site(request, public_dir, pictures):
     url = make_images_table(public_dir / "images.db", rows, (PRIVATE,))
     server = Httpd(public_dir / "site", request.param, url, root)
     work = server.work
-    work.write_settings(url, str(root), "private", snapshot=True)
+    server.write_settings(url, root, "private", snapshot=True)
     users = pathlib.Path(work.users)
     users.write_text(f"ann:{htpasswd.encode(PASSWORD)}\n")
     users.chmod(0o644)

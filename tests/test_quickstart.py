@@ -148,18 +148,25 @@ def test_browser_with_many_connections_leaves_the_log_quiet(quickstart, pictures
 
 def test_four_slow_clients_hold_up_nobody_and_are_cut_off(quickstart, pictures):
     assert quickstart.start(pictures[0]).returncode == 0
-    with contextlib.ExitStack() as stack:
-        slow = []
-        for _ in range(4):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", quickstart.port)))
-            client.sendall(b"GET / HTTP/1.1\r\nHost: ")
-            slow.append(client)
-        assert quickstart.get("/")[0] == 200
-        # which was before any of them was cut off
-        assert select.select(slow, [], [], 0)[0] == []
-        for client in slow:
-            client.settimeout(90)
-            assert client.recv(100).startswith(b"HTTP/1.1 408")
+
+    def is_answered_beside_them():
+        with contextlib.ExitStack() as stack:
+            slow = []
+            for _ in range(4):
+                address = "127.0.0.1", quickstart.port
+                client = stack.enter_context(socket.create_connection(address))
+                client.sendall(b"GET / HTTP/1.1\r\nHost: ")
+                slow.append(client)
+            assert quickstart.get("/")[0] == 200
+            # which is to be before any of them was cut off
+            ended = select.select(slow, [], [], 0)[0]
+            for client in slow:
+                client.settimeout(90)
+                assert client.recv(100).startswith(b"HTTP/1.1 408")
+        return not ended
+
+    # a machine that stands still for ten seconds cuts them off first
+    assert any(is_answered_beside_them() for _ in range(3))
     assert quickstart.complaints() == []
 
 

@@ -255,5 +255,5 @@ except KeyboardInterrupt:
 @pytest.mark.slow
 def test_interrupt_that_python_drops_comes_again():
     command = [sys.executable, "-c", INTERRUPTED_IN_A_HOOK]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.stdout.split() == ["dropped", "KeyboardInterrupt", "interrupted"]

@@ -442,7 +442,9 @@ def test_all_memcached_dead_is_a_named_error(two_memcached):
 
 def test_lock_in_memcached_ends_by_itself_and_is_not_taken_from_its_next_holder():
     with Memcached() as server:
-        short, long = (MemcachedStore([server.address], lock_life=life) for life in (1, 600))
+        short, long = (
+            MemcachedStore([server.address], lock_life=life, timeout=30) for life in (1, 600)
+        )
         sid = sids.new()
         late = short.lock(sid, 0)
         held = long.lock(sid, 60)

@@ -158,7 +158,7 @@ def test_stopped_sweeper_leaves_its_election_to_another(store):
     sweeper = Sweeper(store)
     sweeper.start()
     until(lambda: not elected(store))
-    sweeper.stop()
+    sweeper.stop(60)
     assert elected(store)
 
 

@@ -9,7 +9,9 @@ import shutil
 import pytest
 from PIL import Image
 
+from handlers.cache import sweep
 from tests.differences import differs
+from tests.support import until
 
 VALIDATORS = ("ETag", "Last-Modified", "Cache-Control", "Content-Type", "Content-Length")
 
@@ -57,6 +59,8 @@ def test_hot_thumbnail_needs_no_python(site):
     """It is served although the handler could not: the child is told of no such picture."""
     directory = os.path.join(site.work.cache, "thumbs", "200x200")
     os.makedirs(directory, exist_ok=True)
+    # the first round of the keeper removes what has no row
+    until(lambda: sweep.counted(site.work.cache).at)
     path = os.path.join(directory, "never-in-the-table.jpg")
     shutil.copyfile(os.path.join(site.work.cache, "..", "httpd.conf"), path)
     try:
@@ -150,7 +154,8 @@ def test_whatever_does_not_exist_is_404(site, path):
 def test_broken_source_is_404_and_one_line(site):
     site.expect(r"thumbnail 200x200/broken\.jpg: ")
     assert site.request("/thumbs/200x200/broken.jpg").status == 404
-    assert len(site.log().splitlines()) == 1
+    # children have other things to say now and then
+    assert site.log().count("thumbnail 200x200/broken.jpg: ") == 1
 
 
 @pytest.mark.parametrize("id", ["gone", "outside", "url", "absolute", "fifo", "link"])
@@ -158,7 +163,8 @@ def test_path_that_is_not_below_the_root_is_404(site, id):
     site.expect(rf"(thumbnail 200x200/{id}\.jpg|original {id}): ")
     assert site.request(f"/thumbs/200x200/{id}.jpg").status == 404
     assert site.request(f"/images/{id}").status == 404
-    assert site.log().count(":warn]") == 2
+    found = site.log()
+    assert [found.count(f"{what}: ") for what in (f"200x200/{id}.jpg", f"original {id}")] == [1, 1]
 
 
 def test_original_is_streamed_as_it_is(site, pictures):

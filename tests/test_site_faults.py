@@ -12,7 +12,7 @@ import time
 import pytest
 from PIL import Image
 
-from tests.conftest import PATIENT, SERVERS, watched
+from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd
 from tests.support import until
 
@@ -24,7 +24,6 @@ def mariadb_site(request, public_dir, pictures, mariadb):
     name = f"site_{request.param}"
     mariadb.make_images_table(name, rows)
     server = Httpd(public_dir / "site", request.param, mariadb.url(name), root)
-    server.settings(PATIENT)
     with server:
         yield from watched(server)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from handlers import locks
 from handlers.quickstart import httpd
-from tests.conftest import PATIENT, SERVERS, watched
+from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
 from tests.support import until
 
@@ -35,7 +35,7 @@ def site_of(request, public_dir, pictures, settings, children):
 @pytest.fixture(params=SERVERS)
 def wide_site(request, public_dir, pictures):
     """Children for all clients at once; everybody may wait."""
-    settings = f"{PATIENT}\nthumbnail.waiters = 64"
+    settings = "thumbnail.waiters = 64"
     with site_of(request, public_dir, pictures, settings, CLIENTS) as server:
         yield from watched(server)
 
@@ -73,7 +73,6 @@ def usual_site(request, public_dir, pictures):
     url = make_images_table(public_dir / "images.db", rows)
     server, children = request.param
     site = Httpd(public_dir / "site", server, url, root, children=children)
-    site.settings(PATIENT)
     with site:
         yield from watched(site)
 
@@ -136,7 +135,7 @@ def test_wait_ends_in_503(hasty_site):
 
 @pytest.fixture(params=SERVERS)
 def killed_site(request, public_dir, pictures):
-    settings = f"{PATIENT}\ncache.bytes = 1M\ncache.interval = 0.5"
+    settings = "cache.bytes = 1M\ncache.interval = 0.5"
     with site_of(request, public_dir, pictures, settings, 6) as server:
         yield from watched(server)
 
@@ -198,7 +197,6 @@ def restless_site(request, public_dir, pictures):
     url = make_images_table(public_dir / "images.db", rows)
     site = Httpd(public_dir / "site", request.param, url, root, children=4)
     site.extra = "MaxConnectionsPerChild 1"
-    site.settings(PATIENT)
     with site.stopped_at_the_end():
         yield from watched(site)
 
@@ -241,7 +239,6 @@ def test_graceful_restarts_leave_no_maker_behind(public_dir, pictures, seconds):
     root, rows = pictures
     url = make_images_table(public_dir / "images.db", rows)
     site = Httpd(public_dir / "site", "mod_wsgi", url, root, children=4)
-    site.settings(PATIENT)
     with site:
         site.begin_test()
         statuses = graceful_under_load(site, seconds)
@@ -281,7 +278,8 @@ def test_one_child_keeps_the_cache_within_its_limit(swept_site):
     until(lambda: used_bytes(directory) <= 200 << 10)
     said = r"cache: \d+ thumbnails, 0\.\d MB; [1-9]\d* files deleted"
     until(lambda: re.search(said, swept_site.log()))
-    assert swept_site.request("/thumbs/200x200/p000.jpg").status == 200
+    # Apache may have looked for a file that is swept before it can be opened
+    until(lambda: swept_site.request("/thumbs/200x200/p000.jpg").status == 200)
 
 
 @pytest.fixture(params=SERVERS)
@@ -318,6 +316,7 @@ def test_full_disk_is_503_for_cold_and_nothing_for_hot(small_disk_site):
     assert {answer.status for answer in cold} == {503}
     assert {answer.headers["Retry-After"] for answer in cold} == {"3"}
     assert small_disk_site.request("/thumbs/200x200/p001.jpg").status == 200
-    assert small_disk_site.log().count("No space left") <= small_disk_site.children
+    told = re.findall(r"thumbnail\.cache .*No space left", small_disk_site.log())
+    assert len(told) <= small_disk_site.children
     filler.unlink()
     assert small_disk_site.request("/thumbs/400x400/large.png").status == 200

@@ -49,7 +49,7 @@ def show(browser, site, path):
     """Open a page and wait for its pictures."""
     browser.get(f"http://127.0.0.1:{site.port}{path}")
     browser.execute_script("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
-    WebDriverWait(browser, 60).until(lambda b: b.execute_script(LOADED))
+    WebDriverWait(browser, 180).until(lambda b: b.execute_script(LOADED))
 
 
 def screen(browser, width, height=844, scale=1, scheme="light"):

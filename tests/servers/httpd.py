@@ -18,6 +18,15 @@ from typing import NamedTuple
 from handlers.quickstart import httpd
 from handlers.quickstart.work import SIZES, Work
 
+#: Settings of a site on a machine that others keep busy: it turns nobody away for that, gives no
+#: picture up, and takes no database for away that answers late.
+PATIENT = """
+thumbnail.soon = 60
+thumbnail.wait = 120
+thumbnail.cpu = 30
+lookup.timeout = 30
+lookup.connect_timeout = 30
+"""
 # A test server has as few children as the test needs, and more clients now and then.
 _chance = random.SystemRandom()
 _reserved: set[int] = set()
@@ -69,7 +78,7 @@ class Answer(NamedTuple):
 
 
 class Httpd:
-    """One httpd and its log.
+    """One httpd and its log; its settings begin with :data:`PATIENT`.
 
     :param directory: its work directory; Apache's user must be able to reach it.
     :param server: ``mod_wsgi`` or ``mod_python``.
@@ -101,7 +110,7 @@ class Httpd:
         #: Texts of the configuration, and what stands in their place from the next start on.
         self.edits: dict[str, str] = {}
         self.work.make()
-        self.work.write_settings(url, str(root), snapshot=snapshot, sizes=sizes)
+        self.write_settings(url, root, snapshot=snapshot, sizes=sizes)
         self._expected: list[str] = []
         self._mark = 0
 
@@ -150,12 +159,17 @@ class Httpd:
         """Stop it and wait until it is gone."""
         httpd.stop(self.work)
 
+    def write_settings(self, url, root, private=None, **options) -> None:
+        """Write settings.ini anew; *options* are those of :meth:`Work.write_settings`."""
+        self.work.write_settings(url, str(root), private, **options)
+        self.settings(PATIENT)
+
     def settings(self, text: str) -> None:
         """Set options in settings.ini, ``section.key = value`` a line, from the next start on."""
         path = os.path.join(self.work.etc, "settings.ini")
         parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
         parser.read(path, encoding="utf-8")
-        for line in text.splitlines():
+        for line in filter(None, text.splitlines()):
             name, _, value = line.partition("=")
             section, _, key = name.strip().rpartition(".")
             if not parser.has_section(section):
@@ -165,7 +179,7 @@ class Httpd:
             parser.write(file)
 
     def request(
-        self, path, method="GET", headers=None, body=None, timeout=60, source=None
+        self, path, method="GET", headers=None, body=None, timeout=180, source=None
     ) -> Answer:
         """Send one request on a connection of its own.
 
@@ -185,7 +199,7 @@ class Httpd:
         finally:
             connection.close()
 
-    def raw(self, data: bytes, timeout=60) -> tuple[int, bytes]:
+    def raw(self, data: bytes, timeout=180) -> tuple[int, bytes]:
         """Send *data* as it is, on a connection of its own, and no more; return what comes back.
 
         :return: the status, 0 if nothing came that has one, and all bytes.

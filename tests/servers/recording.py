@@ -162,7 +162,7 @@ class RealServer(Httpd):
         self._last: dict | None = None
         self._log_was_read = False
 
-    def request(self, path, method="GET", headers=None, body=None, timeout=60) -> Answer:
+    def request(self, path, method="GET", headers=None, body=None, timeout=180) -> Answer:
         """Send one request, and record or compare the answer."""
         self._last = self._recording.request(method, path, headers, body)
         try:
@@ -218,7 +218,7 @@ class RecordedServer:
         self._place = str(pathlib.Path(directory).parent)
         self._log: list[str] = []
 
-    def request(self, path, method="GET", headers=None, body=None, timeout=60) -> Answer:
+    def request(self, path, method="GET", headers=None, body=None, timeout=180) -> Answer:
         """Return the recorded answer.
 
         :raises http.client.RemoteDisconnected: if the child of mod_python ended.

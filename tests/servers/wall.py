@@ -53,9 +53,7 @@ def make_wall(directory: pathlib.Path, server: str, **options) -> Httpd:
             os.link(first, file)
     url = make_images_table(directory / "images.db", ROWS, PRIVATE)
     site = Httpd(directory / "site", server, url, root, **options)
-    site.work.write_settings(url, str(root), "private", snapshot=True)
-    # on a busy machine many a picture of a page waits for its turn
-    site.settings("thumbnail.wait = 60")
+    site.write_settings(url, root, "private", snapshot=True)
     users = pathlib.Path(site.work.users)
     users.write_text(f"{USER}:{htpasswd.encode(PASSWORD)}\n")
     users.chmod(0o644)
