@@ -155,6 +155,8 @@ def test_root_that_goes_away_while_the_site_runs_and_comes_back(site, root, pict
 
 
 def test_root_that_is_missing_ends_a_command_in_one_line(site, root):
+    # a child that has not looked yet says it as well
+    site.expect(f"images.root {root}: no such directory$")
     site.start()
     root.rename(f"{root}.away")
     settings = os.path.join(site.work.etc, "settings.ini")
