@@ -44,7 +44,7 @@ OWN_LIMITS = (
 
 
 class RowChanged(Exception):
-    """Raised when the row of a thumbnail is another one now than when it was asked for."""
+    """Raised when the row of a thumbnail, or its source, has changed while it was made."""
 
 
 class Asked(NamedTuple):
@@ -145,6 +145,7 @@ def make(
     :raises handlers.cache.failures.FailedBefore: if that is remembered.
     :raises handlers.worker.WorkerDied, WorkerTimeout: if the maker did not survive it, or was too
         slow; it may be tried again.
+    :raises RowChanged: if the source was written to meanwhile, as half of each may be decoded then.
     :raises handlers.cache.turns.Busy, handlers.locks.LockTimeout: if others come first.
     :raises OSError: if the cache cannot be written.
     """
@@ -168,6 +169,8 @@ def make(
                     made = _made(store.directory, slot, job, (file, copy), asked.name, how)
                 except errors.SourceUnavailable as error:
                     raise source.RootUnavailable(how.root, f"{path!r}: {error}") from error
+                if _identity(path, _status(file, how, path)) != identity:
+                    raise RowChanged(f"{path!r} was written to while it was decoded")
         length = made.answer["bytes"]
         target, own_mark = store.path(asked.name), marks.of_row(row, asked.size)
         store.write(target, made.data[:length], found.st_mtime_ns, own_mark, check)

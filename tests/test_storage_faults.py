@@ -19,6 +19,7 @@ from handlers.image.geometry import Geometry
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
 from handlers.lookup import Row
+from handlers.maker import client
 from tests.conftest import SERVERS, watched
 from tests.servers.httpd import Httpd, make_images_table
 
@@ -75,6 +76,31 @@ def test_storage_that_fails_is_not_remembered(tmp_path):
             turns = Turns(str(tmp_path), 1, 1, 5)
             making.make(store, making.Asked("9x9", "1", "jpg"), row, how, turns)
     assert os.listdir(tmp_path / "handlers-state" / "failures") == []
+
+
+def test_source_that_is_written_to_while_it_is_decoded_leaves_nothing(tmp_path, cache, monkeypatch):
+    """What was decoded may be half of the old picture and half of the new one."""
+    store, make_once = Store(cache), client.make
+    path = tmp_path / "source.jpg"
+    path.write_bytes(noise("JPEG"))
+
+    def write_to(*given):
+        done = make_once(*given)
+        with open(path, "r+b") as file:
+            file.write(noise("JPEG")[:100])
+        os.utime(path, (1.7e9, 1.7e9))
+        return done
+
+    def is_made():
+        how = making.Recipe(str(tmp_path), Limits(), {}, False, 5, 3600, 3)
+        asked, turns = making.Asked("9x9", "1", "jpg"), Turns(cache, 1, 1, 60)
+        return making.make(store, asked, Row("source.jpg", False, None, None), how, turns)
+
+    with monkeypatch.context() as patch, pytest.raises(making.RowChanged, match="was written to"):
+        patch.setattr(client, "make", write_to)
+        is_made()
+    assert not store.has("9x9/1.jpg")
+    assert is_made() and store.has("9x9/1.jpg")
 
 
 def test_reading_an_original_tells_a_fault_of_the_storage_from_a_client_that_has_gone():

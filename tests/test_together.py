@@ -18,6 +18,7 @@ from handlers.cache.pace import Pace
 from handlers.cache.store import Store
 from handlers.cache.turns import Turns
 from handlers.errors import Misconfigured
+from handlers.image import thumbnail
 from handlers.image.geometry import parse
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make, make_kept
@@ -273,6 +274,20 @@ def test_picture_of_a_source_that_has_changed_is_not_found(source, change):
     answer, data = run([opened(source)], job("400x400", ()), pictures)
     assert "kept" not in answer["source"]
     assert data == run([opened(source)], job("400x400", ()))[1]
+
+
+def test_picture_of_a_source_that_changes_while_it_is_decoded_is_not_found(source, monkeypatch):
+    pictures = kept.Pictures()
+
+    def make_and_write(*given, **options):
+        made = make(*given, **options)
+        os.utime(source, (1.7e9, 1.8e9))
+        return made
+
+    monkeypatch.setattr(thumbnail, "make", make_and_write)
+    run([opened(source)], job(), pictures)
+    monkeypatch.undo()
+    assert run([opened(source)], job("400x400", of_kept=True), pictures)[0]["error"] == "NotKept"
 
 
 def test_pictures_make_room_for_each_other_and_for_a_job_that_needs_it(tmp_path, monkeypatch):

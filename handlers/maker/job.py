@@ -101,7 +101,8 @@ def _decoded(file: BinaryIO, copy: BinaryIO | None, job: Job, pictures) -> tuple
     from handlers.image import thumbnail as image
     from handlers.maker import kept
 
-    new_copy = b""
+    # a source that is written to meanwhile is another one when it is asked for again
+    known, new_copy = kept.key(file.fileno(), job.focus), b""
     if job.wants_copy:
         if pictures is not None:
             # what a copy takes is only known to be within the limit
@@ -123,7 +124,7 @@ def _decoded(file: BinaryIO, copy: BinaryIO | None, job: Job, pictures) -> tuple
     source = _source(made, "its copy" if copy is not None and not new_copy else "")
     answer = {"bytes": len(made.data), "source": source}
     if made.kept is not None:
-        pictures.keep(kept.key(file.fileno(), job.focus), made.kept)
+        pictures.keep(known, made.kept)
         answer["kept"] = [str(size) for size in made.kept.wanted]
     return answer, made.data + new_copy
 
