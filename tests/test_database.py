@@ -7,8 +7,11 @@ import pytest
 
 from handlers.database import errors, hosts, parse
 from handlers.database.hosts import Hosts
-from handlers.lookup import Lookup, Row
+from handlers.lookup import Lookup, Row, Unavailable
+from handlers.lookup import options as lookup_options
+from handlers.lookup.refresh import Refresher
 from tests.servers.mariadb import MariaDB
+from tests.support import until
 
 _numbers = itertools.count()
 # a busy server is not away
@@ -226,6 +229,38 @@ def test_lock_of_another_is_contention(second, name):
             n.run("UPDATE images SET path = 'y' WHERE id = 'p1'")
 
 
+def test_table_that_somebody_has_locked_is_an_outage_of_the_lookup(second, name, tmp_path, caplog):
+    """Such as LOCK TABLES and ALTER TABLE, where the server does not let clients wait for long."""
+    given = {
+        **PATIENT,
+        "lookup.database": second.url(name),
+        "lookup.snapshot": str(tmp_path / "snapshot"),
+        "lookup.missing_ttl": "0",
+    }
+    options = lookup_options.from_mapping(given)
+    Refresher(options).refresh(30)
+    second.execute("SET GLOBAL lock_wait_timeout = 1")
+    try:
+        with connect(second.url(name)) as other:
+            other.run("LOCK TABLES images WRITE")
+            with pytest.raises(errors.DatabaseAway):
+                Refresher(options).refresh(30)
+            with contextlib.closing(Lookup.from_options(given)) as pictures:
+                assert pictures["p1"] == Row("second.jpg")
+                with pytest.raises(Unavailable):
+                    pictures.get("none")
+                other.run("UNLOCK TABLES")
+                assert until(lambda: pictures.get("none", "no"), despite=Unavailable) == "no"
+            other.run("LOCK TABLES images WRITE")
+            del given["lookup.snapshot"]
+            with contextlib.closing(Lookup.from_options(given)) as pictures:
+                assert pictures.warm() == 0
+            other.run("UNLOCK TABLES")
+    finally:
+        second.execute("SET GLOBAL lock_wait_timeout = 86400")
+    assert {record.exc_info for record in caplog.records} == {None}
+
+
 def test_account_with_an_unknown_way_of_signing_in_is_one_clear_line(second, name, caplog):
     second.execute(
         "INSTALL SONAME 'auth_ed25519'",
@@ -276,6 +311,8 @@ def test_ways_of_signing_in_that_pymysql_names_in_its_own_words(text, plugin):
         (3169, "Session was killed", errors.Lost),
         (1047, "WSREP has not yet prepared node for application use", errors.ReadOnly),
         (3032, "The server is currently in offline mode", errors.ReadOnly),
+        (1036, "Table 'sessions' is read only", errors.ReadOnly),
+        (1874, "InnoDB is in read only mode.", errors.ReadOnly),
         (1290, "running with the --super-read-only option so it cannot execute", errors.ReadOnly),
     ],
 )

@@ -64,6 +64,17 @@ def test_text_that_is_no_number_is_private_and_one_error(value, caplog):
     assert record.getMessage().startswith(f"lookup.private: column hidden has {text!r}, which is ")
 
 
+@pytest.mark.parametrize(
+    "id, path",
+    [(7.0, b"a.jpg\0\0\0"), (decimal.Decimal(7), b"a.jpg"), (7, "a.jpg"), (b"7", b"a.jpg")],
+)
+def test_id_and_path_are_what_the_database_shows(id, path):
+    """A DOUBLE without a fraction has no point, and a BINARY is filled up with zero bytes."""
+    read = row.reader(["id", "path"], is_plain)
+    assert read((id, path)) == ("7", Row("a.jpg"))
+    assert read((id, b"\0\0")) == ("7", None)
+
+
 @pytest.fixture
 def table(mariadb):
     """A function that makes a table with a column ``hidden`` of one type and value."""

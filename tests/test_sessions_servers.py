@@ -290,6 +290,19 @@ def test_sweep_drops_whole_partitions_and_adds_new_ones(mariadb, url):
         assert len(after) == AHEAD
 
 
+def test_sessions_end_after_a_sweep_by_a_clock_that_was_ahead(mariadb, url):
+    """It has dropped all partitions but those of its own time."""
+    moved = [365 * 86400.0]
+    with opened(url, clock=lambda: time.time() + moved[0]) as store:
+        store.sweep(Pace.flat_out())
+        moved[0] = 0.0
+        save(store, ended := sids.new(), accessed=time.time() - 2 * PERIOD)
+        save(store, live := sids.new())
+        assert store.sweep(Pace.flat_out()).deleted == 1
+        assert store.load(live) is not None and store.load(ended) is None
+        assert mariadb.execute(f"SELECT COUNT(*) FROM {url.name}.sessions") == [(1,)]
+
+
 def test_account_that_may_not_alter_the_table_sweeps_row_by_row(mariadb, url):
     moved = [0.0]
     user = f"poor{next(_numbers)}"

@@ -63,7 +63,7 @@ class DatabaseMisconfigured(Misconfigured):
         return f"{self.args[0]}: {self.cure}" if self.cure else self.args[0]
 
 
-class Contended(Busy):
+class Contended(Busy, DatabaseAway):
     """The locks of others stood in the way, and nothing was changed: try again."""
 
 

@@ -34,12 +34,18 @@ COLUMN_DENIED = ER.COLUMNACCESS_DENIED_ERROR
 _ACCESS_DENIED_NO_PASSWORD = 1698
 _READ_ONLY_TRANSACTION = 1792
 _READ_ONLY_MODE = 1836
+_READ_ONLY_INNODB = 1874
 _CONNECTION_KILLED = 1927
 _SESSION_KILLED = 3169
 _DISCONNECTED_WHEN_IDLE = 4031
 _OFFLINE_MODE = 3032
 # a node of Galera that has lost the others
 _NOT_PREPARED = 1047
+_VARIABLES = (
+    "SELECT @@global.read_only, @@innodb_read_only, @@max_allowed_packet",
+    # a server without InnoDB
+    "SELECT @@global.read_only, 0, @@max_allowed_packet",
+)
 # the id's characters do not exist in the column's character set
 _INCOMPARABLE = {ER.CANT_AGGREGATE_2COLLATIONS, ER.INVALID_CHARACTER_STRING}
 _ACCOUNT = {
@@ -78,7 +84,14 @@ _LOST = {
     _DISCONNECTED_WHEN_IDLE,
     _SESSION_KILLED,
 }
-_READ_ONLY = {_NOT_PREPARED, _OFFLINE_MODE, _READ_ONLY_TRANSACTION, _READ_ONLY_MODE}
+_READ_ONLY = {
+    ER.OPEN_AS_READONLY,
+    _NOT_PREPARED,
+    _OFFLINE_MODE,
+    _READ_ONLY_INNODB,
+    _READ_ONLY_MODE,
+    _READ_ONLY_TRANSACTION,
+}
 _CONTENDED = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT}
 _TOO_LARGE = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
 # a BIT comes as bytes, which would look like text
@@ -237,14 +250,14 @@ class Connection:
             self._connection.close()
 
     def _look(self) -> None:
-        try:
-            ((read_only, packet),) = self.run("SELECT @@global.read_only, @@max_allowed_packet")[1]
-        except DatabaseMisconfigured:
-            # a server of another kind, which speaks the protocol and has no such variables
-            return
-        # an enumeration in later versions of MariaDB
-        self.read_only = str(read_only).upper() not in ("0", "OFF")
-        self.max_packet = int(packet)
+        # a server of another kind, which speaks the protocol, may have none of the variables
+        for query in _VARIABLES:
+            with contextlib.suppress(DatabaseMisconfigured):
+                ((*read_only, packet),) = self.run(query)[1]
+                # an enumeration in later versions of MariaDB
+                self.read_only = any(str(text).upper() not in ("0", "OFF") for text in read_only)
+                self.max_packet = int(packet)
+                return
 
 
 def connected(url: URL, connect_timeout: float, timeout: float) -> Connection:

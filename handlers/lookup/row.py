@@ -118,6 +118,9 @@ def reader(
     def read(values: Sequence) -> tuple[str, Row | None]:
         id, path = values[id_at], values[path_at]
         id = "" if id is None else _text(id)
+        if path.__class__ is bytes:
+            # a BINARY column fills up its text with these
+            path = path.rstrip(b"\0")
         if not is_id(id) or path is None or not (path := _text(path)):
             return id, None
         if plain:
@@ -136,6 +139,9 @@ def reader(
 def _text(value) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
+    if value.__class__ is float and value.is_integer():
+        # as a database shows it, and takes it
+        value = int(value)
     return value if isinstance(value, str) else str(value)
 
 
