@@ -273,11 +273,23 @@ def test_maker_killed_between_two_jobs_is_none(cache, sources):
         os.kill(pid_of(cache), signal.SIGKILL)
 
 
+def test_maker_that_is_stopped_is_replaced_at_once(cache, sources, monkeypatch):
+    ask(cache, sources / "plain.jpg")
+    pid = pid_of(cache)
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(client, "_PROMPT", 0.1)
+    # whoever waits for its answer instead waits for longer than the test may take
+    assert ask(cache, sources / "plain.jpg", bounds=BOUNDS._replace(seconds=3600)).answer["bytes"]
+    # the least urgent of all, it needs CPU time to end
+    until(lambda: pid not in makers_of(cache))
+
+
 def test_maker_that_does_not_answer_is_replaced(cache, sources, monkeypatch):
     connected = client._connected
     ask(cache, sources / "plain.jpg")
     pid = pid_of(cache)
     os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(client, "_is_stopped", lambda pid: False)
     monkeypatch.setattr(client, "_connected", lambda *given: connected(*given[:2], 0.2))
     assert ask(cache, sources / "plain.jpg").answer["bytes"]
     # the least urgent of all, it needs CPU time to end

@@ -25,6 +25,8 @@ MOST_KEPT = 64 << 20
 #: Seconds that a maker may take to start.
 _STARTING = 30.0
 _STARTS = 3
+#: Seconds without an answer after which a maker is looked at: one that is stopped has none.
+_PROMPT = 1.0
 #: Seconds for which a child does without makers after one could not be started.
 _PAUSE = 60.0
 _BOOT = """
@@ -185,13 +187,19 @@ def _connected(cache: str, slot: int, seconds: float) -> tuple[socket.socket, di
 
 def _greeted(connection: socket.socket, seconds: float) -> dict | None:
     """Return what a maker says first; None if it is none to work with."""
+    began = time.monotonic()
+    pid, uid = wire.peer_of(connection)
     try:
-        hello, _, _ = wire.receive(connection, time.monotonic() + seconds)
+        try:
+            wire.wait(connection, began + min(seconds, _PROMPT))
+        except TimeoutError:
+            if _is_stopped(pid):
+                raise
+        hello, _, _ = wire.receive(connection, began + seconds)
     except wire.Ended:
         return None
     except TimeoutError:
         # stopped, or at a job that nobody waits for: its turn is the caller's
-        pid, uid = wire.peer_of(connection)
         # the maker that this process has just started has its end from this process, and one of
         # another container that shares the cache has no number here but 0: everybody's in kill(2)
         if uid == os.geteuid() and pid not in (0, os.getpid()):
@@ -206,6 +214,15 @@ def _greeted(connection: socket.socket, seconds: float) -> dict | None:
         message = f"makers are not shut in by {missing}, which this kernel or machine has not"
         faults.tell(log, logging.INFO, "confinement", message)
     return hello
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether the process is stopped by a signal, proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].startswith(" T")
+    except OSError:
+        return False
 
 
 def _started(cache: str, slot: int) -> tuple[socket.socket, dict] | None:

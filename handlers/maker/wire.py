@@ -77,7 +77,7 @@ def receive(
     """
     received, descriptors = bytearray(), array.array("i")
     try:
-        _wait(connection, deadline)
+        wait(connection, deadline)
         room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * descriptors.itemsize)
         start, beside, _, _ = connection.recvmsg(_HEAD.size, room, socket.MSG_CMSG_CLOEXEC)
         for level, kind, held in beside:
@@ -106,7 +106,7 @@ def _filled(
 ) -> bytearray:
     """Add to what has been *received* until it has this *length*."""
     while len(received) < length:
-        _wait(connection, deadline)
+        wait(connection, deadline)
         piece = connection.recv(length - len(received))
         if not piece:
             raise Ended("the connection has ended")
@@ -114,7 +114,11 @@ def _filled(
     return received
 
 
-def _wait(connection: socket.socket, deadline: float | None) -> None:
+def wait(connection: socket.socket, deadline: float | None) -> None:
+    """Wait until something can be received, or the other side has closed the connection.
+
+    :raises TimeoutError: if that is not so by the *deadline* of the monotonic clock.
+    """
     if deadline is None:
         return
     left = deadline - time.monotonic()
