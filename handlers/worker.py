@@ -29,6 +29,7 @@ from handlers import stop
 
 _PR_SET_PDEATHSIG = 1
 _PIECE = 1 << 20
+_STATM = "/proc/self/statm"
 # The server has handlers of its own for most of these, and a shell that starts it in the background
 # has it ignore SIGINT and SIGQUIT: in a process that serves nobody each must end it.
 _SIGNALS = (
@@ -163,6 +164,7 @@ def _is_one_of_several_interpreters() -> bool:
 
 
 def _forked(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int:
+    _check_proc()
     parent = os.getpid()
     # until the process has its own, a signal to all of the server's would run the server's handlers
     blocked = stop.left_to_child()
@@ -192,6 +194,7 @@ def spawn(
     :param blocked: signals that do not reach it.
     :raises OSError: if it cannot be started, or there is no Python.
     """
+    _check_proc()
     actions: list[tuple] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
     if stdin >= 0:
         actions = [(os.POSIX_SPAWN_DUP2, stdin, 0)]
@@ -219,6 +222,13 @@ def _spawned(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int
         return spawn(_BOOT, arguments, [writing, *keep], sending, stop.left_to_child())
     finally:
         os.close(sending)
+
+
+def _check_proc() -> None:
+    # without it the process cannot tell what it has, and so be bounded
+    if not os.path.exists(_STATM):
+        message = "/proc is not mounted, where Apache's ChrootDir leads to, say"
+        raise FileNotFoundError(errno.ENOENT, message, _STATM)
 
 
 def _python() -> str:
@@ -275,7 +285,7 @@ def _bound(bounds):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seconds = _whole(bounds.cpu_seconds)
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
-    with open("/proc/self/statm", encoding="ascii") as file:
+    with open(_STATM, encoding="ascii") as file:
         pages = int(file.read().split()[0])
     size = pages * resource.getpagesize() + bounds.memory
     _lower(resource.RLIMIT_AS, size, size)

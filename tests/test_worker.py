@@ -149,7 +149,7 @@ def test_new_python_does_the_work_where_other_interpreters_are(tmp_path, monkeyp
         call(forked.spin, Bounds(600, 0.5, MEGABYTE * 256))
 
 
-@pytest.mark.parametrize("kind", ["no more processes", "no more files", "no Python"])
+@pytest.mark.parametrize("kind", ["no more processes", "no more files", "no Python", "no /proc"])
 def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
     kind, tmp_path, monkeypatch, caplog
 ):
@@ -162,6 +162,8 @@ def test_process_that_cannot_be_started_is_503_and_named_as_it_is(
         monkeypatch.setattr(os, "fork", lambda: refused(errno.EAGAIN))
     elif kind == "no more files":
         monkeypatch.setattr(os, "pipe", lambda: refused(errno.EMFILE))
+    elif kind == "no /proc":
+        monkeypatch.setattr(worker, "_STATM", f"{tmp_path}/self/statm")
     else:
         monkeypatch.setattr(worker, "_is_one_of_several_interpreters", lambda: True)
         monkeypatch.setattr(worker, "_python", lambda: f"{tmp_path}/bin/python3")
