@@ -344,6 +344,24 @@ def test_sessions_of_mod_python_are_taken_over(client, tmp_path):
     assert client.cookies["pysid"] == sid
 
 
+@pytest.mark.parametrize("end", ["invalidate", "regenerate_id"])
+def test_session_taken_over_by_a_child_that_was_killed_ends_for_good(client, tmp_path, end):
+    """It is stored here, and its file has not been removed yet."""
+    client.visit(count)
+    sid, now = client.cookies["pysid"], time.time()
+    directory = tmp_path / "mp_sess" / sid[:2]
+    directory.mkdir(parents=True, mode=0o700)
+    directory.parent.chmod(0o700)
+    stored = {"_data": {"n": 41}, "_created": now, "_accessed": now, "_timeout": 1800}
+    (directory / sid).write_bytes(pickle.dumps(stored, 2))
+    (directory / sid).chmod(0o600)
+    client.options[OWN + "takeover"] = directory.parent
+    client.visit(lambda req: getattr(Session.Session(req), end)())
+    store_of(client).delete(sid)
+    client.cookies["pysid"] = sid
+    assert client.visit(read) == (True, {})
+
+
 def test_backend_of_peoples_own(client):
     def counted(req):
         session = OwnSession(req, timeout=60)

@@ -4,6 +4,7 @@ import pytest
 from mod_python import Session
 
 from handlers.sessions import sid as sids
+from handlers.sessions.serial import SerialError
 from tests.session_client import OWN, Client, OwnSession, count, in_thread, own_site, read, store_of
 
 TYPES = ("FileSession", "DbmSession", "MemorySession", "SqlSession")
@@ -85,6 +86,43 @@ def test_two_requests_that_replace_one_id_leave_one_session(client):
     assert client.sent == {}
     assert of(client, old) == (ENDED, False)
     assert of(client, others[0]) == ((False, {"n": 1}), False)
+
+
+@pytest.mark.parametrize("opened", [Session.Session, OwnSession])
+def test_second_session_object_after_a_new_id_is_the_same_session(client, opened):
+    """Such as that of a PSP page which shows the visitor who has just signed in."""
+
+    def make(req):
+        session = opened(req)
+        session["n"] = 1
+        session.save()
+
+    def replace(req):
+        session = opened(req)
+        ids = [session.id(), session.regenerate_id(), session.regenerate_id()]
+        second = opened(req)
+        return second.is_new(), dict(second), second.id() == ids[2] != ids[0]
+
+    client.visit(make)
+    assert client.visit(replace) == (False, {"n": 1}, True)
+    assert client.visit(lambda req: dict(opened(req))) == {"n": 1}
+
+
+def test_new_id_that_cannot_be_stored_leaves_the_old_one(client):
+    client.visit(count)
+
+    def replace(req):
+        session = Session.Session(req)
+        session["bad"] = lambda: None
+        with pytest.raises(SerialError):
+            session.regenerate_id()
+        del session["bad"]
+        session["m"] = 2
+        session.save()
+
+    client.visit(replace)
+    assert client.sent == {}
+    assert client.visit(read) == (False, {"n": 1, "m": 2})
 
 
 def test_id_that_is_replaced_twice_and_then_invalidated(client):

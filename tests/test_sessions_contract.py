@@ -22,7 +22,7 @@ from handlers.sessions.memcached import MemcachedStore
 from handlers.sessions.memory import MemoryStore
 from handlers.sessions.mysql import MysqlStore
 from handlers.sessions.sqlite import SqliteStore
-from handlers.sessions.store import Conflict, Record, RecordTooLarge
+from handlers.sessions.store import REPLACED, Conflict, Record, RecordTooLarge
 from handlers.sessions.sweep import Pace, Swept
 from tests.servers.memcached import Memcached
 
@@ -480,6 +480,23 @@ def test_purge_waits_for_a_request_that_would_save_the_session_again(listing):
     assert listing.purge("ada") == 1
     thread.join()
     assert listing.load(sid) is None
+
+
+def test_purge_ends_a_session_that_gets_another_id_meanwhile(listing):
+    old, new = sids.new(), sids.new()
+    version = save(listing, old, user="ada")
+    acquire = listing._acquire
+
+    def replace_first(name, timeout):
+        # what the request does that the purge waits for
+        listing._acquire = acquire
+        save(listing, new, user="ada")
+        save(listing, old, REPLACED, expected=version)
+        return acquire(name, timeout)
+
+    listing._acquire = replace_first
+    listing.purge("ada")
+    assert list(listing.entries("ada")) == [] and listing.load(new) is None
 
 
 def increments(store, ids, seed, times, done):

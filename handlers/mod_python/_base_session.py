@@ -17,6 +17,9 @@ from . import Cookie
 
 logger = logging.getLogger(__name__)
 
+# the attribute of a request that says which id it has given a session in place of which
+_SUCCESSORS = "_session_successors"
+
 #: ``unlock_session_cleanup(sess)`` unlocks the session: the request cleanup of every lock
 unlock_session_cleanup = operator.methodcaller("unlock")
 
@@ -64,6 +67,9 @@ class BaseSession(dict):
             candidates = [sid]
         else:
             raise ValueError(f"not a session id: {sid!r}")
+        successors = getattr(req, _SUCCESSORS, None)
+        if successors:
+            candidates = [_latest(candidate, successors) for candidate in candidates]
         self.init_lock()
         for candidate in candidates:
             self._sid = candidate
@@ -235,8 +241,13 @@ class BaseSession(dict):
         old, self._sid = self._sid, sids.new()
         new, version = self._sid, self._version()
         stored, self._stored = self._stored, False
-        self.save()
-        self._make_postponed()
+        try:
+            self.save()
+            self._make_postponed()
+        except BaseException:
+            # the client knows no other id
+            self._sid, self._stored = old, stored
+            raise
         if stored and not self._retire(old, version):
             self.do_delete()
             self._sid = old
@@ -247,6 +258,8 @@ class BaseSession(dict):
         self._sid = new
         self.lock()
         _send_cookie(self._req, self.make_cookie())
+        successors = getattr(self._req, _SUCCESSORS, {})
+        setattr(self._req, _SUCCESSORS, successors | {old: new})
         return new
 
     def make_cookie(self):
@@ -328,6 +341,13 @@ def _cookie(req, options, sid: str, secret) -> Cookie.Cookie:
     cookie.samesite = options.samesite
     cookie.secure = cookies.is_secure(req, options)
     return cookie
+
+
+def _latest(sid: str, successors: dict[str, str]) -> str:
+    """Return the id that has taken the place of *sid* in this request, or *sid*."""
+    while sid in successors:
+        sid = successors[sid]
+    return sid
 
 
 def _send_cookie(req, cookie: Cookie.Cookie) -> None:

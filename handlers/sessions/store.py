@@ -23,6 +23,8 @@ REPLACED = b"replaced"
 #: seconds that the clock of another machine may be ahead; what lies further ahead is a mistake
 AHEAD = 60.0
 _PURGE_WAIT = 10.0
+# looks at most: a user may sign in again all the time
+_PURGES = 4
 # seconds after which a client may come back
 _RETRY_AFTER = 10.0
 
@@ -267,14 +269,19 @@ class Store:
         """Delete all sessions of *user* ("log out everywhere"); return how many there were.
 
         Waits up to 10 s for each session in use, so that the request that holds it cannot save it
-        again afterwards; then deletes it all the same.
+        again afterwards; then deletes it all the same. Looks again after that: the request may
+        have given it another id.
         """
         gone = 0
-        for entry in list(self.entries(user)):
-            with contextlib.ExitStack() as held:
-                with contextlib.suppress(LockTimeout):
-                    held.enter_context(self._acquire(entry.key, _PURGE_WAIT))
-                gone += self._delete(entry.key)
+        for _ in range(_PURGES):
+            found = list(self.entries(user))
+            for entry in found:
+                with contextlib.ExitStack() as held:
+                    with contextlib.suppress(LockTimeout):
+                        held.enter_context(self._acquire(entry.key, _PURGE_WAIT))
+                    gone += self._delete(entry.key)
+            if not found:
+                break
         return gone
 
     def stats(self) -> Stats:

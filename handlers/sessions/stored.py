@@ -120,6 +120,7 @@ class Stored:
     def delete(self, sid: str) -> None:
         """Delete what is stored."""
         self._backing.store.delete(sid)
+        self._forget_taken_over(sid)
         counters.add("sessions_ended")
         self._forget(sid)
 
@@ -134,6 +135,7 @@ class Stored:
         for _ in range(_CONFLICTS):
             try:
                 store.save(sid, Record(REPLACED, now, now, GRACE), version)
+                self._forget_taken_over(sid)
                 return True
             except Conflict:
                 current = store.load(sid)
@@ -152,6 +154,11 @@ class Stored:
             self._backing.takeover.remove(sid)
             return False
         return self._take_over(sid) is not None
+
+    def _forget_taken_over(self, sid):
+        # a child that was killed in a takeover has left what would come back
+        if self._backing.takeover:
+            self._backing.takeover.remove(sid)
 
     def _forget(self, sid):
         if self._loaded_sid == sid:
