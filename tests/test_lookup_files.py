@@ -237,6 +237,20 @@ def test_child_that_has_the_files_open_goes_on_with_them(site, spoil):
         assert found in ([HIDDEN, None], [HIDDEN, {"p2": HIDDEN}])
 
 
+@pytest.mark.parametrize("name", ["", LAYER])
+def test_file_that_was_removed_is_not_called_damaged(site, name, caplog):
+    """By a thread that has no connection to it yet."""
+    site.given["lookup.preload"] = "0"
+    with site.opened() as pictures:
+        assert pictures["p1"] == HIDDEN
+        os.unlink(f"{site.file}{name}")
+        found = []
+        thread = threading.Thread(target=lambda: found.append(pictures["p2"]))
+        thread.start()
+        thread.join(60)
+    assert found == [HIDDEN] and not caplog.records
+
+
 @pytest.mark.parametrize("names", [[LAYER], ["", LAYER], [""]])
 def test_file_that_is_written_over_is_not_read_on(site, names):
     """``cp`` puts back a backup like this, and a child that has the file open reads the new one."""

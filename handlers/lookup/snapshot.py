@@ -365,7 +365,12 @@ class Snapshot:
             raise Unusable(f"it is damaged ({error})") from error
 
     def _reader(self) -> "_Reader":
-        reader = _Reader(self.path, self.layer)
+        try:
+            reader = _Reader(self.path, self.layer)
+        except sqlite3.Error:
+            # one that somebody has removed is not damaged
+            self.check_replaced()
+            raise
         self.check_replaced()
         return reader
 
