@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,9 +75,16 @@ def test_warm_decodes_once_for_all_sizes_of_a_format(site, caplog):
     plan = warming.Plan(f"{site}/cache", sizes, formats, making.recipe(options), 2, options)
     pictures = lookup.open(options)
     stamp.claim(f"{site}/cache", options)
-    assert warming._warm(plan, "large", pictures["large"])[:3] == (6, 0, 0)
-    sources = re.findall(r"made from (.*) in", caplog.text)
-    assert ["kept" in source for source in sources] == [False, True, True] * 2
+
+    def are_made_of_what_is_kept():
+        shutil.rmtree(site / "cache" / "thumbs", ignore_errors=True)
+        caplog.clear()
+        assert warming._warm(plan, "large", pictures["large"])[:3] == (6, 0, 0)
+        sources = re.findall(r"made from (.*) in", caplog.text)
+        return ["kept" in source for source in sources] == [False, True, True] * 2
+
+    # a machine may take longer than what is kept is kept
+    until(are_made_of_what_is_kept)
     # what is there already is not decoded for
     os.unlink(site / "cache" / "thumbs" / "200x200" / "large.jpg")
     assert warming._warm(plan, "large", pictures["large"])[:3] == (1, 5, 0)
