@@ -169,6 +169,7 @@ def make(
                     made = _made(store.directory, slot, job, (file, copy), asked.name, how)
                 except errors.SourceUnavailable as error:
                     raise source.RootUnavailable(how.root, f"{path!r}: {error}") from error
+                turns.leave_out(made.starting_seconds)
                 if _identity(path, _status(file, how, path)) != identity:
                     raise RowChanged(f"{path!r} was written to while it was decoded")
         length = made.answer["bytes"]
@@ -245,6 +246,7 @@ def placeholder(store: Store, name: str, row, how: Recipe, turns: Turns) -> str:
                 except errors.SourceUnavailable as error:
                     why = f"{row.path!r}: {error}"
                     raise source.RootUnavailable(how.root, why) from error
+                turns.leave_out(made.starting_seconds)
             # a file without a chunk for transparency, see Google's WebP Container Specification
             if made.data[12:16] != b"VP8 ":
                 return ""

@@ -83,6 +83,8 @@ class Done(NamedTuple):
     data: bytes
     cpu_seconds: float
     peak_bytes: int
+    #: Seconds by the clock until there was a process to do it, 0 if one was there.
+    starting_seconds: float = 0.0
 
 
 def call(

@@ -15,11 +15,15 @@ import tempfile
 import pytest
 from PIL import Image
 
-from handlers import faults, state_directory, worker
+from handlers import faults, making, state_directory, worker
+from handlers.cache.pace import Pace
+from handlers.cache.store import Store
+from handlers.cache.turns import Turns
 from handlers.image import libraries, strips
 from handlers.image.geometry import parse
 from handlers.image.limits import Limits
 from handlers.image.thumbnail import make
+from handlers.lookup import Row
 from handlers.maker import client, confinement, roll, wire
 from handlers.maker.job import Job, run, unpacked
 from tests.servers.httpd import at_work_on, makers_of
@@ -117,6 +121,20 @@ def test_nothing_is_left_in_the_caller(cache, sources):
             ask(cache, sources / path)
         with pytest.raises(worker.WorkerDied):
             ask(cache, sources / "large.jpg", bounds=BOUNDS._replace(cpu_seconds=0.01))
+
+
+def test_start_of_a_maker_is_not_what_those_who_wait_expect(cache, sources, monkeypatch):
+    """Many would be sent away after it, though the maker stays and the next ones take no start."""
+    assert ask(cache, sources / "plain.jpg").starting_seconds > 0
+    assert ask(cache, sources / "plain.jpg").starting_seconds == 0
+    make_once, usual = client.make, Pace(cache).seconds()
+    # as if it had taken as long as the whole turn
+    late = {"starting_seconds": 3600.0}
+    monkeypatch.setattr(client, "make", lambda *given: make_once(*given)._replace(**late))
+    how = making.Recipe(str(sources), LIMITS, {}, False, 20, 3600, 3)
+    asked, row = making.Asked("9x9", "1", "jpg"), Row("plain.jpg", False, None, None)
+    assert making.make(Store(cache), asked, row, how, Turns(cache, 1, 1, 60))
+    assert 0 < Pace(cache).seconds() < usual
 
 
 def test_each_turn_has_a_maker_of_its_own(cache, sources):

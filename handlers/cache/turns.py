@@ -51,6 +51,7 @@ class Turns:
         self._soon = soon
         self._first = first
         self._pace = Pace(directory)
+        self._left_out = 0.0
 
     @property
     def left(self) -> float | None:
@@ -93,13 +94,20 @@ class Turns:
         sleepers = state_directory.path(self._directory, "sleepers")
         numbers = sorted(range(self._makers), key=lambda number: number != self._first)
         fd, number = self._taken("makers", numbers, sleepers)
-        started = time.monotonic()
+        started, self._left_out = time.monotonic(), 0.0
         try:
             yield number
-            self._pace.note(time.monotonic() - started)
+            self._pace.note(max(0.0, time.monotonic() - started - self._left_out))
         finally:
             os.close(fd)
             wakeup.wake(sleepers)
+
+    def leave_out(self, seconds: float) -> None:
+        """Have *seconds* of the maker's turn not count: its process was started in them.
+
+        It stays, so those who wait need not expect them.
+        """
+        self._left_out += seconds
 
     @contextlib.contextmanager
     def idle_maker(self, number: int) -> Iterator[None]:

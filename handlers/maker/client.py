@@ -94,16 +94,20 @@ def ask(
 
     :raises handlers.worker.NotStarted: if there is none and none can be started.
     """
+    began, starting = time.monotonic(), 0.0
     try:
         found = _connected(cache, slot, bounds.seconds)
-        # one that somebody kills while it starts says nothing about the next one
-        starts = (_started(cache, slot) for _ in range(_STARTS))
-        found = found or next(filter(None, starts), None)
+        if found is None:
+            # one that somebody kills while it starts says nothing about the next one
+            starts = (_started(cache, slot) for _ in range(_STARTS))
+            found = next(filter(None, starts), None)
+            starting = time.monotonic() - began
         if found is None:
             raise OSError(errno.ECONNREFUSED, "it ends at once")
     except OSError as error:
         raise worker.NotStarted(error.errno, error.strerror or str(error)) from error
-    return _done(cache, slot, found, job, descriptors, bounds)
+    done = _done(cache, slot, found, job, descriptors, bounds)
+    return done._replace(starting_seconds=starting)
 
 
 def ask_for_kept(
