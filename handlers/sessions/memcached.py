@@ -18,6 +18,7 @@ still holds then may be older than what they have seen meanwhile.
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 import time
@@ -36,6 +37,8 @@ from handlers.sessions.sweep import Pace, Swept
 LARGEST = 1024 * 1024 - 1024
 LOCK_LIFE = 60
 _MONTH = 30 * 86400
+# a key has neither spaces nor control characters, and 250 bytes at most (protocol.txt)
+_PREFIX = re.compile(r"[!-~]{0,100}")
 _FIRST_WAIT = 0.002
 _LONGEST_WAIT = 0.05
 
@@ -68,6 +71,8 @@ class MemcachedStore(Store):
         super().__init__(max_size=min(max_size, LARGEST), clock=clock)
         if not servers:
             raise ValueError("no memcached server is named")
+        if not _PREFIX.fullmatch(prefix):
+            raise ValueError(f"key_prefix {prefix!r}: memcached takes 100 printable characters")
         self._servers = list(servers)
         self._prefix = prefix
         self._lock_life = lock_life
