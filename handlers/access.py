@@ -13,6 +13,8 @@ import stat
 # as many links as the kernel follows, path_resolution(7)
 _LINKS_FOLLOWED = 40
 _APACHES = "Apache's"
+# faults of all files alike
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def user() -> str:
@@ -80,7 +82,8 @@ def why_unwritable(directory: str, error: OSError) -> str:
                 "if it comes again, see whether AppArmor or SELinux forbids it"
             )
         return f"{blamed}: {user()} may not write there: chmod u+rwx {blamed}"
-    where = "" if not isinstance(error.filename, str) else f" ({error.filename})"
+    is_of_file = isinstance(error.filename, str) and error.errno not in _OF_THE_DISK
+    where = f" ({error.filename})" if is_of_file else ""
     return f"{directory} cannot be written: {error.strerror or error}{where}"
 
 

@@ -96,9 +96,12 @@ def _prepared(path: str) -> settings.Settings:
         try:
             stamp.claim(cache, options)
             receipt.write(path, cache, seen)
-        except (OSError, stamp.Outdated) as error:
-            # requests that need it try again, and are refused until it succeeds
+        # requests that need it try again, and are refused until it succeeds
+        except stamp.Outdated as error:
             faults.tell(log, logging.ERROR, cache, f"thumbnail.cache {cache}: {error}")
+        except OSError as error:
+            why = access.why_unwritable(cache, error)
+            faults.tell(log, logging.ERROR, cache, f"thumbnail.cache {why}", key=why)
     return options
 
 

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from handlers import access, duties
+from handlers import access, duties, receipt
 from tests.servers.httpd import Httpd, make_images_table
 from tests.support import run_command, until
 
@@ -432,6 +432,23 @@ def test_cache_that_is_mended_while_its_fault_is_looked_for(tmp_path, monkeypatc
 def test_directory_that_is_missing_when_looked_at_is_not_called_forbidden(tmp_path):
     with pytest.raises(FileNotFoundError):
         access.check_writable(str(tmp_path / "cache"))
+
+
+def test_full_disk_is_one_fault_whatever_file_meets_it(tmp_path):
+    for number, is_one in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)):
+        met = [OSError(number, os.strerror(number), f"{tmp_path}/{name}") for name in "ab"]
+        assert (len({access.why_unwritable(str(tmp_path), one) for one in met}) == 1) == is_one
+
+
+def test_cache_that_cannot_be_claimed_says_what_requests_say(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "settings.ini"
+    path.write_text(f"[thumbnail]\ncache = {tmp_path}/cache\n")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "claimed"))
+    monkeypatch.setattr(receipt, "write", Mock(side_effect=full))
+    duties._prepared(str(path))
+    assert caplog.messages == [
+        f"thumbnail.cache {tmp_path}/cache cannot be written: No space left on device"
+    ]
 
 
 def test_refusal_that_owner_and_mode_do_not_explain(tmp_path):
