@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import socket
+import threading
 
 import pytest
 
@@ -193,6 +195,23 @@ def test_statement_that_a_read_only_server_refuses_is_an_error_of_its_own(mariad
     with connect(mariadb.url(name, name, "x"), ask_variables=True) as connection:
         assert connection.read_only
     mariadb.execute(f"DROP USER {name}@'%'")
+
+
+@pytest.mark.parametrize("sent", [b"\0" * 8, b"\1\0\0\0\n", b"SSH-2.0-OpenSSH_9.2\r\n", b""])
+def test_host_that_speaks_something_else_is_passed_over(second, name, sent):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            with contextlib.closing(other.accept()[0]) as client:
+                client.sendall(sent)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        here = f"@127.0.0.1:{second.port}"
+        url = second.url(name).replace(here, f"@127.0.0.1:{other.getsockname()[1]},{here[1:]}")
+        with contextlib.closing(Lookup.from_options({**PATIENT, "lookup.database": url})) as found:
+            assert found["p1"] == Row("second.jpg")
+        thread.join()
 
 
 def test_longest_statement_is_known_and_a_longer_one_is_too_large(second, name):

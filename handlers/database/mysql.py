@@ -6,6 +6,7 @@ import datetime
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 
 import pymysql
@@ -319,6 +320,10 @@ def translating_errors():
         raise DatabaseMisconfigured(text, cure=f"write charset=utf8mb4 in {URL_WORDS}") from error
     except RuntimeError as error:
         raise _unknown_plugin(str(error)) or DatabaseMisconfigured(str(error)) from error
+    except (AssertionError, IndexError, struct.error) as error:
+        # PyMySQL believes the lengths that it is sent
+        text = f"what answers speaks neither MySQL nor MariaDB ({error})"
+        raise DatabaseAway(text) from error
     except ValueError as error:
         # such as a value in the option file
         raise DatabaseMisconfigured(str(error)) from error
