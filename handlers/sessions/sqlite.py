@@ -6,8 +6,11 @@ log, without a sync for each save: a killed process loses nothing, a power cut t
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
+import stat
+import threading
 import time
 from collections.abc import Callable
 
@@ -112,13 +115,37 @@ class SqliteStore(SqlStore):
         return Held(lambda: os.close(fd))
 
 
+def _make(path: str) -> None:
+    """Make the file, for this user alone, if there is none.
+
+    SQLite would make it readable for all, as far as the umask lets it. Nobody may open and close it
+    beside SQLite: that gives back the locks of all connections of this process (SQLite, "How To
+    Corrupt An SQLite Database File", 2.2), and another process, which then takes itself for the
+    only one, deletes the write-ahead log.
+
+    :raises OSError: if it cannot be made, or is a symbolic link.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        return
+    new = f"{path}.{os.getpid()}-{threading.get_native_id()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    os.close(os.open(new, flags, 0o600))
+    try:
+        # another process or thread may have been first
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        os.unlink(new)
+
+
 class _Link:
     def __init__(self, path: str):
         self._path = path
         self._pid = os.getpid()
         try:
-            # SQLite makes it readable for all, as far as the umask lets it
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            _make(path)
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_WAIT, isolation_level=None, check_same_thread=False
             )
