@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pymysql
 
 from tests.servers.httpd import free_port
+from tests.support import until
 
 _READY_WITHIN = 90
 _STOPPED_WITHIN = 60
@@ -117,8 +118,12 @@ class MariaDB:
         self._process = None
 
     def pause(self) -> None:
-        """Stall the server (SIGSTOP): connections are taken by the kernel, nobody answers."""
+        """Stall the server (SIGSTOP): connections are taken by the kernel, nobody answers.
+
+        It has stopped when this returns.
+        """
         self._process.send_signal(signal.SIGSTOP)
+        until(self._is_stopped)
 
     def resume(self) -> None:
         """End a stall."""
@@ -175,6 +180,14 @@ class MariaDB:
                 f"SELECT id FROM information_schema.processlist WHERE user = '{self.user}'"
             )
         )
+
+    def _is_stopped(self) -> bool:
+        states = set()
+        for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            # a thread may end meanwhile
+            with contextlib.suppress(OSError):
+                states.add(path.read_text().rpartition(")")[2].split()[0])
+        return states == {"T"}
 
     def _places(self) -> list[str]:
         return [
