@@ -313,6 +313,8 @@ def test_dbm_file_is_found_under_the_name_of_mod_python(tmp_path):
         ("memory", {"mod_python.session.max_size": "much"}),
         ("file", {"mod_python.session.sync": "perhaps"}),
         ("memcached", {"mod_python.session.servers": " "}),
+        ("memcached", {"mod_python.session.servers": "localhost:word"}),
+        ("memcached", {"mod_python.session.servers": "127.0.0.1:11211 localhost:99999"}),
         ("memcached", {"mod_python.session.key_prefix": "our shop:"}),
         ("memcached", {"mod_python.session.key_prefix": "b\u00fccher:"}),
     ],

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import socket
 import threading
 import time
 
@@ -449,6 +450,25 @@ def test_all_memcached_dead_is_a_named_error(two_memcached):
     first.start()
     second.start()
     until(lambda: saved(store, sid))
+
+
+@pytest.mark.parametrize("sent", [b"VALUE\r\n", b"VALUE x 0 many\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
+def test_server_that_speaks_something_else_is_a_named_error(sent):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            with contextlib.suppress(OSError):
+                while True:
+                    with contextlib.closing(other.accept()[0]) as client:
+                        client.recv(1000)
+                        client.sendall(sent)
+
+        threading.Thread(target=answer, daemon=True).start()
+        store = MemcachedStore([f"127.0.0.1:{other.getsockname()[1]}"], timeout=30)
+        with pytest.raises(StoreUnavailable, match="no memcached server answers"):
+            store.load(sids.new())
+        # accept() in the thread ends
+        other.shutdown(socket.SHUT_RDWR)
 
 
 def test_lock_in_memcached_ends_by_itself_and_is_not_taken_from_its_next_holder():

@@ -1,4 +1,4 @@
-"""A process that a handler forks while another thread is reading from SQLite."""
+"""SQLite files that several threads have open, beside other processes."""
 
 import os
 import signal

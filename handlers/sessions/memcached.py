@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from pymemcache.client.base import normalize_server_spec
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheError
 
@@ -43,6 +44,16 @@ _FIRST_WAIT = 0.002
 _LONGEST_WAIT = 0.05
 
 
+def _check_server(server: str) -> None:
+    try:
+        address = normalize_server_spec(server)
+        if isinstance(address, str) or (address[0] and 0 < address[1] < 1 << 16):
+            return
+    except ValueError:
+        pass
+    raise ValueError(f"servers: {server!r} is neither host:port nor the path of a unix socket")
+
+
 class MemcachedStore(Store):
     """Sessions in one or several memcached servers.
 
@@ -51,6 +62,7 @@ class MemcachedStore(Store):
     :param lock_life: seconds after which a lock that was not given back ends.
     :param timeout: seconds to wait for a server to connect or to answer.
     :param pause: seconds for which a server that failed is left alone.
+    :raises ValueError: if no server is named, or one or the prefix cannot be used.
     """
 
     trusted = False
@@ -71,6 +83,8 @@ class MemcachedStore(Store):
         super().__init__(max_size=min(max_size, LARGEST), clock=clock)
         if not servers:
             raise ValueError("no memcached server is named")
+        for server in servers:
+            _check_server(server)
         if not _PREFIX.fullmatch(prefix):
             raise ValueError(f"key_prefix {prefix!r}: memcached takes 100 printable characters")
         self._servers = list(servers)
@@ -169,7 +183,8 @@ class MemcachedStore(Store):
         for _ in range(2 * len(self._servers)):
             try:
                 return getattr(client, method)(*args, **options)
-            except (OSError, MemcacheError) as error:
+            except (OSError, MemcacheError, ValueError, IndexError) as error:
+                # the last two come of a server that speaks another protocol
                 failure = error
         raise StoreUnavailable(f"no memcached server answers: {failure}") from failure
 

@@ -10,7 +10,6 @@ import errno
 import os
 import sqlite3
 import stat
-import threading
 import time
 from collections.abc import Callable
 
@@ -121,23 +120,14 @@ def _make(path: str) -> None:
     SQLite would make it readable for all, as far as the umask lets it. Nobody may open and close it
     beside SQLite: that gives back the locks of all connections of this process (SQLite, "How To
     Corrupt An SQLite Database File", 2.2), and another process, which then takes itself for the
-    only one, deletes the write-ahead log.
+    only one, deletes the write-ahead log. mknod(2) opens nothing.
 
     :raises OSError: if it cannot be made, or is a symbolic link.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISLNK(os.lstat(path).st_mode):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        return
-    new = f"{path}.{os.getpid()}-{threading.get_native_id()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    os.close(os.open(new, flags, 0o600))
-    try:
-        # another process or thread may have been first
-        with contextlib.suppress(FileExistsError):
-            os.link(new, path)
-    finally:
-        os.unlink(new)
+    with contextlib.suppress(FileExistsError):
+        os.mknod(path, stat.S_IFREG | 0o600)
+    if stat.S_ISLNK(os.lstat(path).st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 class _Link:
