@@ -77,6 +77,10 @@ def why_unwritable(directory: str, error: OSError) -> str:
                 f"{blamed} belongs to {owner}, and {user()} may not write there: {giving(blamed)}"
             )
         if _may_write(blamed):
+            owner = _owner_of_file(blamed, error)
+            if owner not in (None, name):
+                file = error.filename
+                return f"{file} belongs to {owner}, and {user()} may not write it: {giving(file)}"
             return (
                 f"{blamed}: {user()} could not write there, though owner and mode allow it now: "
                 "if it comes again, see whether AppArmor or SELinux forbids it"
@@ -114,6 +118,17 @@ def _blamed(directory: str, error: OSError) -> str:
             return found
         found = os.path.dirname(found)
     return directory
+
+
+def _owner_of_file(directory: str, error: OSError) -> str | None:
+    """Return whose the file in *directory* is that *error* names, None if it names none there."""
+    file = error.filename
+    if not isinstance(file, str) or os.path.dirname(file) != directory:
+        return None
+    try:
+        return _name(os.lstat(_encoded(file)).st_uid)
+    except OSError:
+        return None
 
 
 def _encoded(path: str) -> bytes:

@@ -137,7 +137,7 @@ def _check_root(root: str) -> None:
 def _check_cache(directory: str) -> bool:
     """Make the cache directory if need be; say so, and return False, if nobody can write there."""
     why = _why_unusable(directory)
-    # an admin may have mended it while its fault was looked for, and a wrong one was found
+    # if an admin mends it just now, the reason found is a wrong one
     if why is None or _why_unusable(directory) is None:
         return True
     faults.tell(log, logging.ERROR, directory, f"thumbnail.cache {why}", key=why)

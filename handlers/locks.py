@@ -25,8 +25,8 @@ _NOTHING = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
 _SHORTEST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.05
 _PATIENCE = 0.1
-# what the time between two looks counts for at most: a machine that stands still lets nobody go on,
-# and who has the lock may need a moment after it
+# seconds that one pause counts for at most: while the machine stands still the holder of the lock
+# stands still, too, and needs a moment afterwards
 _LONGEST_LOOK = 0.5
 
 
@@ -48,8 +48,8 @@ def acquire(path: str, offset: int = 0, timeout: float | None = None, shared: bo
 
     Closing the descriptor, or the death of the process, gives the lock back.
 
-    :param timeout: seconds to wait, without those that the machine stands still; 0 tries once, None
-        waits for ever.
+    :param timeout: seconds to wait, not counting those in which the machine stands still; 0 tries
+        once, None waits for ever.
     :raises LockTimeout: if it was not free in time.
     :raises OSError: if the lock file cannot be opened or created.
     """

@@ -66,7 +66,7 @@ _STATUSES = {
     "turned_away": _LATER,
     "unavailable": _LATER,
 }
-# a row may change while its thumbnail is made, but hardly so often
+# row and source may change while a thumbnail is made, but hardly that often
 _ATTEMPTS = 3
 
 
@@ -111,7 +111,7 @@ def handler(req) -> int:
             try:
                 outcome, later = _made(own, asked, row, pictures, options)
             except making.RowChanged:
-                # made in vain: what the row says now is known by now
+                # made in vain: row and source are looked at again
                 continue
             if outcome != "made":
                 # those are counted where they are made

@@ -227,9 +227,9 @@ def _spawned(function, bounds: Bounds, writing: int, keep: Sequence[int]) -> int
 
 
 def _check_proc() -> None:
-    # without it the process cannot tell what it has, and so be bounded
+    # the process reads there how much memory it has to begin with, and limits itself by that
     if not os.path.exists(_STATM):
-        message = "/proc is not mounted, where Apache's ChrootDir leads to, say"
+        message = "/proc is not mounted (with ChrootDir, mount it in that directory, too)"
         raise FileNotFoundError(errno.ENOENT, message, _STATM)
 
 

@@ -268,6 +268,7 @@ def test_table_that_somebody_has_locked_is_an_outage_of_the_lookup(second, name,
                 assert pictures["p1"] == Row("second.jpg")
                 with pytest.raises(Unavailable):
                     pictures.get("none")
+                assert "end what keeps its table locked (SHOW PROCESSLIST)" in caplog.text
                 other.run("UNLOCK TABLES")
                 assert until(lambda: pictures.get("none", "no"), despite=Unavailable) == "no"
             other.run("LOCK TABLES images WRITE")

@@ -43,7 +43,7 @@ def installed(base):
 def run(venv, *arguments, cwd="/"):
     script = venv / "bin" / "modpython-handlers"
     return subprocess.run(
-        [script, *arguments], capture_output=True, text=True, env=PLAIN, cwd=cwd, timeout=6000
+        [script, *arguments], capture_output=True, text=True, env=PLAIN, cwd=cwd, timeout=600
     )
 
 

@@ -1,17 +1,20 @@
 """The sweep of the file store: what it deletes, at what pace, and which child does it."""
 
+import errno
 import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 
 from handlers.sessions import sid as sids
 from handlers.sessions import slots, sweep
 from handlers.sessions.file import FileStore
+from handlers.sessions.store import StoreUnavailable
 from handlers.sessions.sweep import Pace, Sweeper
 from tests.session_files import file_of, save, write
 from tests.support import until
@@ -63,6 +66,15 @@ def test_one_file_that_is_none_of_ours_stops_neither_sweep_nor_list(store, what,
     (record,) = caplog.records
     assert record.levelname == "WARNING" and path in record.getMessage()
     assert store.purge("ann") == 1
+
+
+def test_purge_that_can_open_no_file_is_an_error_and_not_an_end_of_nobody(store, monkeypatch):
+    (sid,) = fill(store, 1, user="ann")
+    too_many = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="Too many open"):
+        patch.setattr(os, "open", Mock(side_effect=too_many))
+        store.purge("ann")
+    assert store.purge("ann") == 1 and store.load(sid) is None
 
 
 def test_sweep_goes_on_where_it_stopped(store):

@@ -59,7 +59,7 @@ def test_second_connection_of_a_process_leaves_the_log_to_the_first(tmp_path):
     store.close()
 
 
-def test_file_of_sessions_is_for_its_user_alone_and_no_link(tmp_path):
+def test_file_of_sessions_is_for_its_user_alone_and_no_link_or_directory(tmp_path):
     (tmp_path / "private").mkdir(mode=0o700)
     path = tmp_path / "private" / "sessions"
     SqliteStore(str(path), create=True)
@@ -70,6 +70,10 @@ def test_file_of_sessions_is_for_its_user_alone_and_no_link(tmp_path):
     with pytest.raises(StoreUnavailable, match="symbolic links"):
         SqliteStore(str(path), create=True)
     assert not (tmp_path / "elsewhere").exists()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreUnavailable, match="Is a directory"):
+        SqliteStore(str(path), create=True)
 
 
 @pytest.mark.parametrize("opened", [of_lookup, of_sessions])

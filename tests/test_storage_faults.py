@@ -6,11 +6,12 @@ import io
 import os
 import socket
 import struct
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 
-from handlers import making, source
+from handlers import access, making, source
 from handlers.cache.store import Store
 from handlers.cache.turns import Turns
 from handlers.image.copying import make_copy
@@ -172,3 +173,16 @@ def test_client_that_leaves_is_no_fault_of_ours(site):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert site.request("/images/old").status == 200
     assert "Traceback" not in site.log()
+
+
+def test_file_of_root_in_the_cache_is_what_the_log_names(tmp_path, monkeypatch):
+    """Such as a command of root has left in a directory of Apache's user."""
+    names = {None: "www-data", os.geteuid(): "www-data", 4711: "root"}
+    monkeypatch.setattr(access, "_name", lambda uid=None: names[uid])
+    file, lstat = f"{tmp_path}/makers", os.lstat
+    of_root = Mock(st_uid=4711)
+    monkeypatch.setattr(os, "lstat", lambda at: of_root if os.fsdecode(at) == file else lstat(at))
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
+    why = access.why_unwritable(str(tmp_path), refused)
+    assert why.startswith(f"{file} belongs to root, and ")
+    assert why.endswith(f" may not write it: chown -R www-data: {file}")

@@ -103,9 +103,9 @@ class Turns:
             wakeup.wake(sleepers)
 
     def leave_out(self, seconds: float) -> None:
-        """Have *seconds* of the maker's turn not count: its process was started in them.
+        """Leave *seconds* out of what the maker's turn has taken: its process was starting then.
 
-        It stays, so those who wait need not expect them.
+        The process stays, so the next turns will not take that time.
         """
         self._left_out += seconds
 

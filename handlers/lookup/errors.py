@@ -1,10 +1,10 @@
 """What can go wrong with a lookup, by name."""
 
 from handlers import errors
-from handlers.database.errors import DatabaseAway, DatabaseMisconfigured
+from handlers.database.errors import Contended, DatabaseAway, DatabaseMisconfigured
 from handlers.errors import Misconfigured
 
-__all__ = ["DatabaseAway", "DatabaseMisconfigured", "Misconfigured", "Unavailable"]
+__all__ = ["Contended", "DatabaseAway", "DatabaseMisconfigured", "Misconfigured", "Unavailable"]
 
 
 class Unavailable(errors.Unavailable):

@@ -8,7 +8,7 @@ import time
 from handlers import faults
 
 from . import verdict
-from .errors import DatabaseAway, DatabaseMisconfigured
+from .errors import Contended, DatabaseAway, DatabaseMisconfigured
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,10 @@ class Outage:
         error.retry_after = wait
         meanwhile = "until then known ids are answered from memory"
         if isinstance(error, DatabaseAway):
-            said = f"database {self._name} is away ({error}): start it, or correct lookup.database"
+            cure = "start it, or correct lookup.database"
+            if isinstance(error, Contended):
+                cure = "end what keeps its table locked (SHOW PROCESSLIST)"
+            said = f"database {self._name} is away ({error}): {cure}"
             # how it is away differs from one attempt to the next
             level, key = logging.WARNING, DatabaseAway
         else:

@@ -119,7 +119,7 @@ def reader(
         id, path = values[id_at], values[path_at]
         id = "" if id is None else _text(id)
         if path.__class__ is bytes:
-            # a BINARY column fills up its text with these
+            # a BINARY column is filled up with these
             path = path.rstrip(b"\0")
         if not is_id(id) or path is None or not (path := _text(path)):
             return id, None
@@ -140,7 +140,7 @@ def _text(value) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if value.__class__ is float and value.is_integer():
-        # as a database shows it, and takes it
+        # as MySQL shows it, and every database takes it
         value = int(value)
     return value if isinstance(value, str) else str(value)
 
@@ -150,7 +150,7 @@ def _flag(value, column: str) -> bool:
     if not isinstance(value, str | bytes):
         # also a date, which is true, and a NULL
         return bool(value)
-    # a BINARY column fills up its text with these
+    # a BINARY column is filled up with these
     text = value.decode("latin-1").rstrip("\0") if isinstance(value, bytes) else value
     text = text.strip()
     if _NUMBER.fullmatch(text):

@@ -89,7 +89,7 @@ _CALLS = {
 _CALLS_OF_SELF = {"sched_setscheduler": (144, 119), "prlimit64": (302, 261)}
 #: fcntl(2), and what it may be asked for, linux/fcntl.h: F_DUPFD, F_GETFD, F_SETFD, F_GETFL,
 #: F_SETFL, F_DUPFD_CLOEXEC. By F_SETOWN and F_SETSIG it could send any process any signal, which
-#: Landlock prevents from its ABI 6 on; so the owner of a file is this process or none.
+#: Landlock prevents from its ABI 6 on; so F_SETOWN may name this process only.
 _FCNTL = (72, 25)
 _FCNTL_ASKED = (0, 1, 2, 3, 4, 1030)
 _F_SETOWN = 8

@@ -17,7 +17,7 @@ from . import Cookie
 
 logger = logging.getLogger(__name__)
 
-# the attribute of a request that says which id it has given a session in place of which
+# attribute of a request: the new id of each session id that it has replaced
 _SUCCESSORS = "_session_successors"
 
 #: ``unlock_session_cleanup(sess)`` unlocks the session: the request cleanup of every lock

@@ -42,7 +42,7 @@ _WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}
 _FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 # Real mod_python and Apache work out paths from these, so nothing of the caller's is handed down.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-# httpd kills its children after nine seconds; a busy machine takes longer for all
+# httpd kills its children after nine seconds; a busy machine takes longer for everything
 _START_LIMIT = 90.0
 _STOP_LIMIT = 60.0
 

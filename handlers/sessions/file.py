@@ -17,6 +17,7 @@ before a save returns.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -44,6 +45,8 @@ from handlers.sessions.sweep import Pace, Swept
 logger = logging.getLogger(__name__)
 
 _REMAINS_AGE = 60
+# what is wrong with one file; everything else, such as no more descriptors, meets all of them
+_OF_ONE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR}
 # seconds between two looks whether somebody has removed the directory or the lock file
 _LOOK_AGAIN = 1.0
 _KEY_LENGTH = 32
@@ -184,7 +187,9 @@ class FileStore(Store):
             return False
         try:
             return self._remove_locked(key, grace, held)
-        except (StoreError, LockTimeout) as error:
+        except LockTimeout:
+            return False
+        except StoreError as error:
             self._pass_over(error)
             return False
 
@@ -209,13 +214,19 @@ class FileStore(Store):
                 os.utime(fd, slotfile.expiry(record))
             return gone
 
-    def _pass_over(self, error: Exception) -> None:
-        """Say that one file is not what it must be; it stands in nobody else's way."""
+    def _pass_over(self, error: StoreError) -> None:
+        """Log that one file cannot be used, so that the others are still looked at.
+
+        :raises StoreError: if the others would fare no better: a purge must not end as if there
+            were no sessions.
+        """
+        if getattr(error.__cause__, "errno", None) not in _OF_ONE_FILE:
+            raise error
         faults.tell(
             logger,
             logging.WARNING,
             ("sessions", self.path),
-            f"sessions: passed over {error}: remove it, or let this user read and write it",
+            f"sessions: skipped {error}: remove it, or let this user read and write it",
             key="passed over",
         )
 

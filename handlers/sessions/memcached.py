@@ -86,7 +86,7 @@ class MemcachedStore(Store):
         for server in servers:
             _check_server(server)
         if not _PREFIX.fullmatch(prefix):
-            raise ValueError(f"key_prefix {prefix!r}: memcached takes 100 printable characters")
+            raise ValueError(f"key_prefix {prefix!r}: at most 100 ASCII characters, without spaces")
         self._servers = list(servers)
         self._prefix = prefix
         self._lock_life = lock_life
@@ -184,7 +184,7 @@ class MemcachedStore(Store):
             try:
                 return getattr(client, method)(*args, **options)
             except (OSError, MemcacheError, ValueError, IndexError) as error:
-                # the last two come of a server that speaks another protocol
+                # the last two: the server speaks another protocol
                 failure = error
         raise StoreUnavailable(f"no memcached server answers: {failure}") from failure
 

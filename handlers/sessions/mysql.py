@@ -105,7 +105,7 @@ class MysqlStore(SqlStore):
         with held:
             before = self.clock() - grace
             ends = self._partition_ends()
-            # those of a clock that was ahead hold all sessions, and end long after them
+            # after a sweep by a clock that was ahead the first one ends long after its sessions
             if ends and ends[0] <= self.clock() + AHEAD * PERIOD:
                 try:
                     return self._sweep_partitions(ends, before, pace)

@@ -122,12 +122,20 @@ def _make(path: str) -> None:
     Corrupt An SQLite Database File", 2.2), and another process, which then takes itself for the
     only one, deletes the write-ahead log. mknod(2) opens nothing.
 
-    :raises OSError: if it cannot be made, or is a symbolic link.
+    :raises OSError: if it cannot be made, is a symbolic link or a directory, or may not be read and
+        written; SQLite would not say which.
     """
     with contextlib.suppress(FileExistsError):
         os.mknod(path, stat.S_IFREG | 0o600)
-    if stat.S_ISLNK(os.lstat(path).st_mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    mode, number = os.lstat(path).st_mode, 0
+    if stat.S_ISLNK(mode):
+        number = errno.ELOOP
+    elif stat.S_ISDIR(mode):
+        number = errno.EISDIR
+    elif not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        number = errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number), path)
 
 
 class _Link:

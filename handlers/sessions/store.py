@@ -23,7 +23,7 @@ REPLACED = b"replaced"
 #: seconds that the clock of another machine may be ahead; what lies further ahead is a mistake
 AHEAD = 60.0
 _PURGE_WAIT = 10.0
-# looks at most: a user may sign in again all the time
+# times to look, at most: a user may keep signing in
 _PURGES = 4
 # seconds after which a client may come back
 _RETRY_AFTER = 10.0
@@ -269,8 +269,8 @@ class Store:
         """Delete all sessions of *user* ("log out everywhere"); return how many there were.
 
         Waits up to 10 s for each session in use, so that the request that holds it cannot save it
-        again afterwards; then deletes it all the same. Looks again after that: the request may
-        have given it another id.
+        again afterwards; then deletes it all the same. Then looks for sessions again, as that
+        request may have given its session another id.
         """
         gone = 0
         for _ in range(_PURGES):
