@@ -289,6 +289,39 @@ def test_sweep_drops_whole_partitions_and_adds_new_ones(mariadb, url):
         assert len(after) == AHEAD
 
 
+def test_partition_that_others_know_as_the_last_one_is_not_dropped(mariadb, url, monkeypatch):
+    """After hours without a sweep they save into it until they look again."""
+    moved = [0.0]
+
+    def clock():
+        return time.time() + moved[0]
+
+    with opened(url, clock=clock) as store, contextlib.closing(MysqlStore(url, clock=clock)) as own:
+        save(store, sids.new())
+        moved[0] = (AHEAD + 3) * PERIOD
+        save(store, live := sids.new(), accessed=clock())
+        own_move = own._move_living
+
+        def move(*args):
+            through = own_move(*args)
+            save(store, late, accessed=clock())
+            return through
+
+        monkeypatch.setattr(own, "_move_living", move)
+        late = sids.new()
+        assert own.sweep(Pace.flat_out()).deleted == 1
+        save(store, late, accessed=clock())
+        assert own.sweep(Pace.flat_out()).finished
+        assert store.load(late) is not None and store.load(live) is not None
+        # after twenty minutes nobody does so any more
+        last = max(own._were_last)
+        own._were_last.clear()
+        monkeypatch.undo()
+        assert own.sweep(Pace.flat_out()).deleted == 0
+        assert (f"p{last}",) not in partitions(mariadb, url)
+        assert store.load(late) is not None and store.load(live) is not None
+
+
 def test_sessions_end_after_a_sweep_by_a_clock_that_was_ahead(mariadb, url):
     """It has dropped all partitions but those of its own time."""
     moved = [365 * 86400.0]

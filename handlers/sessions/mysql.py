@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 LARGEST = 4 * 1024 * 1024
 AHEAD = 12
 _LOOK_AGAIN = 600
+# seconds for which a process may go on saving into the partition that it knows as the last one
+_KNOWN_AS_LAST = 2 * _LOOK_AGAIN
 _LOCK_STEP = 4.0
 _SHORT_WAIT = 0.005
 _TABLE = """
@@ -86,6 +88,8 @@ class MysqlStore(SqlStore):
         self._timeout = timeout
         self._last_end = 0
         self._looked_at = -math.inf
+        # partitions that were the last one, until this process added others at that time
+        self._were_last: dict[int, float] = {}
 
     def create(self, partitioned: bool = True) -> None:
         """Make the table if it is not there.
@@ -106,7 +110,7 @@ class MysqlStore(SqlStore):
             before = self.clock() - grace
             ends = self._partition_ends()
             # after a sweep by a clock that was ahead the first one ends long after its sessions
-            if ends and ends[0] <= self.clock() + AHEAD * PERIOD:
+            if ends and ends[0] <= self.clock() + 2 * PERIOD:
                 try:
                     return self._sweep_partitions(ends, before, pace)
                 except Refused as error:
@@ -122,12 +126,18 @@ class MysqlStore(SqlStore):
         if missing:
             if not self._alter(f"ADD PARTITION ({_partitions(missing)})"):
                 return Swept(0, 0, time.monotonic() - started, False)
+            self._were_last[ends[-1]] = time.monotonic()
             ends = ends + missing
             self._last_end = ends[-1]
         finished = True
         # a table must keep one
         for end in ends[:-1]:
             if end > before:
+                break
+            if time.monotonic() - self._were_last.get(end, -math.inf) < _KNOWN_AS_LAST:
+                # where nobody swept for hours, others still save all living sessions into it
+                swept = self._delete_expired(pace, before)
+                deleted, finished = deleted + swept.deleted, swept.finished
                 break
             finished = self._move_living(end, before, pace)
             if not finished:
@@ -137,6 +147,7 @@ class MysqlStore(SqlStore):
             if not finished:
                 break
             deleted += count
+            self._were_last.pop(end, None)
         return Swept(deleted, deleted, time.monotonic() - started, finished)
 
     def _move_living(self, end: int, before: float, pace: Pace) -> bool:
