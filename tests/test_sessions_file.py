@@ -12,9 +12,9 @@ import time
 import pytest
 
 from handlers.sessions import sid as sids
-from handlers.sessions import slots
+from handlers.sessions import slotfile, slots
 from handlers.sessions.file import FileStore
-from handlers.sessions.store import StoreRefused, StoreUnavailable
+from handlers.sessions.store import Conflict, Record, StoreRefused, StoreUnavailable
 from handlers.sessions.sweep import Pace
 from tests.session_files import file_of, files, read, save, write
 
@@ -209,6 +209,64 @@ def test_file_of_another_form_is_no_session_and_is_replaced_by_a_save(store):
     assert store.sweep(Pace.flat_out()).deleted == 0
     save(store, sid, b"ours")
     assert store.load(sid).data == b"ours"
+
+
+# --- writes without the session's lock
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_lock_taken_while_another_writes_without_it_overwrites_nothing_unseen(
+    store, monkeypatch, size
+):
+    """What it loads may be what was there before that write, in a file that is replaced."""
+    sid = sids.new()
+    version = save(store, sid, b"old")
+    first = store.lock(sid, 1)
+    writing = FileStore(store.path)
+    own_save, taken = slotfile.save, []
+
+    def overtaken(*args):
+        if not taken:
+            first.release()
+            taken.append(store.lock(sid, 1))
+            assert store.load(sid, taken[0]).data == b"old"
+        return own_save(*args)
+
+    monkeypatch.setattr(slotfile, "save", overtaken)
+    writing.save(sid, record(b"n" * size), version)
+    with taken[0]:
+        with pytest.raises(Conflict):
+            store.save(sid, record(b"mine"), version, taken[0])
+        assert writing.load(sid).data == b"n" * size
+        store.save(sid, record(b"mine"), None, taken[0])
+    assert writing.load(sid).data == b"mine"
+
+
+def test_writer_that_was_killed_without_the_lock_stops_nobody(store):
+    sid = sids.new()
+    version = save(store, sid, b"old")
+    with store.lock(sid, 1):
+        writer = fork.Process(target=_die_in_a_write, args=(store.path, sid))
+        writer.start()
+        writer.join(30)
+        assert writer.exitcode == -signal.SIGKILL
+    with store.lock(sid, 1) as held:
+        assert store.load(sid, held).data == b"old"
+        version = store.save(sid, record(b"new"), version, held)
+    assert store.load(sid)[::5] == (b"new", version)
+    with store.lock(sid, 1):
+        save(store, sid, b"unlocked")
+    assert store.load(sid).data == b"unlocked"
+
+
+def record(data):
+    now = time.time()
+    return Record(data, now, now, 1800)
+
+
+def _die_in_a_write(path, sid):
+    slotfile.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    save(FileStore(path), sid, b"lost")
 
 
 # --- full disks

@@ -277,8 +277,8 @@ class FileStore(Store):
         try:
             held = lock_file.take(offset, 0)
         except LockTimeout:
-            lock_file.change_mark(offset)
-            yield
+            with lock_file.marked(offset):
+                yield
         else:
             with held:
                 yield

@@ -8,12 +8,15 @@ Somebody without the lock may write all the same (a session opened with ``lock=0
 purge). The holder has read the session by then and must not overwrite what it has not seen, nor
 bring back what was deleted. So whoever writes while another holds the lock changes the session's
 mark first: some bytes of the lock file, which the holder compares in memory, without a system
-call, before and after it writes.
+call, before and after it writes. The mark is odd until that write has ended: somebody who takes
+the lock meanwhile may still read what was there before it, and finds the mark as it was.
 """
 
+import contextlib
 import mmap
 import os
 import secrets
+from collections.abc import Iterator
 
 from handlers import locks
 from handlers.sessions.store import Held
@@ -21,6 +24,10 @@ from handlers.sessions.store import Held
 _MARK = 8
 _MARKS = 512
 _SIZE = _MARK * _MARKS
+# the bytes from here on, one for each mark, are locked by who writes without the session's lock
+_WRITERS = 1 << 61
+# seconds; such a write takes milliseconds
+_WRITER_WAIT = 10.0
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 # how many forks lie between the first process and this one; a lock is not shared with a child
 _forks = 0
@@ -68,6 +75,9 @@ class LockFile:
         mark = slice(start, start + _MARK)
         # read before the lock: nobody changes it for this holder's sake earlier
         was = self._marks[mark]
+        if was[0] & 1:
+            # no mark is equal to it
+            was = b""
         try:
             fd = self._free.pop()
         except IndexError:
@@ -79,11 +89,27 @@ class LockFile:
             raise
         return FileHeld(self, fd, offset, self._marks, mark, was)
 
-    def change_mark(self, offset: int) -> None:
-        """Tell the holder of the byte *offset* that somebody else is about to write."""
+    @contextlib.contextmanager
+    def marked(self, offset: int) -> Iterator[None]:
+        """Tell the holder of the byte *offset* that somebody else writes inside the block.
+
+        A process that is killed in there leaves the mark odd: until the next such write, saves that
+        go by this mark take the slower way.
+
+        :raises LockTimeout: if another such writer was stopped, and did not end within 10 s.
+        """
+        number = (offset >> 48) % _MARKS
         fd = self._free.pop() if self._free else self._another()
         try:
-            os.pwrite(fd, secrets.token_bytes(_MARK), (offset >> 48) % _MARKS * _MARK)
+            locks.take(fd, _WRITERS + number, _WRITER_WAIT, self._path)
+            try:
+                self._change_mark(fd, number, 1)
+                try:
+                    yield
+                finally:
+                    self._change_mark(fd, number, 0)
+            finally:
+                locks.give_back(fd)
         finally:
             self._free.append(fd)
 
@@ -103,6 +129,10 @@ class LockFile:
         for fd in free:
             os.close(fd)
 
+    def _change_mark(self, fd: int, number: int, is_odd: int) -> None:
+        first, *rest = secrets.token_bytes(_MARK)
+        os.pwrite(fd, bytes((first & ~1 | is_odd, *rest)), number * _MARK)
+
     def _another(self) -> int:
         fd = os.open(self._path, _FLAGS, 0o600)
         found = os.fstat(fd)
@@ -117,7 +147,8 @@ class FileHeld(Held):
 
     :ivar offset: the byte of the lock file.
     :ivar marks, mark, was: where others tell of a write, and what stood there when the lock was
-        taken: while ``marks[mark] == was`` nobody has written without the lock.
+        taken: while ``marks[mark] == was`` nobody has written without the lock. Nothing stood
+        there if somebody was writing at that time.
     :ivar file: descriptor of the session's file, -1 if it is not open.
     :ivar slot, capacity, size, version: where in it the newest record lies, how much room each
         slot has, the length of the file, and the record's version; set while the file is open.
