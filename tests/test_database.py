@@ -15,6 +15,9 @@ from handlers.lookup.refresh import Refresher
 from tests.servers.mariadb import MariaDB
 from tests.support import until
 
+#: A greeting that ends before the length of the salt.
+SHORT = b"\x15\0\0\0\n8.0\0\1\0\0\0saltsalt\0\0\0\0"
+
 _numbers = itertools.count()
 # a busy server is not away
 PATIENT = {"lookup.timeout": "30", "lookup.connect_timeout": "30"}
@@ -197,7 +200,7 @@ def test_statement_that_a_read_only_server_refuses_is_an_error_of_its_own(mariad
     mariadb.execute(f"DROP USER {name}@'%'")
 
 
-@pytest.mark.parametrize("sent", [b"\0" * 8, b"\1\0\0\0\n", b"SSH-2.0-OpenSSH_9.2\r\n", b""])
+@pytest.mark.parametrize("sent", [b"\0" * 8, b"\1\0\0\0\n", SHORT, b"SSH-2.0-OpenSSH_9.2\r\n", b""])
 def test_host_that_speaks_something_else_is_passed_over(second, name, sent):
     with socket.create_server(("127.0.0.1", 0)) as other:
 

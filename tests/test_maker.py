@@ -291,10 +291,17 @@ def test_maker_killed_between_two_jobs_is_none(cache, sources):
         os.kill(pid_of(cache), signal.SIGKILL)
 
 
-def test_maker_that_is_stopped_is_replaced_at_once(cache, sources, monkeypatch):
-    ask(cache, sources / "plain.jpg")
+def stopped(cache):
+    """Stop the maker, and return its pid: the least urgent of all, it may need a while for that."""
     pid = pid_of(cache)
     os.kill(pid, signal.SIGSTOP)
+    until(lambda: client._is_stopped(pid))
+    return pid
+
+
+def test_maker_that_is_stopped_is_replaced_at_once(cache, sources, monkeypatch):
+    ask(cache, sources / "plain.jpg")
+    pid = stopped(cache)
     monkeypatch.setattr(client, "_PROMPT", 0.1)
     # whoever waits for its answer instead waits for longer than the test may take
     assert ask(cache, sources / "plain.jpg", bounds=BOUNDS._replace(seconds=3600)).answer["bytes"]
@@ -305,8 +312,7 @@ def test_maker_that_is_stopped_is_replaced_at_once(cache, sources, monkeypatch):
 def test_maker_that_does_not_answer_is_replaced(cache, sources, monkeypatch):
     connected = client._connected
     ask(cache, sources / "plain.jpg")
-    pid = pid_of(cache)
-    os.kill(pid, signal.SIGSTOP)
+    pid = stopped(cache)
     monkeypatch.setattr(client, "_is_stopped", lambda pid: False)
     monkeypatch.setattr(client, "_connected", lambda *given: connected(*given[:2], 0.2))
     assert ask(cache, sources / "plain.jpg").answer["bytes"]
@@ -318,8 +324,7 @@ def test_maker_of_another_container_is_replaced_and_nobody_killed(cache, sources
     """Two containers may share a cache, and have process ids of their own (pid_namespaces(7))."""
     connected, killed = client._connected, []
     ask(cache, sources / "plain.jpg")
-    pid = pid_of(cache)
-    os.kill(pid, signal.SIGSTOP)
+    pid = stopped(cache)
     with monkeypatch.context() as patch:
         patch.setattr(client, "_connected", lambda *given: connected(*given[:2], 0.2))
         patch.setattr(wire, "peer_of", lambda connection: (0, os.geteuid()))

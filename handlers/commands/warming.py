@@ -19,7 +19,7 @@ from handlers.cache.turns import Turns
 from handlers.commands.progress import Progress
 from handlers.commands.result import Failed
 from handlers.commands.terminal import Terminal
-from handlers.database.errors import Contended, DatabaseAway
+from handlers.database.errors import DatabaseAway
 from handlers.errors import Misconfigured
 from handlers.image.errors import ImageError
 from handlers.lookup import placeholders
@@ -222,7 +222,7 @@ def _blurred(plan: Plan, store: Store, id: str, row: lookup.Row) -> int:
         turns = Turns(plan.directory, plan.processes, None, None)
         text = making.placeholder(store, names.of(id), row, plan.recipe, turns)
         column.put(id, text)
-    except (Misconfigured, DatabaseAway, Contended) as error:
+    except (Misconfigured, DatabaseAway) as error:
         raise Failed(f"lookup.placeholder: {error}") from error
     return int(text != placeholders.NONE)
 

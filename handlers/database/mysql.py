@@ -320,7 +320,7 @@ def translating_errors():
         raise DatabaseMisconfigured(text, cure=f"write charset=utf8mb4 in {URL_WORDS}") from error
     except RuntimeError as error:
         raise _unknown_plugin(str(error)) or DatabaseMisconfigured(str(error)) from error
-    except (AssertionError, IndexError, struct.error) as error:
+    except (AssertionError, IndexError, UnboundLocalError, struct.error) as error:
         # PyMySQL believes the lengths that it is sent
         text = f"what answers speaks neither MySQL nor MariaDB ({error})"
         raise DatabaseAway(text) from error

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 
-from handlers.database.errors import Contended, DatabaseAway
+from handlers.database.errors import DatabaseAway
 from handlers.database.hosts import Hosts
 from handlers.database.mysql import DENIED
 from handlers.database.url import URL
@@ -171,7 +171,7 @@ class MysqlStore(SqlStore):
         """Change the partitions; return False if a long transaction holds the table."""
         try:
             self._link().run(f"ALTER TABLE {self.table} {change}", ())
-        except (Contended, DatabaseAway) as error:
+        except DatabaseAway as error:
             logger.info("change of partitions put off: %s", error)
             return False
         return True
