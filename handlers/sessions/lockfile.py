@@ -78,10 +78,7 @@ class LockFile:
         if was[0] & 1:
             # no mark is equal to it
             was = b""
-        try:
-            fd = self._free.pop()
-        except IndexError:
-            fd = self._another()
+        fd = self._unused()
         try:
             locks.take(fd, offset, timeout, self._path)
         except BaseException:
@@ -99,7 +96,7 @@ class LockFile:
         :raises LockTimeout: if another such writer was stopped, and did not end within 10 s.
         """
         number = (offset >> 48) % _MARKS
-        fd = self._free.pop() if self._free else self._another()
+        fd = self._unused()
         try:
             locks.take(fd, _WRITERS + number, _WRITER_WAIT, self._path)
             try:
@@ -132,6 +129,13 @@ class LockFile:
     def _change_mark(self, fd: int, number: int, is_odd: int) -> None:
         first, *rest = secrets.token_bytes(_MARK)
         os.pwrite(fd, bytes((first & ~1 | is_odd, *rest)), number * _MARK)
+
+    def _unused(self) -> int:
+        try:
+            # another thread may take the last one between a look and this
+            return self._free.pop()
+        except IndexError:
+            return self._another()
 
     def _another(self) -> int:
         fd = os.open(self._path, _FLAGS, 0o600)
