@@ -242,3 +242,12 @@ def _is_elected(path: str, lock: str) -> bool:
 def _end(thread: threading.Thread) -> None:
     _stop.set()
     thread.join(_LAST_WORDS)
+
+
+def _after_fork() -> None:
+    # a process that an application forks may outlive this one, and nobody else would be elected
+    while _won:
+        os.close(_won.pop())
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -193,3 +193,23 @@ def test_one_child_has_the_duties_and_another_takes_them_when_it_is_killed(site)
     site.begin_test()
     os.kill(first, signal.SIGKILL)
     until(lambda: on_duty(site) not in ([], [first]))
+
+
+def test_process_that_an_application_forks_does_not_keep_the_duties(tmp_path, monkeypatch):
+    """Where it outlives its child, nobody else would have them."""
+    monkeypatch.setattr(child, "_won", [])
+    path = str(tmp_path / "settings.ini")
+    lock = str(tmp_path / "duties")
+    assert child._is_elected(path, lock)
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        assert not child._is_elected(path, lock)
+        os.close(child._won.pop())
+        until(lambda: child._is_elected(path, lock))
+        os.close(child._won.pop())
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
