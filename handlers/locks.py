@@ -4,7 +4,8 @@ A lock is one byte of a lock file, taken with an open-file-description lock (fcn
 description locks"). The kernel gives it back when the holder closes the file or is killed, so there
 is nothing to clean up, and lock files are never unlinked: unlinking one would split the waiters
 between two inodes. Every acquisition opens the file anew, so threads exclude each other as
-processes do, and nothing is inherited through fork.
+processes do. A process that is forked, by an application for work in the background, say, keeps
+no lock of its parent's: the kernel would count it as another holder.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ _PATIENCE = 0.1
 # seconds that one pause counts for at most: while the machine stands still the holder of the lock
 # stands still, too, and needs a moment afterwards
 _LONGEST_LOOK = 0.5
+# descriptors of lock files, each with its device and inode: the number may be another file's by now
+_descriptors: dict[int, tuple[int, int]] = {}
 
 
 class LockTimeout(Busy, TimeoutError):
@@ -125,8 +128,20 @@ def give_back(fd: int) -> None:
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _NOTHING)
 
 
+def leave_to_parent(fd: int, found: os.stat_result) -> None:
+    """Let no process that is forked from this one hold what *fd* locks.
+
+    It has another file under that number, which it may close.
+
+    :param found: what fstat says of it.
+    """
+    _descriptors[fd] = found.st_dev, found.st_ino
+
+
 def _opened(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    leave_to_parent(fd, os.fstat(fd))
+    return fd
 
 
 def _wanted(offset: int, shared: bool, length: int = 1) -> bytes:
@@ -168,3 +183,19 @@ def _try(fd: int, wanted: bytes) -> bool:
             return False
         raise
     return True
+
+
+def _after_fork() -> None:
+    # one that may have no more descriptors goes on with those that it has
+    with contextlib.suppress(OSError):
+        nothing = os.memfd_create("nothing")
+        for fd, identity in _descriptors.items():
+            with contextlib.suppress(OSError):
+                found = os.fstat(fd)
+                if (found.st_dev, found.st_ino) == identity:
+                    os.dup2(nothing, fd, inheritable=False)
+        os.close(nothing)
+    _descriptors.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

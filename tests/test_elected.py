@@ -67,6 +67,22 @@ def test_one_at_a_time_works_and_the_next_goes_on_when_it_stops(start):
         working[0].stop(10)
 
 
+def test_process_that_an_application_forks_is_not_elected_with_its_parent(lock):
+    """It may outlive the parent, and no other process would ever be elected."""
+    with locks.held(lock, 0, 0):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+    try:
+        # it has a moment to give up what it came with
+        with locks.held(lock, 0, 30):
+            pass
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_another_process_is_elected_when_the_working_one_is_killed(lock, tmp_path):
     def child():
         def work(_, worker):

@@ -269,6 +269,28 @@ def _die_in_a_write(path, sid):
     save(FileStore(path), sid, b"lost")
 
 
+def test_lock_of_a_killed_child_is_not_kept_by_what_it_has_forked(store):
+    sid = sids.new()
+    reading, writing = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        store.lock(sid, 1)
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        os.write(writing, str(pid).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(holder, 0)
+    pid = int(os.read(reading, 20))
+    try:
+        # it has a moment to give up what it came with
+        store.lock(sid, 30).release()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.close(reading)
+        os.close(writing)
+
+
 # --- full disks
 
 

@@ -47,17 +47,17 @@ class LockFile:
     def __init__(self, path: str):
         self._path = path
         self._forks = _forks
+        # no lock is taken with this one: a process that is forked keeps what is mapped
         fd = os.open(path, _FLAGS, 0o600)
         try:
             found = os.fstat(fd)
             if found.st_size < _SIZE:
                 os.ftruncate(fd, _SIZE)
             self._marks = mmap.mmap(fd, _SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
-        except BaseException:
+        finally:
             os.close(fd)
-            raise
         self.identity = found.st_dev, found.st_ino
-        self._free = [fd]
+        self._free: list[int] = []
         self._closed = False
 
     def is_of_this_process(self) -> bool:
@@ -113,7 +113,7 @@ class LockFile:
     def give_back(self, fd: int) -> None:
         """Give back the lock that *fd* holds, and keep the descriptor."""
         if self._closed or self._forks != _forks:
-            # in a child that was forked, a copy: the lock is the parent's, and stays
+            # in a child that was forked, another file: the lock is the parent's, and stays
             os.close(fd)
             return
         locks.give_back(fd)
@@ -143,6 +143,7 @@ class LockFile:
         if (found.st_dev, found.st_ino) != self.identity:
             os.close(fd)
             raise Replaced(f"{self._path} was replaced")
+        locks.leave_to_parent(fd, found)
         return fd
 
 
