@@ -303,7 +303,7 @@ def test_maker_that_is_stopped_is_replaced_at_once(cache, sources, monkeypatch):
     ask(cache, sources / "plain.jpg")
     pid = stopped(cache)
     monkeypatch.setattr(client, "_PROMPT", 0.1)
-    # whoever waits for its answer instead waits for longer than the test may take
+    # a child that waits for the stopped one would wait for an hour
     assert ask(cache, sources / "plain.jpg", bounds=BOUNDS._replace(seconds=3600)).answer["bytes"]
     # the least urgent of all, it needs CPU time to end
     until(lambda: pid not in makers_of(cache))

@@ -8,8 +8,8 @@ Somebody without the lock may write all the same (a session opened with ``lock=0
 purge). The holder has read the session by then and must not overwrite what it has not seen, nor
 bring back what was deleted. So whoever writes while another holds the lock changes the session's
 mark first: some bytes of the lock file, which the holder compares in memory, without a system
-call, before and after it writes. The mark is odd until that write has ended: somebody who takes
-the lock meanwhile may still read what was there before it, and finds the mark as it was.
+call, before and after it writes. The mark is odd until that write has ended: a process that takes
+the lock meanwhile may still read the session as it was before, and does not rely on an odd mark.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from handlers.sessions.store import Held
 _MARK = 8
 _MARKS = 512
 _SIZE = _MARK * _MARKS
-# the bytes from here on, one for each mark, are locked by who writes without the session's lock
+# a process that writes without the session's lock locks its mark's byte, counted from here
 _WRITERS = 1 << 61
 # seconds; such a write takes milliseconds
 _WRITER_WAIT = 10.0
